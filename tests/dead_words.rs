@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
-    ("src/net/tls/client.rs: client_config", "connections over TLS that a worker opens"),
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
 ];
 

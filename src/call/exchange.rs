@@ -8,6 +8,7 @@ use crate::names::Question;
 use crate::reservation::Weight;
 use crate::slab::handle;
 use crate::time::Time;
+use crate::wire::sip::{Host, Scanner};
 use crate::words::{Envelope, RefuseReason, ReplyTo, Transport};
 
 handle! {
@@ -140,14 +141,14 @@ pub enum Hop {
     Own(u16),
     /// The duplicate of the well-known UDP socket of this number.
     Listener(u16),
-    /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
+    /// A stream connection that we hold.
     Stream(u64),
-    /// A stream connection over TLS that we hold; if it is gone, nothing leaves.
-    Secure(u64),
     /// The dispatcher, which passes the bytes on.
     Dispatcher(ReplyTo),
-    /// A stream connection to the address, opened if there is none.
+    /// A TCP connection to the address, opened if there is none.
     Dial,
+    /// The same over TLS: the called side has to show a certificate for [`Transmit::peer`].
+    DialSecure,
     /// Nowhere: the connection is gone, and its peer can only come back by itself.
     Gone,
 }
@@ -155,28 +156,29 @@ pub enum Hop {
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone)
+        !matches!(self, Hop::Own(_) | Hop::Listener(_))
     }
 
-    /// A connection of ours that speaks this transport.
-    pub(super) const fn on_stream(conn: u64, transport: Transport) -> Hop {
-        match transport {
-            Transport::Tls | Transport::Wss => Hop::Secure(conn),
-            _ => Hop::Stream(conn),
+    /// Whether it opens a connection where there is none.
+    pub(super) const fn is_dialled(self) -> bool {
+        matches!(self, Hop::Dial | Hop::DialSecure)
+    }
+
+    /// Whether both are one connection, ours or the dispatcher's.
+    pub(super) const fn is_on(self, connection: Hop) -> bool {
+        match (self, connection) {
+            (Hop::Dispatcher(to), Hop::Dispatcher(connection)) => to.is_same_connection(connection),
+            (Hop::Stream(conn), Hop::Stream(connection)) => conn == connection,
+            _ => false,
         }
     }
 
-    /// Whether it is this connection of the dispatcher.
-    pub(super) const fn is_on(self, connection: ReplyTo) -> bool {
-        matches!(self, Hop::Dispatcher(to) if to.is_same_connection(connection))
-    }
-
-    /// The way to the peer of a connection that is gone. Only TCP can be dialled: over TLS the peer's name would have
-    /// to verify, and a browser takes no connections (RFC 7118 §5). A pinned peer can be reached by its own connections
-    /// only.
+    /// The way to the peer of a connection that is gone. A browser takes no connections (RFC 7118 §5), and a pinned
+    /// peer can be reached by its own connections only.
     pub(super) const fn without_connection(transport: Transport, pinned: bool) -> Hop {
         match transport {
             Transport::Tcp if !pinned => Hop::Dial,
+            Transport::Tls if !pinned => Hop::DialSecure,
             _ => Hop::Gone,
         }
     }
@@ -194,7 +196,7 @@ pub struct Egress {
 impl Egress {
     /// Bytes that leave by it.
     pub const fn transmit(self, to: SocketAddr, bytes: Arc<[u8]>) -> Transmit {
-        Transmit { hop: self.hop, to, from: self.from, bytes }
+        Transmit { hop: self.hop, to, peer: None, from: self.from, bytes }
     }
 }
 
@@ -205,6 +207,8 @@ pub struct Transmit {
     pub hop: Hop,
     /// The destination address.
     pub to: SocketAddr,
+    /// The name, or address, that the called side has to show a certificate for; for [`Hop::DialSecure`] alone.
+    pub peer: Option<Arc<str>>,
     /// The local address they must leave from, on sockets bound to all addresses.
     pub from: Option<IpAddr>,
     /// The message.
@@ -225,8 +229,20 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn transmit(&self, bytes: &Arc<[u8]>) -> Output {
-        Output::Transmit(Transmit { hop: self.hop, to: self.to, from: self.from, bytes: bytes.clone() })
+        let Way { hop, to, from, .. } = *self;
+        // The peer is whom its Via says (RFC 3261 §18.2.2, RFC 5922 §4).
+        let sent_by = || Scanner::new().scan(bytes).ok()?.via().and_then(|via| peer_of(via.host));
+        let peer = if hop == Hop::DialSecure { sent_by() } else { None };
+        Output::Transmit(Transmit { hop, to, peer, from, bytes: bytes.clone() })
     }
+}
+
+/// The name that a peer with this host has to show a certificate for, in the one form that names are compared in.
+pub(super) fn peer_of(host: Host<'_>) -> Option<Arc<str>> {
+    let text = std::str::from_utf8(host.as_bytes()).ok()?;
+    let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let text = text.strip_suffix('.').unwrap_or(text);
+    (!text.is_empty()).then(|| text.to_ascii_lowercase().into())
 }
 
 /// An output of the user agent.

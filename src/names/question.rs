@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub struct Question {
     /// A name, an IPv4 address, or an IPv6 address with or without brackets.
     pub host: Box<str>,
-    /// The port; without one SRV records name it, else it is 5060 (RFC 3263 §4.2).
+    /// The port; without one SRV records name it, else it is the usual one (RFC 3263 §4.2).
     pub port: Option<u16>,
     /// The transports that the asker can use, the one it likes best first; at least one.
     pub protocols: &'static [Protocol],
@@ -22,6 +22,8 @@ pub enum Protocol {
     Udp,
     /// `_sip._tcp`
     Tcp,
+    /// `_sips._tcp`
+    Tls,
 }
 
 impl Protocol {
@@ -30,6 +32,7 @@ impl Protocol {
         match self {
             Protocol::Udp => "_sip._udp",
             Protocol::Tcp => "_sip._tcp",
+            Protocol::Tls => "_sips._tcp",
         }
     }
 }
@@ -118,9 +121,9 @@ impl Question {
         bare.parse().ok()
     }
 
-    /// The port, where no SRV record says another.
+    /// The port, where no SRV record says another (RFC 3261 §19.1.2).
     pub(super) fn usual_port(&self) -> u16 {
-        self.port.unwrap_or(5060)
+        self.port.unwrap_or(if self.protocols.first() == Some(&Protocol::Tls) { 5061 } else { 5060 })
     }
 
     /// Whether the host may be a name: letters, digits, hyphens and dots (RFC 1123 §2.1), and the underscore that many

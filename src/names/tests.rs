@@ -84,6 +84,7 @@ impl Desk {
         let text = |endpoint: &Endpoint| match endpoint.protocol {
             Protocol::Udp => endpoint.address.to_string(),
             Protocol::Tcp => format!("tcp {}", endpoint.address),
+            Protocol::Tls => format!("tls {}", endpoint.address),
         };
         let answers = std::iter::from_fn(|| self.resolver.poll_answer());
         answers.map(|answer| (answer.key, answer.found.map(|found| found.iter().map(text).collect()))).collect()

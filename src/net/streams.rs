@@ -5,6 +5,7 @@
 //! all and for each host; see [`Crowd`]. A connection that carries a call is closed neither to make room nor for its
 //! silence.
 
+use std::collections::HashMap;
 use std::io;
 use std::mem::take;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -15,7 +16,8 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::crowd::{Crowd, Room, Standing};
 use crate::fingerprint::host;
@@ -42,6 +44,33 @@ pub struct Tokens {
     pub connections: usize,
 }
 
+/// The far end of a connection that we open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    /// Its address.
+    pub to: SocketAddr,
+    /// The name, or address, that it has to show a certificate for; `None`: it is spoken to over TCP.
+    pub name: Option<Arc<str>>,
+}
+
+impl Remote {
+    /// Whether it is the one at this address, with this name.
+    pub fn is(&self, to: SocketAddr, name: Option<&str>) -> bool {
+        self.to == to && self.name.as_deref() == name
+    }
+}
+
+/// Connections that are gone, and the messages that went with them.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// The far ends of our own connections that could not be opened, or are closed.
+    pub unreached: Vec<Remote>,
+    /// The numbers of connections to our ports.
+    pub closed: Vec<u64>,
+    /// Messages that could not leave on connections with these numbers.
+    pub unsent: Vec<(u64, Arc<[u8]>)>,
+}
+
 /// All connections of a process.
 pub struct Streams {
     conns: Conns,
@@ -50,11 +79,17 @@ pub struct Streams {
     crowd: Crowd,
     /// Protocol of the connections that are accepted.
     accepted: Kind,
-    /// Destinations of our own connections that came to nothing.
-    failed: Vec<SocketAddr>,
+    /// For the connections over TLS that we open.
+    caller: Option<Arc<ClientConfig>>,
+    /// The connections over TLS that we have opened.
+    secure: HashMap<Remote, ConnKey>,
+    lost: Lost,
+    /// Messages that have been queued since the last flush, by the number of their connection.
+    written: Vec<(u64, Arc<[u8]>)>,
     /// The time to accept again the connections that no descriptor was left for: the poll tells an edge only once.
     accept_at: Option<Time>,
     unaccepted: Seldom,
+    refused: Seldom,
 }
 
 impl Streams {
@@ -74,15 +109,21 @@ impl Streams {
             tokens,
             crowd: Crowd::new(limit, limit / HOST_SHARE),
             accepted: Kind::Plain,
-            failed: Vec::new(),
+            caller: None,
+            secure: HashMap::new(),
+            lost: Lost::default(),
+            written: Vec::new(),
             accept_at: None,
             unaccepted: Seldom::default(),
+            refused: Seldom::default(),
         })
     }
 
-    /// Connections that are accepted from now on may speak TLS with these certificates; `None`: they may not.
-    pub fn set_tls(&mut self, config: Option<Arc<ServerConfig>>) {
-        self.accepted = config.map_or(Kind::Plain, Kind::Sniffed);
+    /// Connections that are accepted from now on may speak TLS as `called` says, and those that we open as `caller`
+    /// says; `None`: they may not.
+    pub fn set_tls(&mut self, called: Option<Arc<ServerConfig>>, caller: Option<Arc<ClientConfig>>) {
+        self.accepted = called.map_or(Kind::Plain, Kind::Sniffed);
+        self.caller = caller;
     }
 
     /// The listeners that accept connections.
@@ -103,13 +144,14 @@ impl Streams {
     /// Reads from the connections in turn, from no further one once `has_time` says no; `sink` gets what has come.
     pub fn read(&mut self, now: Time, has_time: impl Fn() -> bool, sink: &mut impl FnMut(Origin<'_>, Received<'_>)) {
         self.conns.read_while(now, has_time, sink);
-        self.settle();
+        self.settle(now);
     }
 
     /// Writes what is queued, once for each connection.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Time) {
         self.conns.flush();
-        self.settle();
+        self.settle(now);
+        self.written.clear();
     }
 
     /// Whether this is the token of a listener.
@@ -155,57 +197,43 @@ impl Streams {
     }
 
     /// Closes the connections with these remote addresses.
-    pub fn close_where(&mut self, is_unwanted: impl Fn(IpAddr) -> bool) {
+    pub fn close_where(&mut self, now: Time, is_unwanted: impl Fn(IpAddr) -> bool) {
         self.conns.close_where(CloseReason::Denied, |ends| is_unwanted(ends.remote.ip()));
-        self.settle();
+        self.settle(now);
     }
 
-    /// Sends on connection `conn` only, which speaks TLS: nothing of its call may leave in the clear. A request that
-    /// cannot leave counts as one to `to` that has failed.
-    pub fn send_secure(&mut self, conn: u64, to: SocketAddr, bytes: &[u8]) {
+    /// Sends on connection `conn`. A request is not sent to a peer that has ended its half: it answers nothing any
+    /// more, and has closed the other half as well, most likely.
+    pub fn send(&mut self, conn: u64, bytes: &Arc<[u8]>, now: Time) {
         let is_response = bytes.starts_with(b"SIP/2.0 ");
         let usable = |key: &ConnKey| is_response || self.conns.takes_requests(*key);
         match self.conns.numbered(conn).filter(usable) {
-            Some(key) => self.queue(key, bytes),
-            None => self.failed.push(to),
+            Some(key) => self.queue(key, bytes, now),
+            None => self.lost.unsent.push((conn, Arc::clone(bytes))),
         }
     }
 
-    /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended
-    /// its half: it answers nothing any more, and has closed the other half as well, most likely.
-    pub fn send(&mut self, conn: u64, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
-        let is_response = bytes.starts_with(b"SIP/2.0 ");
-        let usable = |key: &ConnKey| is_response || self.conns.takes_requests(*key);
-        match self.conns.numbered(conn).filter(usable) {
-            Some(key) => self.queue(key, bytes),
-            None => self.dial(to, bytes, now, carries_call),
-        }
-    }
-
-    /// Sends on a connection to `to`, which is opened when there is none.
-    pub fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
-        let open = match self.conns.to(to) {
+    /// Sends on a connection to `remote`, which is opened when there is none.
+    pub fn dial(&mut self, remote: Remote, bytes: &Arc<[u8]>, now: Time, carries_call: impl Fn(u64) -> bool) {
+        let open = match self.to(&remote) {
             Some(key) => Ok(key),
-            None => self.open(to, now, carries_call),
+            None => self.open(&remote, now, carries_call),
         };
         match open {
-            Ok(key) => self.queue(key, bytes),
+            Ok(key) => self.queue(key, bytes, now),
             Err(error) => {
-                tracing::debug!(%error, %to, "cannot connect");
-                self.failed.push(to);
+                tracing::debug!(%error, to = %remote.to, name = remote.name.as_deref(), "cannot connect");
+                self.lost.unreached.push(remote);
             }
         }
     }
 
-    /// Takes the addresses that connections of ours could not be opened to, or that ended such connections before
-    /// anything came.
-    pub fn take_failed(&mut self) -> Vec<SocketAddr> {
-        take(&mut self.failed)
-    }
-
-    /// Whether connection `conn` takes requests.
-    pub fn takes_requests(&self, conn: u64) -> bool {
-        self.conns.numbered(conn).is_some_and(|key| self.conns.takes_requests(key))
+    /// Takes what is gone since the last call.
+    pub fn take_lost(&mut self) -> Lost {
+        let mut lost = take(&mut self.lost);
+        // Where another connection has been opened since, what waits may wait for that one.
+        lost.unreached.retain(|remote| self.to(remote).is_none());
+        lost
     }
 
     /// Closes the connections whose time is over. `ready` gets the listeners from which connections should be accepted
@@ -215,7 +243,7 @@ impl Streams {
             (0..self.listeners.len()).for_each(|number| ready(Token(self.tokens.listeners + number)));
         }
         self.conns.handle_timeout(now, |key| carries_call(key.number()));
-        self.settle();
+        self.settle(now);
     }
 
     /// When [`Streams::handle_timeout`] is due.
@@ -223,11 +251,30 @@ impl Streams {
         self.conns.poll_timeout().into_iter().chain(self.accept_at).min()
     }
 
-    /// Begins a connection to `to`.
-    fn open(&mut self, to: SocketAddr, now: Time, carries_call: impl Fn(u64) -> bool) -> io::Result<ConnKey> {
-        let socket = tcp::connect(to)?;
-        let ends = Ends { remote: to, local: socket.local_addr()?, listener: None };
-        self.insert(socket, Kind::Plain, ends, now, carries_call)
+    /// The connection to `remote` that takes requests. Over TLS it is one that we have opened to that name: nobody has
+    /// proved to be it on another one.
+    fn to(&self, remote: &Remote) -> Option<ConnKey> {
+        let key = if remote.name.is_none() { self.conns.to(remote.to) } else { self.secure.get(remote).copied() };
+        key.filter(|key| self.conns.takes_requests(*key))
+    }
+
+    /// Begins a connection to `remote`.
+    fn open(&mut self, remote: &Remote, now: Time, carries_call: impl Fn(u64) -> bool) -> io::Result<ConnKey> {
+        let kind = match &remote.name {
+            None => Kind::Plain,
+            Some(name) => {
+                let config =
+                    self.caller.clone().ok_or_else(|| io::Error::other("without certificates there is no TLS"))?;
+                Kind::TlsClient(config, ServerName::try_from(name.to_string()).map_err(io::Error::other)?)
+            }
+        };
+        let socket = tcp::connect(remote.to)?;
+        let ends = Ends { remote: remote.to, local: socket.local_addr()?, listener: None };
+        let key = self.insert(socket, kind, ends, now, carries_call)?;
+        if remote.name.is_some() {
+            self.secure.insert(remote.clone(), key);
+        }
+        Ok(key)
     }
 
     fn insert(
@@ -248,7 +295,7 @@ impl Streams {
             Room::Free => {}
             Room::InPlaceOf(key) => {
                 self.conns.close(key, CloseReason::MadeRoom);
-                self.settle();
+                self.settle(now);
             }
             Room::None => return Err(io::Error::other("all connections that could make room carry calls")),
         }
@@ -258,33 +305,39 @@ impl Streams {
         Ok(key)
     }
 
-    fn queue(&mut self, key: ConnKey, bytes: &[u8]) {
+    fn queue(&mut self, key: ConnKey, bytes: &Arc<[u8]>, now: Time) {
+        self.written.push((key.number(), Arc::clone(bytes)));
         self.conns.send(key, bytes);
-        self.settle();
+        self.settle(now);
     }
 
     /// Forgets the connections that are no more.
-    fn settle(&mut self) {
-        while let Some(closed) = self.conns.poll_closed() {
-            let Closed { ends: Ends { remote, .. }, reason, .. } = closed;
-            tracing::debug!(%remote, reason = reason.label(), "a connection is closed");
-            self.crowd.remove(host(remote.ip()));
-            self.failed.extend(came_to_nothing(&closed).then_some(remote));
+    fn settle(&mut self, now: Time) {
+        while let Some(Closed { key, ends, reason }) = self.conns.poll_closed() {
+            let (to, number) = (ends.remote, key.number());
+            self.crowd.remove(host(to.ip()));
+            if ends.listener.is_some() {
+                tracing::debug!(remote = %to, reason = reason.label(), "a connection is closed");
+                self.lost.closed.push(number);
+                self.lost.unsent.extend(self.written.extract_if(.., |(conn, _)| *conn == number));
+                continue;
+            }
+            let secure = self.secure.extract_if(|_, it| *it == key).next().map(|(remote, _)| remote);
+            let remote = secure.unwrap_or(Remote { to, name: None });
+            let (name, label) = (remote.name.as_deref(), reason.label());
+            match reason {
+                // Another host may stand there, or the certificates of one of us are no good: the operator has to know.
+                CloseReason::Fault(Fault::Tls(_)) => {
+                    if let Some(times) = self.refused.comes_up(now) {
+                        tracing::warn!(remote = %to, name, reason = label, times, "TLS fails with a peer that we call");
+                    }
+                }
+                _ => tracing::debug!(remote = %to, name, reason = label, "a connection of ours is closed"),
+            }
+            self.lost.unreached.push(remote);
         }
         // Nothing waits for the end of handshakes.
         while self.conns.poll_opened().is_some() {}
-    }
-}
-
-/// Whether a connection of ours has ended before anything could come on it.
-fn came_to_nothing(closed: &Closed) -> bool {
-    let is_ours = closed.ends.listener.is_none();
-    let never_spoke = [Fault::Silent, Fault::SlowHandshake].map(CloseReason::Fault);
-    match closed.reason {
-        CloseReason::Unreachable => true,
-        // Its certificate is not that of the name which was called, or it knows nothing that we know.
-        CloseReason::Fault(Fault::Tls(_)) => is_ours,
-        reason => is_ours && never_spoke.contains(&reason),
     }
 }
 

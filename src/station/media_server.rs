@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::vec;
 
 use crate::call::gateway::LookupKey;
-use crate::call::{CallKey, Identity, Limits, ResolveKey, SessionTimer, Transmit, Uas};
+use crate::call::{CallKey, Hop, Identity, Limits, ResolveKey, SessionTimer, Transmit, Uas};
 use crate::ids::TokenKey;
 use crate::names::{self, Endpoint};
 use crate::time::Time;
@@ -196,9 +196,20 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         self.uas.on_unsent(message, now);
     }
 
-    /// Stream connections to these addresses could not be opened, or ended before anything came.
-    pub fn on_streams_failed(&mut self, to: &[SocketAddr], takes_requests: impl Fn(u64) -> bool, now: Time) {
-        self.uas.on_streams_failed(to, takes_requests, now);
+    /// Connections of ours could not be opened, or are closed: `is_failed` tells whether one to an address, and over
+    /// TLS to a name, is one of these.
+    pub fn on_dialled_failed(&mut self, is_failed: impl Fn(SocketAddr, Option<&str>) -> bool, now: Time) {
+        self.uas.on_dialled_failed(is_failed, now);
+    }
+
+    /// The connection `conn` to a port of ours is closed.
+    pub fn on_connection_closed(&mut self, conn: u64, now: Time) {
+        self.uas.on_connection_closed(conn, now);
+    }
+
+    /// The connection `conn` to a port of ours is gone, and a message of ours with it.
+    pub fn on_unsent_on(&mut self, conn: u64, message: &[u8], now: Time) {
+        self.uas.on_undelivered(Hop::Stream(conn), message, now);
     }
 }
 
@@ -210,7 +221,7 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
     }
 
     fn on_undelivered(&mut self, to: ReplyTo, bytes: &[u8], now: Time) {
-        self.uas.on_undelivered(to, bytes, now);
+        self.uas.on_undelivered(Hop::Dispatcher(to), bytes, now);
     }
 
     fn set_certificates(&mut self, body: &[u8]) {

@@ -133,11 +133,11 @@ impl Ports<Adapter> for ToGateway {
 /// A message that cannot be sent is lost like a packet on the way: the call agent that waits for it retransmits its
 /// command.
 fn transmit_from(transmit: &Transmit, shell: &mut Shell<Adapter>) {
-    let Transmit { hop, to, from, bytes } = transmit;
+    let Transmit { hop, to, from, bytes, .. } = transmit;
     let socket = match *hop {
         Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
         Hop::Listener(number) => shell.duplicates.get(number),
-        Hop::Own(_) | Hop::Stream(_) | Hop::Secure(_) | Hop::Dial | Hop::Gone => None,
+        Hop::Own(_) | Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
     };
     let Some(socket) = socket else { return };
     if let Err(error) = socket.send(bytes, *to, *from) {

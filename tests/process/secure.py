@@ -1,4 +1,6 @@
-"""A phone that speaks SIP over TLS by Python's ssl module, and follows Contact. It says what happens line by line."""
+"""A phone that speaks SIP over TLS by Python's ssl module, and follows Contact. It says what happens line by line.
+
+With a certificate it takes connections at a port of its own, which its Contact names."""
 
 import re
 import socket
@@ -6,6 +8,12 @@ import ssl
 import sys
 
 HOST, PORT, CA, NAME, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+CERTIFICATE = sys.argv[6] if len(sys.argv) > 6 else None
+CALLED = "localhost"
+own_port = None
+if CERTIFICATE:
+    own_port = socket.create_server(("127.0.0.1", 0))
+    own_port.settimeout(20)
 SDP = ("v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n").format(HOST)
 
 
@@ -36,7 +44,7 @@ class Connection:
                  "Via: SIP/2.0/TLS %s;branch=z9hG4bK%s%s%d" % (local, branch, method, cseq),
                  "Max-Forwards: 70", "From: <sip:caller@%s>;tag=c1" % HOST, "To: " + to,
                  "Call-ID: secure-%s" % MODE, "CSeq: %d %s" % (cseq, method),
-                 "Contact: <sip:caller@%s;transport=tls>" % local]
+                 "Contact: <sip:caller@%s;transport=tls>" % (own_name() if own_port else local)]
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append("Content-Length: %d" % len(body))
@@ -48,6 +56,19 @@ class Connection:
             status = int(response.split(" ", 2)[1])
             if status >= 200:
                 return status, response
+
+
+def own_name():
+    return "%s:%d" % (CALLED, own_port.getsockname()[1])
+
+
+def accept():
+    """The next connection at the own port; raises where its handshake fails."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE + ".pem", CERTIFICATE + ".key")
+    sock, _ = own_port.accept()
+    sock.settimeout(20)
+    return Connection(context.wrap_socket(sock, server_side=True))
 
 
 def header(message, name):
@@ -89,3 +110,18 @@ if MODE == "hangs-up":
     print("BYE", own.final()[0], flush=True)
 elif MODE == "waits":
     serve_bye(own)
+elif MODE == "breaks":
+    for connection in (own, first):
+        connection.sock.close()
+    print("broken", flush=True)
+    try:
+        called = accept()
+        serve_bye(called)
+    except (ssl.SSLError, ConnectionError, EOFError) as error:
+        print("nothing", type(error).__name__, flush=True)
+        own_port.settimeout(3)
+        try:
+            own_port.accept()
+            print("called again", flush=True)
+        except TimeoutError:
+            print("not called again", flush=True)

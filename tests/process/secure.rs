@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use tempfile::TempDir;
 
 use crate::support::pointsman::{Pointsman, Setup};
+use crate::support::{DEADLINE, proc, wait_for};
 
 const NAME: &str = "ms.example.test";
 const PHONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process/secure.py");
@@ -46,18 +47,23 @@ impl Authority {
         fs::write(self.path(&format!("{host}.key")), key.serialize_pem()).unwrap();
     }
 
-    /// A dispatcher that serves TLS at port 5061.
+    /// A dispatcher that serves TLS at port 5061, and trusts the certificates of this CA.
     fn start(&self) -> Pointsman {
+        self.start_with("1s")
+    }
+
+    fn start_with(&self, stop_after: &str) -> Pointsman {
         self.certify(NAME, 0x51);
         let setup = Setup::new(2);
         let config = format!(
-            "[[tls]]\ncertificate = \"{0}/{NAME}.pem\"\nkey = \"{0}/{NAME}.key\"\ncontact-name = \"{NAME}\"\n",
+            "[[tls]]\ncertificate = \"{0}/{NAME}.pem\"\nkey = \"{0}/{NAME}.key\"\ncontact-name = \"{NAME}\"\n\
+             client-certificates = \"optional\"\nclient-ca = \"{0}/ca.pem\"\n",
             self.dir.path().display()
         );
         fs::write(self.path("config.toml"), config).unwrap();
         let listen = format!("tls:{}", SocketAddr::new(setup.ip, 5061));
         let config = self.path("config.toml");
-        setup.with(["--listen", &listen, "--config", config.to_str().unwrap(), "--stop-after", "1s"]).start()
+        setup.with(["--listen", &listen, "--config", config.to_str().unwrap(), "--stop-after", stop_after]).start()
     }
 }
 
@@ -69,10 +75,21 @@ struct Phone {
 
 impl Phone {
     fn new(pointsman: &Pointsman, authority: &Authority, mode: &str) -> Self {
+        Phone::with(pointsman, authority, mode, None)
+    }
+
+    /// A phone whose Contact names `localhost`, and which shows there the certificate for `host`.
+    fn called(pointsman: &Pointsman, authority: &Authority, host: &str) -> Self {
+        authority.certify(host, 0x61);
+        Phone::with(pointsman, authority, "breaks", Some(authority.path(host)))
+    }
+
+    fn with(pointsman: &Pointsman, authority: &Authority, mode: &str, certificate: Option<PathBuf>) -> Self {
         let file = |name: &str| authority.path(name);
         let mut child = Command::new("python3")
             .args([Path::new(PHONE).as_os_str(), pointsman.address().ip().to_string().as_ref(), "5061".as_ref()])
             .args([file("ca.pem").as_os_str(), NAME.as_ref(), mode.as_ref()])
+            .args(certificate)
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3 is installed");
@@ -118,6 +135,32 @@ fn a_worker_hangs_up_over_the_connection_that_its_caller_has_opened_to_it() {
     while phone.line() != "talking" {}
     pointsman.ask_to_stop();
     assert_eq!(phone.line(), "BYE over SIP/2.0/TLS");
+}
+
+#[test]
+fn a_caller_whose_tls_connection_breaks_is_called_back_by_name() {
+    let authority = Authority::new();
+    let pointsman = authority.start();
+    let mut phone = Phone::called(&pointsman, &authority, "localhost");
+    while phone.line() != "broken" {}
+    pointsman.ask_to_stop();
+    assert_eq!(phone.line(), "BYE over SIP/2.0/TLS");
+}
+
+#[test]
+fn a_caller_whose_name_does_not_verify_gets_nothing_and_its_call_ends_at_once() {
+    let authority = Authority::new();
+    // A BYE without an answer would keep its worker for 32 s.
+    let pointsman = authority.start_with("60s");
+    let mut phone = Phone::called(&pointsman, &authority, "other.example.test");
+    while phone.line() != "broken" {}
+    let workers = pointsman.worker_pids();
+    pointsman.ask_to_stop();
+    assert_eq!(phone.line(), "nothing SSLError");
+    pointsman.wait_for_log("TLS fails with a peer that we call");
+    assert!(pointsman.log().contains("tls-certificate-name"));
+    wait_for("the workers to end", DEADLINE, || (!workers.iter().any(|pid| proc::runs(*pid))).then_some(()));
+    assert_eq!(phone.line(), "not called again");
 }
 
 #[test]

@@ -311,8 +311,8 @@ impl Process {
         truth.on_sent(Some(self.incarnation), text, now);
         let from = match transmit.hop {
             Hop::Listener(_) => Some(town::WELL_KNOWN),
-            Hop::Dial => Some(town::dialling(self.slot)),
-            Hop::Own(_) | Hop::Stream(_) | Hop::Secure(_) => Some(self.own),
+            Hop::Dial | Hop::DialSecure => Some(town::dialling(self.slot)),
+            Hop::Own(_) | Hop::Stream(_) => Some(self.own),
             Hop::Dispatcher(_) | Hop::Gone => None,
         };
         if let Hop::Dispatcher(to) = transmit.hop {

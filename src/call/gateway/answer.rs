@@ -277,5 +277,5 @@ fn one_datagram(before: &[Arc<[u8]>], last: &[u8], most: usize) -> Arc<[u8]> {
 }
 
 fn transmit(way: &Way, bytes: &Arc<[u8]>) -> Output {
-    Output::Transmit(Transmit { hop: way.hop, to: way.to, from: way.from, bytes: bytes.clone() })
+    Output::Transmit(Transmit { hop: way.hop, to: way.to, peer: None, from: way.from, bytes: bytes.clone() })
 }

@@ -11,7 +11,7 @@ use self::fail_over::{PLACES, Places};
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
 use crate::call::uas::dialog::put;
 use crate::call::uas::heard::Heard;
-use crate::call::uas::next_hop::{Leaving, NextHop, next_hop};
+use crate::call::uas::next_hop::{Leaving, NextHop, Towards};
 use crate::call::uas::request::without_prefix;
 use crate::call::uas::respond::{ALLOW, SDP, SUPPORTED};
 use crate::call::uas::{Timer, Uas};
@@ -57,6 +57,8 @@ pub(super) struct Client {
     cseq: u32,
     /// The way on which it leaves; the socket is known once the address is.
     hop: Hop,
+    /// The name that the called side has to show a certificate for, for [`Hop::DialSecure`].
+    peer: Option<Arc<str>>,
     /// `None` while the next hop's address is being looked up.
     sent: Option<Sent>,
     /// Further places to send it to if the present one fails.
@@ -106,13 +108,14 @@ impl Uas {
         let cseq = call.dialog.local_cseq;
         let addresses = call.addresses;
         let has_route = call.dialog.has_route();
-        let (hop, next_hop) = next_hop(&addresses, call.dialog.next_hop(), has_route);
+        let Towards { hop, peer, to } = self.identity.towards(&addresses, call.dialog.next_hop(), has_route);
         let client = self.clients.insert(Client {
             kind,
             call: key,
             number,
             cseq,
             hop,
+            peer,
             sent: None,
             others: Places::new(),
             unanswered: 0,
@@ -120,7 +123,7 @@ impl Uas {
             end: now + LIFETIME,
             armed: Time::NEVER,
         })?;
-        self.go(client, next_hop, now);
+        self.go(client, to, now);
         Some(client)
     }
 
@@ -330,8 +333,8 @@ impl Uas {
             call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_add(1));
         }
         let Some(Sent { transaction, leaving }) = &client.sent else { return };
-        let Leaving { hop, from, .. } = *leaving;
-        self.outputs.push_back(Output::Transmit(Transmit { hop, to: transaction.to(), from, bytes: copy.bytes }));
+        let (Leaving { hop, from, .. }, peer, to) = (*leaving, client.peer.clone(), transaction.to());
+        self.outputs.push_back(Output::Transmit(Transmit { hop, to, peer, from, bytes: copy.bytes }));
     }
 
     fn arm_client(&mut self, key: ClientKey) {
@@ -362,9 +365,9 @@ impl Uas {
         use std::io::Write as _;
         let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
-            Hop::Stream(_) | Hop::Dial | Hop::Gone => "TCP",
-            Hop::Secure(_) => "TLS",
-            Hop::Dispatcher(_) => transport.via_name(),
+            Hop::Dial | Hop::Gone => "TCP",
+            Hop::DialSecure => "TLS",
+            Hop::Stream(_) | Hop::Dispatcher(_) => transport.via_name(),
         };
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);

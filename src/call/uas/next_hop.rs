@@ -1,12 +1,13 @@
 //! The way of our own requests: their destination, and the socket they leave by (RFC 3261 §8.1.2, RFC 3263 §4).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::call::exchange::Hop;
+use crate::call::exchange::{Hop, peer_of};
 use crate::call::identity::Identity;
 use crate::call::uas::addresses::Addresses;
 use crate::names::{Endpoint, Protocol, Question, Source};
-use crate::wire::sip::Uri;
+use crate::wire::sip::{Scheme, Uri};
 
 /// Destination of a request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,15 @@ pub(super) enum NextHop {
     Address(SocketAddr),
     /// The address that this question leads to.
     Name(Question),
+}
+
+/// The way of a request of ours, and its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Towards {
+    pub(super) hop: Hop,
+    /// The name that the called side has to show a certificate for, for [`Hop::DialSecure`].
+    pub(super) peer: Option<Arc<str>>,
+    pub(super) to: NextHop,
 }
 
 /// The way on which a request of ours leaves.
@@ -27,49 +37,65 @@ pub(super) struct Leaving {
     pub(super) sent_by: SocketAddr,
 }
 
-/// Finds the way for a request of ours: the existing connection, else the first route (§8.1.2), else the remote target.
-/// If our connection is gone, a new one is opened to the same destination.
-///
-/// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all requests
-/// to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third party), and
-/// requests to a target that is another address than the one it was heard at, as behind a NAT.
-pub(super) fn next_hop(addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
-    let heard = &addresses.heard;
-    let back = (heard.hop, NextHop::Address(heard.to));
-    let has_way = !matches!(heard.hop, Hop::Dispatcher(_) | Hop::Gone);
-    let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && has_way) else { return back };
-    let host = uri.target();
-    let address = host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
-    if let Hop::Stream(_) | Hop::Secure(_) = heard.hop {
-        // An open connection is used at once, without a wait for the look-up of a name.
-        return (heard.hop, NextHop::Address(address.unwrap_or(heard.to)));
-    }
-    let has_maddr = uri.param(b"maddr").is_some();
-    let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
-    let hop = if tcp { Hop::Dial } else { addresses.hop };
-    match address {
-        Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
-        // The connection that it was heard on is gone, so another one is opened to its Contact.
-        Some(to) if heard.hop == Hop::Dial => (hop, NextHop::Address(to)),
-        // A Contact of another address family is used as given (RFC 3263 §4).
-        Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
-        Some(_) => back,
-        None if host.as_bytes().is_empty() => back,
-        None => {
-            // RFC 3263 §4.1: a transport that the URI names is used; else SRV records may name TCP.
-            let protocols: &[Protocol] = match uri.param(b"transport") {
-                _ if hop == Hop::Dial => &[Protocol::Tcp],
-                Some(_) => &[Protocol::Udp],
-                None => &[Protocol::Udp, Protocol::Tcp],
-            };
-            let host = String::from_utf8_lossy(host.as_bytes()).into();
-            let source = Source::peer(addresses.source.ip());
-            (hop, NextHop::Name(Question { host, port: uri.port, protocols, source }))
+impl Identity {
+    /// Finds the way for a request of ours: the existing connection, else the first route (§8.1.2), else the remote
+    /// target. If our connection is gone, a new one is opened to the same destination; after one over TLS only over
+    /// TLS, to the host that the URI names.
+    ///
+    /// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all
+    /// requests to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third
+    /// party), and requests to a target that is another address than the one it was heard at, as behind a NAT.
+    pub(super) fn towards(&self, addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> Towards {
+        let heard = &addresses.heard;
+        // Only its Contact says who has to answer over TLS.
+        let back = if heard.hop == Hop::DialSecure { Hop::Gone } else { heard.hop };
+        let back = Towards { hop: back, peer: None, to: NextHop::Address(heard.to) };
+        let has_way = !matches!(heard.hop, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Gone);
+        let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && has_way) else { return back };
+        let transport = uri.param(b"transport");
+        let is_over = |name: &[u8]| transport.is_some_and(|value| value.eq_ignore_ascii_case(name));
+        // RFC 3263 §4.1: a SIPS URI means TLS. A worker without certificates has none.
+        let asks_for_tls = self.speaks_tls && (uri.scheme == Scheme::Sips || is_over(b"tls"));
+        let hop = match heard.hop {
+            Hop::DialSecure => Hop::DialSecure,
+            _ if asks_for_tls => Hop::DialSecure,
+            Hop::Dial => Hop::Dial,
+            _ if is_over(b"tcp") => Hop::Dial,
+            _ => addresses.hop,
+        };
+        let is_named = heard.hop == Hop::Dial || hop == Hop::DialSecure || is_over(b"tcp");
+        let (is_secure, has_maddr) = (hop == Hop::DialSecure, uri.param(b"maddr").is_some());
+        // The host of the URI, whatever its `maddr` says: nobody else can vouch for it (RFC 5922 §4).
+        let peer = if is_secure { peer_of(uri.host) } else { None };
+        if is_secure && peer.is_none() {
+            return Towards { hop: Hop::Gone, ..back };
+        }
+        let host = uri.target();
+        let default = if is_secure { 5061 } else { 5060 };
+        match host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(default))) {
+            Some(to) if is_route || is_named || has_maddr || !heard.is_direct || to == heard.to => {
+                Towards { hop, peer, to: NextHop::Address(to) }
+            }
+            // A Contact of another address family is used as given (RFC 3263 §4).
+            Some(to) if to.is_ipv4() != heard.to.is_ipv4() => Towards { hop, peer, to: NextHop::Address(to) },
+            Some(_) => back,
+            None if host.as_bytes().is_empty() => back,
+            None => {
+                // RFC 3263 §4.1: a transport that the URI names is used; else SRV records may name TCP.
+                let protocols: &[Protocol] = match hop {
+                    Hop::DialSecure => &[Protocol::Tls],
+                    Hop::Dial => &[Protocol::Tcp],
+                    _ if transport.is_some() => &[Protocol::Udp],
+                    _ => &[Protocol::Udp, Protocol::Tcp],
+                };
+                let host = String::from_utf8_lossy(host.as_bytes()).into();
+                let source = Source::peer(addresses.source.ip());
+                let question = Question { host, port: uri.port, protocols, source };
+                Towards { hop, peer, to: NextHop::Name(question) }
+            }
         }
     }
-}
 
-impl Identity {
     /// The endpoints that we have a way to; those of the address family of the call's signalling come first. `hop` is
     /// the way of the call's requests.
     pub(super) fn reachable(
@@ -79,7 +105,11 @@ impl Identity {
         endpoints: &[Endpoint],
     ) -> impl Iterator<Item = (Hop, SocketAddr)> {
         let way = |endpoint: &Endpoint| {
-            let hop = if endpoint.protocol == Protocol::Tcp { Hop::Dial } else { hop };
+            let hop = match endpoint.protocol {
+                Protocol::Udp => hop,
+                Protocol::Tcp => Hop::Dial,
+                Protocol::Tls => Hop::DialSecure,
+            };
             self.leaving(addresses, hop, endpoint.address).map(|_| (hop, endpoint.address))
         };
         let is_like = |endpoint: &&Endpoint| endpoint.address.is_ipv4() == addresses.contact.is_ipv4();
@@ -112,14 +142,12 @@ impl Identity {
             return Some(Leaving { hop, from: heard.from, sent_by });
         }
         let usual = Leaving { hop, from: addresses.from, sent_by: addresses.contact };
-        if addresses.contact.is_ipv4() == to.is_ipv4()
-            || matches!(hop, Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_))
-        {
+        if addresses.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
             return Some(usual);
         }
         let number = self.own.iter().position(|own| own.is_ipv4() == to.is_ipv4())?;
         let own = self.own.get(number)?;
-        let hop = if hop == Hop::Dial { hop } else { Hop::Own(number as u16) };
+        let hop = if hop.is_dialled() { hop } else { Hop::Own(number as u16) };
         let sent_by = SocketAddr::new(self.ip_of(own), own.port());
         // The kernel knows best which address of a socket bound to all leads to `to`.
         let from = Some(own.ip()).filter(|ip| !ip.is_unspecified());

@@ -153,18 +153,17 @@ impl Server {
         })
     }
 
-    /// The dispatcher's connection `connection` is gone: later responses go on a new one, where there may be one (RFC
-    /// 3261 §18.2.2).
-    pub(super) fn lose(&mut self, connection: ReplyTo) {
+    /// The connection `connection` is gone: later responses go on a new one, where there may be one (RFC 3261 §18.2.2).
+    pub(super) fn lose(&mut self, connection: Hop) {
         if self.way.hop.is_on(connection) {
-            self.lose_any();
+            self.way.hop = Hop::without_connection(self.way.transport, false);
         }
     }
 
     /// All connections of the dispatcher are gone.
     pub(super) fn lose_any(&mut self) {
         if let Hop::Dispatcher(ReplyTo::Stream(_)) = self.way.hop {
-            self.way.hop = Hop::without_connection(self.way.transport, false);
+            self.lose(self.way.hop);
         }
     }
 

@@ -13,7 +13,7 @@ impl Uas {
     pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::on_stream(conn, arrival.transport),
+            Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. }
                 if self.identity.reply_from == ReplyFrom::Listener && self.can_send_from(listener.0, request) =>
@@ -22,13 +22,7 @@ impl Uas {
             }
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
-        let to = match hop {
-            // The address to dial if the connection is gone (RFC 3261 §18.2.2).
-            Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => {
-                stated_port(request, arrival.source)
-            }
-            Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
-        };
+        let to = back_at(hop, request, arrival.source);
         Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(self.from(hop, arrival)) }
     }
 
@@ -36,17 +30,12 @@ impl Uas {
     pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival) -> Heard {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::on_stream(conn, arrival.transport),
+            Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
-        let to = match hop {
-            // The address to dial if the connection is gone. No server listens at the port that it comes from.
-            Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(msg, arrival.source),
-            Hop::Stream(_) | Hop::Secure(_) => arrival.source,
-            Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
-        };
+        let to = back_at(hop, msg, arrival.source);
         let is_direct = msg.values(Name::Via).nth(1).is_none();
         Heard { hop, transport: arrival.transport, to, from: Some(self.from(hop, arrival)), is_direct }
     }
@@ -82,8 +71,13 @@ fn asks_for_port(request: &Message<'_>) -> bool {
     request.via().is_some_and(|via| via.params().has(b"rport"))
 }
 
-/// The source's address with the port that the request's Via names.
-fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+/// The destination of messages to the sender of `request` that leave by `hop`. For a connection it is the address to
+/// dial when that is gone: the source's, with the port that the Via names (RFC 3261 §18.2.2). No server listens at the
+/// port that a connection comes from.
+fn back_at(hop: Hop, request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+    if !hop.is_reliable() {
+        return where_to(request, source);
+    }
     let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
     SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
 }

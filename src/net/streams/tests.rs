@@ -3,8 +3,8 @@ use std::net::Shutdown;
 use std::thread;
 
 use mio::{Events, Poll};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
 use super::*;
@@ -73,7 +73,7 @@ impl Desk {
                 }
             };
             streams.read(*now, || true, &mut sink);
-            streams.flush();
+            streams.flush(*now);
         }
     }
 
@@ -84,7 +84,7 @@ impl Desk {
             self.now = self.now.max(due);
             let carrying = &self.carrying;
             self.streams.handle_timeout(self.now, |conn| carrying.contains(&conn), |_| {});
-            self.streams.flush();
+            self.streams.flush(self.now);
         }
         self.now = end;
     }
@@ -98,15 +98,24 @@ impl Desk {
         self.streams.conns.keys().filter(|key| !self.streams.conns.takes_requests(*key)).count()
     }
 
-    fn send(&mut self, conn: u64, to: SocketAddr, bytes: &[u8]) {
-        self.streams.send(conn, to, bytes, self.now, |_| false);
-        self.streams.flush();
+    fn send(&mut self, conn: u64, bytes: &[u8]) {
+        self.streams.send(conn, &bytes.into(), self.now);
+        self.streams.flush(self.now);
     }
 
-    fn dial(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.streams.dial(to, bytes, self.now, |_| false);
-        self.streams.flush();
+    fn dial(&mut self, to: SocketAddr, name: Option<&str>, bytes: &[u8]) {
+        self.streams.dial(remote(to, name), &bytes.into(), self.now, |_| false);
+        self.streams.flush(self.now);
     }
+
+    /// The far ends that could not be reached, or no longer, since the last look.
+    fn unreached(&mut self) -> Vec<Remote> {
+        self.streams.take_lost().unreached
+    }
+}
+
+fn remote(to: SocketAddr, name: Option<&str>) -> Remote {
+    Remote { to, name: name.map(Into::into) }
 }
 
 fn rest(mut caller: &TcpStream) -> String {
@@ -124,50 +133,62 @@ fn a_peer_that_has_ended_its_half_gets_its_answer_and_then_the_end() {
     desk.turn_until(|desk| desk.ended() == 1);
     let (text, conn) = desk.came.remove(0);
     assert_eq!(text, REQUEST);
-    // No process listens on port 1: the answer must not be dialled.
-    desk.send(conn, "127.0.0.1:1".parse().unwrap(), b"SIP/2.0 200 OK\r\n\r\n");
+    desk.send(conn, b"SIP/2.0 200 OK\r\n\r\n");
     desk.wait(ENDED_FOR + 2 * LATE);
     assert_eq!((rest(&caller).as_str(), desk.open()), ("SIP/2.0 200 OK\r\n\r\n", 0));
 }
 
 #[test]
-fn a_bye_to_a_peer_that_has_closed_its_connection_goes_by_another() {
+fn a_bye_to_a_peer_that_has_closed_its_connection_is_given_back() {
     let mut desk = Desk::new();
-    let contact = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = contact.local_addr().unwrap();
     let mut caller = desk.caller();
     caller.write_all(REQUEST.as_bytes()).unwrap();
     drop(caller);
     desk.turn_until(|desk| desk.ended() == 1);
     let conn = desk.came[0].1;
-    desk.send(conn, at, b"BYE sip:caller SIP/2.0\r\n\r\n");
-    assert!(desk.streams.conns.to(at).is_some(), "its Contact is dialled");
+    let bye = b"BYE sip:caller SIP/2.0\r\n\r\n".as_slice();
+    desk.send(conn, bye);
+    assert_eq!(desk.streams.take_lost().unsent, [(conn, bye.into())]);
+}
+
+#[test]
+fn an_answer_on_a_connection_that_breaks_under_it_is_given_back() {
+    let mut desk = Desk::new();
+    let mut caller = desk.caller();
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    desk.turn_until(|desk| desk.came.len() == 1);
+    let (conn, key) = (desk.came[0].1, desk.streams.conns.keys().next().unwrap());
+    desk.streams.send(conn, &ANSWER.as_bytes().into(), desk.now);
+    desk.streams.conns.close(key, CloseReason::Broken);
+    desk.streams.flush(desk.now);
+    let Lost { unreached, closed, unsent } = desk.streams.take_lost();
+    assert_eq!((unreached, closed, unsent), (vec![], vec![conn], vec![(conn, ANSWER.as_bytes().into())]));
 }
 
 #[test]
 fn a_connection_of_ours_that_is_refused_is_told_once_and_one_of_a_caller_that_breaks_is_not() {
     let mut desk = Desk::new();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    desk.dial(nobody, b"BYE sip:caller SIP/2.0\r\n\r\n");
+    desk.dial(nobody, None, b"BYE sip:caller SIP/2.0\r\n\r\n");
     if desk.open() > 0 {
         desk.turn_until(|desk| desk.open() == 0);
     }
-    assert_eq!(desk.streams.take_failed(), [nobody]);
-    assert_eq!(desk.streams.take_failed(), []);
+    assert_eq!(desk.unreached(), [remote(nobody, None)]);
+    assert_eq!(desk.unreached(), []);
     let caller = desk.caller();
     SockRef::from(&caller).set_linger(Some(Duration::ZERO)).unwrap();
     drop(caller);
     desk.turn_until(|desk| desk.open() == 0);
-    assert_eq!(desk.streams.take_failed(), []);
+    assert_eq!(desk.unreached(), []);
 }
 
 #[test]
-fn a_connection_of_ours_that_ends_in_order_before_anything_came_has_failed() {
+fn a_connection_of_ours_that_ends_in_order_has_failed() {
     let mut desk = Desk::new();
     let contact = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = contact.local_addr().unwrap();
     for answers in [false, true] {
-        desk.dial(at, REQUEST.as_bytes());
+        desk.dial(at, None, REQUEST.as_bytes());
         let (mut peer, _) = contact.accept().unwrap();
         desk.turn_until(|desk| desk.open() == 1 && !desk.streams.has_readable());
         peer.set_read_timeout(Some(WITHIN)).unwrap();
@@ -178,11 +199,10 @@ fn a_connection_of_ours_that_ends_in_order_before_anything_came_has_failed() {
         }
         peer.shutdown(Shutdown::Write).unwrap();
         desk.turn_until(|desk| desk.open() == 0);
-        let failed = desk.streams.take_failed();
-        assert_eq!(failed, if answers { vec![] } else { vec![at] });
+        assert_eq!(desk.unreached(), [remote(at, None)]);
         drop(peer);
         desk.wait(ENDED_FOR + 2 * LATE);
-        assert_eq!((desk.open(), desk.streams.take_failed()), (0, vec![]), "it is told once");
+        assert_eq!((desk.open(), desk.unreached()), (0, vec![]), "it is told once");
     }
 }
 
@@ -266,7 +286,7 @@ fn from_a_peer_that_takes_no_answers_nothing_more_is_read_until_it_does() {
     let (conn, key) = (desk.came[0].1, desk.streams.conns.keys().next().unwrap());
     let waiting = |desk: &Desk| desk.streams.conns.waiting(key);
     while waiting(&desk) < 3 * PAUSE {
-        desk.send(conn, desk.at, &[b'x'; 4_096]);
+        desk.send(conn, &[b'x'; 4_096]);
     }
     caller.write_all(REQUEST.as_bytes()).unwrap();
     // Another's is read meanwhile.
@@ -278,7 +298,7 @@ fn from_a_peer_that_takes_no_answers_nothing_more_is_read_until_it_does() {
     let read = std::thread::spawn(move || io::copy(&mut &reader, &mut io::sink()));
     desk.turn_until(|desk| desk.came.len() == 3);
     assert!(desk.came[2].1 == conn && waiting(&desk) < PAUSE);
-    desk.streams.close_where(|_| true);
+    desk.streams.close_where(desk.now, |_| true);
     drop(read.join());
 }
 
@@ -289,7 +309,7 @@ fn a_request_in_front_of_garbage_is_answered_before_the_connection_is_closed() {
     caller.write_all(format!("{REQUEST}INVITE sip:ms SIP/2.0\r\nContent-Length: x\r\n\r\n").as_bytes()).unwrap();
     desk.turn_until(|desk| !desk.came.is_empty());
     assert_eq!(desk.came.len(), 1);
-    desk.send(desk.came[0].1, caller.peer_addr().unwrap(), b"SIP/2.0 200 OK\r\n\r\n");
+    desk.send(desk.came[0].1, b"SIP/2.0 200 OK\r\n\r\n");
     let mut answer = [0; 18];
     caller.read_exact(&mut answer).unwrap();
     assert!(answer.starts_with(b"SIP/2.0 200"));
@@ -322,10 +342,10 @@ fn certified() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
 }
 
 #[test]
-fn callers_over_tls_and_over_tcp_are_served_at_one_port_and_an_answer_goes_to_no_other_connection() {
+fn callers_over_tls_and_over_tcp_are_served_at_one_port() {
     let mut desk = Desk::new();
     let (server, client) = certified();
-    desk.streams.set_tls(Some(server));
+    desk.streams.set_tls(Some(server), None);
     let mut plain = desk.caller();
     plain.write_all(REQUEST.as_bytes()).unwrap();
     let socket = desk.caller();
@@ -340,14 +360,69 @@ fn callers_over_tls_and_over_tcp_are_served_at_one_port_and_an_answer_goes_to_no
     desk.turn_until(|desk| desk.came.len() == 2);
     assert_eq!(desk.transports, [Transport::Tcp, Transport::Tls]);
     let (_, conn) = desk.came[1];
-    desk.streams.send_secure(conn, "127.0.0.1:1".parse().unwrap(), ANSWER.as_bytes());
-    desk.streams.flush();
-    let (answer, tls) = caller.join().unwrap();
-    assert_eq!(answer, ANSWER);
-    drop(tls);
-    desk.turn_until(|desk| desk.ended() == 1 || desk.open() == 1);
-    desk.wait(ENDED_FOR + LATE);
+    desk.send(conn, ANSWER.as_bytes());
+    assert_eq!(caller.join().unwrap().0, ANSWER);
+}
+
+/// A peer that is called over TLS at an address of its own: what it reads, or the fault of its handshake.
+fn called(server: Arc<ServerConfig>) -> (SocketAddr, thread::JoinHandle<io::Result<String>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let peer = thread::spawn(move || {
+        let (socket, _) = listener.accept()?;
+        socket.set_read_timeout(Some(WITHIN))?;
+        let mut tls = StreamOwned::new(ServerConnection::new(server).unwrap(), socket);
+        let mut request = [0; REQUEST.len()];
+        tls.read_exact(&mut request)?;
+        tls.write_all(ANSWER.as_bytes())?;
+        Ok(String::from_utf8_lossy(&request).into_owned())
+    });
+    (at, peer)
+}
+
+#[test]
+fn a_peer_that_shows_the_name_that_is_called_gets_the_request_over_tls() {
+    let mut desk = Desk::new();
+    let (server, client) = certified();
+    desk.streams.set_tls(None, Some(client));
+    let (at, peer) = called(server);
+    desk.dial(at, Some("ms.example.net"), REQUEST.as_bytes());
+    // The same way is found again while it is being opened, and by no other name.
+    assert!(desk.streams.to(&remote(at, Some("ms.example.net"))).is_some());
+    assert_eq!(desk.streams.to(&remote(at, Some("other.example.net"))), None);
+    desk.turn_until(|desk| desk.came.len() == 1);
+    assert_eq!(peer.join().unwrap().unwrap(), REQUEST);
+    assert_eq!((desk.came[0].0.as_str(), desk.transports[0]), (ANSWER, Transport::Tls));
+}
+
+#[test]
+fn a_peer_with_a_certificate_for_another_name_gets_nothing_and_the_call_to_it_has_failed() {
+    let (server, client) = certified();
+    for name in ["other.example.net", "127.0.0.1", "no name"] {
+        let mut desk = Desk::new();
+        desk.streams.set_tls(None, Some(Arc::clone(&client)));
+        let (at, peer) = called(Arc::clone(&server));
+        desk.dial(at, Some(name), REQUEST.as_bytes());
+        desk.turn_until(|desk| desk.open() == 0);
+        assert_eq!(desk.unreached(), [remote(at, Some(name))]);
+        if name == "no name" {
+            drop(TcpStream::connect(at));
+        }
+        assert!(peer.join().unwrap().is_err(), "{name}");
+    }
+    let mut desk = Desk::new();
     let to = "127.0.0.1:1".parse().unwrap();
-    desk.streams.send_secure(conn, to, b"BYE sip:caller SIP/2.0\r\n\r\n");
-    assert_eq!((desk.open(), desk.streams.take_failed()), (1, vec![to]), "nothing is dialled in the clear");
+    desk.dial(to, Some("ms.example.net"), REQUEST.as_bytes());
+    assert_eq!((desk.open(), desk.unreached()), (0, vec![remote(to, Some("ms.example.net"))]), "without certificates");
+}
+
+#[test]
+fn nothing_for_a_name_goes_on_a_connection_that_a_peer_has_opened() {
+    let mut desk = Desk::new();
+    let (server, client) = certified();
+    desk.streams.set_tls(Some(server), Some(client));
+    let caller = desk.caller();
+    let at = caller.local_addr().unwrap();
+    assert!(desk.streams.to(&remote(at, None)).is_some());
+    assert_eq!(desk.streams.to(&remote(at, Some("ms.example.net"))), None);
 }

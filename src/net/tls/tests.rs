@@ -83,9 +83,24 @@ impl Authority {
         self.write("crl.pem", &params.signed_by(&self.issuer).unwrap().pem().unwrap())
     }
 
+    /// A caller that trusts this CA alone, and shows this certificate.
     fn client(&self, own: Option<&TlsIdentity>) -> Arc<ClientConfig> {
-        let own = own.map(|own| Identity::read(own).unwrap());
-        client_config(Some(&self.path("ca.pem")), own.as_ref()).unwrap()
+        let roots = server::roots(&Contents::read(&self.path("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(roots);
+        let Some(own) = own.map(|own| Identity::read(own).unwrap()) else {
+            return Arc::new(builder.with_no_client_auth());
+        };
+        let (certificates, key) = (own.certificate.certificates().unwrap(), own.key.private_key().unwrap());
+        Arc::new(builder.with_client_auth_cert(certificates, key).unwrap())
+    }
+
+    /// The configuration of a side that calls back those whose certificates it asks for so.
+    fn caller(&self, own: &TlsIdentity, ask: ClientCertificates, crl: Option<PathBuf>) -> Arc<ClientConfig> {
+        let client_ca = Some(self.path("ca.pem"));
+        let own = TlsIdentity { client_certificates: ask, client_ca, crl, ..own.clone() };
+        client_config(&[Identity::read(&own).unwrap()]).unwrap()
     }
 }
 
@@ -303,8 +318,32 @@ fn a_certificate_in_second_place_is_checked_as_well() {
 }
 
 #[test]
-fn the_cas_of_the_system_are_trusted_where_no_other_is_named() {
-    if let Err(error) = client_config(None, None) {
+fn a_peer_that_is_called_shows_a_certificate_of_the_ca_that_callers_have_and_one_that_is_not_revoked() {
+    let (ca, foreign) = (Authority::new(), Authority::new());
+    let own = ca.certify(&["ms.example.net"], |_| {});
+    let numbered = |ca: &Authority, number: u64| {
+        let peer = ca.certify(&["pbx.example.net"], |params| params.serial_number = Some(SerialNumber::from(number)));
+        server(&[peer]).unwrap()
+    };
+    let list = ca.revoke(&[7]);
+    for ask in [ClientCertificates::Optional, ClientCertificates::Required] {
+        let caller = ca.caller(&own, ask, Some(list.clone()));
+        let is_taken = |peer: &Arc<ServerConfig>, name| {
+            let (client, _, _) = shake(&caller, peer, name);
+            !client.is_handshaking()
+        };
+        assert!(is_taken(&numbered(&ca, 6), "pbx.example.net"));
+        assert!(!is_taken(&numbered(&ca, 6), "other.example.net"));
+        assert!(!is_taken(&numbered(&ca, 7), "pbx.example.net"), "it is revoked");
+        assert!(!is_taken(&numbered(&foreign, 6), "pbx.example.net"));
+    }
+}
+
+#[test]
+fn the_cas_of_the_system_are_trusted_where_callers_need_no_certificate() {
+    let ca = Authority::new();
+    let own = ca.certify(&["ms.example.net"], |_| {});
+    if let Err(error) = client_config(&[Identity::read(&own).unwrap()]) {
         assert_eq!(
             error.to_string(),
             "/etc/ssl/certs/ca-certificates.crt cannot be read: No such file or directory (os error 2)"

@@ -13,8 +13,8 @@ use crate::names::{self, Asked};
 use crate::net::clock;
 use crate::net::conns::Origin;
 use crate::net::resolve::Resolver;
-use crate::net::streams::Streams;
-use crate::net::tls::{Identity, server_config};
+use crate::net::streams::{Lost, Remote, Streams};
+use crate::net::tls::{Identity, client_config, server_config};
 use crate::net::udp::{Batch, Delivery, Socket};
 use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
@@ -84,7 +84,7 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
     }
 
     fn flush(&mut self, sources: &mut Sources) {
-        self.streams.flush();
+        self.streams.flush(clock::now());
         if self.streams.has_readable() {
             sources.add(STREAMS);
         }
@@ -97,19 +97,24 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
             Effect::LookUp(whose, question) => self.look_up(whose, question, &mut shell.station, now),
             Effect::Access => {
                 let sessions = shell.station.sessions();
-                self.streams.close_where(|address| sessions.denies(address));
+                self.streams.close_where(now, |address| sessions.denies(address));
             }
             Effect::Certificates(body) => self.set_certificates(&body, &mut shell.station),
         }
     }
 
     fn tell_failed(&mut self, station: &mut Station<MediaServer<A, RtpMedia>>) -> bool {
-        let failed = self.streams.take_failed();
-        if failed.is_empty() {
+        let Lost { unreached, closed, unsent } = self.streams.take_lost();
+        if unreached.is_empty() && closed.is_empty() && unsent.is_empty() {
             return false;
         }
-        let takes_requests = |conn| self.streams.takes_requests(conn);
-        station.sessions_mut().on_streams_failed(&failed, takes_requests, clock::now());
+        let (sessions, now) = (station.sessions_mut(), clock::now());
+        unsent.iter().for_each(|(conn, bytes)| sessions.on_unsent_on(*conn, bytes, now));
+        closed.into_iter().for_each(|conn| sessions.on_connection_closed(conn, now));
+        if !unreached.is_empty() {
+            let is_failed = |to, name: Option<&str>| unreached.iter().any(|it| it.is(to, name));
+            sessions.on_dialled_failed(is_failed, now);
+        }
         true
     }
 
@@ -160,7 +165,11 @@ impl Sockets {
                 .ok(),
         };
         station.sessions_mut().set_secure(config.is_some(), told.contact_name.as_deref());
-        self.streams.set_tls(config);
+        let caller = config.as_ref().and_then(|_| {
+            let caller = client_config(&identities);
+            caller.inspect_err(|error| tracing::warn!(%error, "nobody is called over TLS")).ok()
+        });
+        self.streams.set_tls(config, caller);
     }
 
     /// Datagrams at the slot's own port.
@@ -229,7 +238,7 @@ impl Sockets {
     /// Sends a message. One that cannot be sent is lost like a packet on the way: the transaction's timers repeat it. A
     /// request without a route goes to its next address, if it has one.
     fn transmit<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>, now: Time) {
-        let Transmit { hop, to, from, bytes } = transmit;
+        let Transmit { hop, to, peer, from, bytes } = transmit;
         let sessions = shell.station.sessions();
         let carries_call = |conn| sessions.carries_call(conn);
         let socket = match *hop {
@@ -240,9 +249,12 @@ impl Sockets {
             }
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
-            Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now, carries_call),
-            Hop::Secure(conn) => return self.streams.send_secure(conn, *to, bytes),
-            Hop::Dial => return self.streams.dial(*to, bytes, now, carries_call),
+            Hop::Stream(conn) => return self.streams.send(conn, bytes, now),
+            Hop::Dial => return self.streams.dial(Remote { to: *to, name: None }, bytes, now, carries_call),
+            Hop::DialSecure => {
+                let Some(name) = peer.clone() else { return };
+                return self.streams.dial(Remote { to: *to, name: Some(name) }, bytes, now, carries_call);
+            }
             Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
             Hop::Gone => return,
         };
@@ -259,14 +271,14 @@ impl Sockets {
     }
 
     fn transmit_mgcp<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>) {
-        let Transmit { hop, to, from, bytes } = transmit;
+        let Transmit { hop, to, from, bytes, .. } = transmit;
         let socket = match *hop {
             Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
             Hop::Own(number) => self.mgcp.get(usize::from(number)),
             // A listener that a new dispatcher has given up: from our own port then.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
             // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Secure(_) | Hop::Dial | Hop::Gone => None,
+            Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
         };
         // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
         let Some(socket) = socket else { return };

@@ -5,7 +5,7 @@
 //! a name may list addresses of hosts that have no part in the call, and each would get copies in turn. After 64·T1 of
 //! silence the session is mostly over anyway.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem::take;
 use std::net::SocketAddr;
 
@@ -24,24 +24,15 @@ pub(super) const PLACES: usize = 3;
 pub(super) type Places = VecDeque<(Hop, SocketAddr)>;
 
 impl Uas {
-    /// Connections to these addresses could not be opened, or ended before anything came. A request is not repeated
-    /// over a connection, so one that has no other place is over, as by 503 (RFC 3261 §8.1.3.1). `is_open` tells
-    /// whether a connection that we hold still exists; a request that left on such a connection is under way.
-    pub fn on_streams_failed(&mut self, to: &[SocketAddr], is_open: impl Fn(u64) -> bool, now: Time) {
-        if self.clients.is_empty() {
-            return;
-        }
-        let to: HashSet<&SocketAddr> = to.iter().collect();
-        let is_failed = |client: &Client| {
-            let sent = client.sent.as_ref().filter(|sent| sent.transaction.is_trying());
-            sent.is_some_and(|Sent { transaction, leaving }| match leaving.hop {
-                Hop::Dial => to.contains(&transaction.to()),
-                Hop::Stream(conn) | Hop::Secure(conn) => to.contains(&transaction.to()) && !is_open(conn),
-                _ => false,
-            })
-        };
-        let keys = self.clients.keys().filter(|key| self.clients.get(*key).is_some_and(is_failed));
-        for key in keys.collect::<Vec<ClientKey>>() {
+    /// Connections of ours could not be opened, or are closed. A request is not repeated over a connection, so one that
+    /// waits for an answer and has no other place is over, as by 503 (RFC 3261 §8.1.3.1). `is_failed` tells whether a
+    /// connection to an address, and over TLS to a name, is one of these.
+    pub fn on_dialled_failed(&mut self, is_failed: impl Fn(SocketAddr, Option<&str>) -> bool, now: Time) {
+        let keys = self.trying(|client, to| {
+            let peer = client.peer.as_deref().filter(|_| client.hop == Hop::DialSecure);
+            client.hop.is_dialled() && is_failed(to, peer)
+        });
+        for key in keys {
             let next = self.next_place(key, now);
             match next {
                 Some(_) => {
@@ -51,6 +42,15 @@ impl Uas {
                 None => self.on_failed(key, 503, now),
             }
         }
+    }
+
+    /// The requests that wait for a first answer and are such: asked with the address that each has left for.
+    pub(super) fn trying(&self, is_such: impl Fn(&Client, SocketAddr) -> bool) -> Vec<ClientKey> {
+        let is_found = |client: &Client| {
+            let sent = client.sent.as_ref().filter(|sent| sent.transaction.is_trying());
+            sent.is_some_and(|Sent { transaction, .. }| is_such(client, transaction.to()))
+        };
+        self.clients.keys().filter(|key| self.clients.get(*key).is_some_and(is_found)).collect()
     }
 
     /// The network has no route for this datagram. A request of ours goes to its next place; one that has no other
@@ -92,6 +92,7 @@ impl Uas {
     pub(super) fn same_request(&mut self, key: ClientKey, hop: Hop, now: Time) -> Option<Client> {
         let number = self.number(b'b');
         let client = self.clients.get_mut(key)?;
+        let peer = client.peer.clone();
         self.calls.get(client.call)?;
         Some(Client {
             kind: client.kind,
@@ -99,6 +100,7 @@ impl Uas {
             number,
             cseq: client.cseq,
             hop,
+            peer,
             others: take(&mut client.others),
             sent: None,
             unanswered: 0,

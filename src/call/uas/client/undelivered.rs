@@ -1,20 +1,20 @@
-//! Messages for connections of the dispatcher that are gone: an answer goes on a new connection, where there may be one
-//! (RFC 3261 §18.2.2), and a request goes on by another way or is over at once.
+//! Messages for connections that are gone, ours or the dispatcher's: an answer goes on a new connection, where there
+//! may be one (RFC 3261 §18.2.2), and a request goes on by another way or is over at once.
 
 use std::net::SocketAddr;
 
-use super::ClientKey;
-use crate::call::exchange::{Hop, Output, Transmit};
+use super::{Client, ClientKey};
+use crate::call::exchange::{Hop, Output, Transmit, peer_of};
 use crate::call::uas::Uas;
 use crate::call::uas::addresses::Addresses;
-use crate::call::uas::next_hop::next_hop;
+use crate::call::uas::next_hop::Towards;
 use crate::time::Time;
 use crate::wire::sip::Message;
 use crate::words::ReplyTo;
 
 impl Uas {
-    /// The dispatcher's connection `to` is gone, and `bytes`, a message of ours, with it.
-    pub fn on_undelivered(&mut self, to: ReplyTo, bytes: &[u8], now: Time) {
+    /// The connection `to` is gone, ours or the dispatcher's, and `bytes`, a message of ours, with it.
+    pub fn on_undelivered(&mut self, to: Hop, bytes: &[u8], now: Time) {
         let mut scanner = self.scanner.take().unwrap_or_default();
         if let Ok(msg) = scanner.scan(bytes) {
             match msg.is_request() {
@@ -25,7 +25,17 @@ impl Uas {
         self.scanner.get_or_insert(scanner);
     }
 
-    fn on_request_undelivered(&mut self, to: ReplyTo, request: &Message<'_>, now: Time) {
+    /// Our own connection `conn` is closed: the requests on it that wait for an answer get none.
+    pub fn on_connection_closed(&mut self, conn: u64, now: Time) {
+        let connection = Hop::Stream(conn);
+        for key in self.trying(|client, _| client.hop.is_on(connection)) {
+            let call = self.clients.get(key).map(|client| client.call).and_then(|call| self.calls.get_mut(call));
+            call.into_iter().for_each(|call| call.addresses.lose(connection));
+            self.send_elsewhere(key, now);
+        }
+    }
+
+    fn on_request_undelivered(&mut self, to: Hop, request: &Message<'_>, now: Time) {
         let Some(key) = self.find_client(request) else { return };
         let Some(client) = self.clients.get(key) else { return };
         let is_trying = client.sent.as_ref().is_some_and(|sent| sent.transaction.is_trying());
@@ -41,20 +51,20 @@ impl Uas {
     fn send_elsewhere(&mut self, key: ClientKey, now: Time) {
         let way = self.clients.get(key).and_then(|client| {
             let call = self.calls.get(client.call)?;
-            Some(next_hop(&call.addresses, call.dialog.next_hop(), call.dialog.has_route()))
+            Some(self.identity.towards(&call.addresses, call.dialog.next_hop(), call.dialog.has_route()))
         });
-        if let Some(way) = way.filter(|(hop, _)| *hop != Hop::Gone)
-            && let Some(next) = self.same_request(key, way.0, now)
+        if let Some(Towards { hop, peer, to }) = way.filter(|way| way.hop != Hop::Gone)
+            && let Some(next) = self.same_request(key, hop, now)
         {
             self.clients.remove(key);
-            self.begin_again(key, next, way.1, now);
+            self.begin_again(key, Client { peer, ..next }, to, now);
         } else {
             // RFC 3261 §8.1.3.1: a destination that cannot be reached counts as 503.
             self.on_failed(key, 503, now);
         }
     }
 
-    fn on_response_undelivered(&mut self, to: ReplyTo, response: &Message<'_>) {
+    fn on_response_undelivered(&mut self, to: Hop, response: &Message<'_>) {
         let Some((via, status)) = response.via().zip(response.status()) else { return };
         let server = self.prints.answered(response).and_then(|name| self.servers.find(name));
         let way = server.and_then(|key| {
@@ -63,31 +73,35 @@ impl Uas {
                 server.way()
             })
         });
-        // Over TLS the peer's name would have to verify, and a browser takes no connections (RFC 7118 §5).
-        let is_tcp = via.transport.eq_ignore_ascii_case(b"TCP");
-        let ip = via.received().or_else(|| via.host.ip()).filter(|_| is_tcp);
+        let (hop, peer) = match via.transport.to_ascii_uppercase().as_slice() {
+            b"TCP" => (Hop::Dial, None),
+            b"TLS" => (Hop::DialSecure, peer_of(via.host)),
+            // A browser takes no connections (RFC 7118 §5).
+            _ => return,
+        };
+        let ip = via.received().or_else(|| via.host.ip());
         // The port of the sent-by, never the one that the connection came from.
         let stated = ip.map(|ip| SocketAddr::new(ip, via.port.unwrap_or(via.default_port())));
         // A 100 says no more than that the connection stood.
         if let Some(to) = stated.filter(|_| status > 100) {
-            let (hop, from, bytes) = (Hop::Dial, way.and_then(|way| way.from), response.bytes().into());
-            self.outputs.push_back(Output::Transmit(Transmit { hop, to, from, bytes }));
+            let (from, bytes) = (way.and_then(|way| way.from), response.bytes().into());
+            self.outputs.push_back(Output::Transmit(Transmit { hop, to, peer, from, bytes }));
         }
     }
 }
 
 impl Addresses {
-    /// The dispatcher's connection `connection` is gone.
-    fn lose(&mut self, connection: ReplyTo) {
+    /// The connection `connection` is gone.
+    fn lose(&mut self, connection: Hop) {
         if self.heard.hop.is_on(connection) {
-            self.lose_any();
+            self.heard.hop = Hop::without_connection(self.heard.transport, self.pinned);
         }
     }
 
     /// All connections of the dispatcher are gone.
     pub(in crate::call::uas) fn lose_any(&mut self) {
         if let Hop::Dispatcher(ReplyTo::Stream(_)) = self.heard.hop {
-            self.heard.hop = Hop::without_connection(self.heard.transport, self.pinned);
+            self.lose(self.heard.hop);
         }
     }
 }

@@ -54,7 +54,7 @@ fn refreshing(found: &[Endpoint]) -> (Desk, CallKey) {
 
 fn no_connection(desk: &mut Desk, to: &[&str]) {
     let to: Vec<SocketAddr> = to.iter().map(|to| address(to)).collect();
-    desk.act(|uas, now| uas.on_streams_failed(&to, |_| false, now));
+    desk.act(|uas, now| uas.on_dialled_failed(|failed, _| to.contains(&failed), now));
 }
 
 fn no_route(desk: &mut Desk, request: &str) {
@@ -238,16 +238,11 @@ fn a_request_on_a_connection_that_is_there_does_not_fail_with_another_to_the_sam
     let tag = to_tag(&desk.only());
     desk.say(&text("ACK").branch("ack").to(&tag).bytes(), &arrival);
     desk.act(|uas, now| uas.hang_up(key, now));
-    let sent = desk.outputs.iter().find_map(|output| match output {
-        Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),
-        _ => None,
-    });
-    let (hop, to) = sent.unwrap();
+    let (hop, ..) = desk.only_transmit();
     assert_eq!(hop, Hop::Stream(9));
-    desk.act(|uas, now| uas.on_streams_failed(&[to], |conn| conn == 9, now));
-    assert!(!desk.uas.is_quiet(), "its answer may come");
-    desk.act(|uas, now| uas.on_streams_failed(&[to], |_| false, now));
-    assert!(desk.uas.is_quiet());
+    desk.act(|uas, now| uas.on_dialled_failed(|_, _| true, now));
+    desk.act(|uas, now| uas.on_connection_closed(8, now));
+    assert!(!desk.uas.is_quiet() && desk.sent().is_empty(), "its answer may come");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Calls over stream connections: those of the dispatcher, and our own.
 
 use super::*;
+use crate::call::Transmit;
+use crate::names::{Endpoint, Protocol};
 use crate::words::ReplyTo;
 
 /// The address that the caller's connection comes from.
@@ -49,9 +51,18 @@ impl Desk {
         (key, tag, answer)
     }
 
+    /// What has been sent since the last look at all outputs.
+    fn transmits(&self) -> Vec<Transmit> {
+        let sent = self.outputs.iter().filter_map(|output| match output {
+            Output::Transmit(transmit) => Some(transmit.clone()),
+            _ => None,
+        });
+        sent.collect()
+    }
+
     /// The dispatcher gives a message back, whose connection is gone.
     fn undelivered(&mut self, number: u64, text: &str) {
-        self.act(|uas, now| uas.on_undelivered(conn(number), text.as_bytes(), now));
+        self.act(|uas, now| uas.on_undelivered(Hop::Dispatcher(conn(number)), text.as_bytes(), now));
     }
 }
 
@@ -140,7 +151,7 @@ fn a_bye_whose_connection_is_gone_is_dialled_at_the_contact_and_never_at_the_sou
 
 #[test]
 fn a_bye_for_a_browser_that_is_gone_is_over_at_once() {
-    for transport in [Transport::Ws, Transport::Wss, Transport::Tls] {
+    for transport in [Transport::Ws, Transport::Wss] {
         let mut desk = Desk::new();
         let (key, ..) = desk.standing_over(transport, 5);
         let (_, _, bye) = desk.bye(key);
@@ -221,11 +232,9 @@ fn an_answer_over_tls_or_websocket_never_leaves_in_the_clear() {
         let answer = desk.only();
         desk.undelivered(5, &answer);
         desk.wait(ms(600));
-        let hops = desk.outputs.iter().filter_map(|output| match output {
-            Output::Transmit(transmit) => Some(transmit.hop),
-            _ => None,
-        });
-        assert!(hops.clone().all(|hop| hop == Hop::Gone), "{transport:?}: {:?}", hops.collect::<Vec<_>>());
+        let way = if transport == Transport::Tls { Hop::DialSecure } else { Hop::Gone };
+        let ways: Vec<_> = desk.transmits().iter().map(|transmit| transmit.hop).collect();
+        assert!(ways.iter().all(|hop| *hop == way), "{transport:?}: {ways:?}");
     }
 }
 
@@ -263,14 +272,119 @@ fn nothing_of_a_call_over_tls_at_the_own_port_leaves_in_the_clear() {
     let key = desk.incoming();
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     let (hop, _, answer) = desk.only_transmit();
-    assert_eq!(hop, Hop::Secure(9));
+    assert_eq!(hop, Hop::Stream(9));
     assert_eq!(header(&answer, "Contact"), Some("<sip:ms.example.net:5071;transport=tls>"));
     let ack = text("ACK").branch("ack").to(&to_tag(&answer));
     desk.say(&via(&ack, Transport::Tls), &Arrival::stream(9, Transport::Tls, ends, 1));
-    let (hop, to, bye) = desk.bye(key);
-    assert_eq!(hop, Hop::Secure(9));
+    let (hop, _, bye) = desk.bye(key);
+    assert_eq!(hop, Hop::Stream(9));
     assert!(header(&bye, "Via").unwrap().starts_with("SIP/2.0/TLS "));
-    desk.act(|uas, now| uas.on_streams_failed(&[to.parse().unwrap()], |_| false, now));
+    // It breaks before the answer: the Contact is called, which says nothing of TLS.
+    desk.act(|uas, now| uas.on_connection_closed(9, now));
+    let called = desk.transmits().remove(0);
+    assert_eq!(way(&called), (Hop::DialSecure, "192.0.2.9:5070".to_owned(), Some("192.0.2.9")));
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.on_dialled_failed(|_, name| name == Some("192.0.2.9"), now));
     assert_eq!(desk.sent().len(), 0);
     assert!(desk.uas.is_quiet(), "its BYE waits");
+}
+
+/// Way, destination and peer of a message.
+fn way(transmit: &Transmit) -> (Hop, String, Option<&str>) {
+    (transmit.hop, transmit.to.to_string(), transmit.peer.as_deref())
+}
+
+/// A call over TLS whose caller has this Contact; returns its key and our tag.
+fn standing_at(desk: &mut Desk, contact: &str) -> (CallKey, String) {
+    let mut invite = invite().header(&format!("Contact: <{contact}>"));
+    invite.contact = false;
+    desk.hand_over(&invite, Transport::Tls, 5);
+    let key = desk.incoming();
+    assert!(desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now)));
+    let tag = to_tag(&desk.only());
+    desk.hand_over(&text("ACK").branch("ack").to(&tag), Transport::Tls, 5);
+    desk.outputs.clear();
+    (key, tag)
+}
+
+#[test]
+fn a_caller_whose_tls_connection_is_gone_is_called_by_the_name_in_its_contact() {
+    let found = Endpoint { protocol: Protocol::Tls, address: "192.0.2.44:5061".parse().unwrap() };
+    let cases = [
+        ("sip:caller@PBX.example.net.:5081;transport=tls", Some(5081)),
+        ("sips:caller@pbx.example.net", None),
+        // Nothing of a call that began over TLS leaves in the clear, whatever its Contact forgets or names.
+        ("sip:caller@pbx.example.net", None),
+        ("sip:caller@pbx.example.net;transport=tcp", None),
+    ];
+    for (contact, port) in cases {
+        let mut desk = desk(secure());
+        let (key, _) = standing_at(&mut desk, contact);
+        let (_, _, bye) = desk.bye(key);
+        desk.undelivered(5, &bye);
+        let [Output::Resolve(asked, question)] = desk.outputs.as_slice() else { panic!("{:?}", desk.outputs) };
+        assert_eq!((question.port, question.protocols), (port, [Protocol::Tls].as_slice()), "{contact}");
+        let asked = *asked;
+        desk.outputs.clear();
+        desk.act(|uas, now| uas.on_resolved(asked, &[found], now));
+        let called = desk.transmits().remove(0);
+        assert_eq!(way(&called), (Hop::DialSecure, "192.0.2.44:5061".to_owned(), Some("pbx.example.net")));
+        let text = String::from_utf8_lossy(&called.bytes).into_owned();
+        assert!(header(&text, "Via").unwrap().starts_with("SIP/2.0/TLS "), "{text}");
+    }
+}
+
+#[test]
+fn a_maddr_names_no_peer_that_a_certificate_could_be_shown_for() {
+    let mut desk = desk(secure());
+    let (key, _) = standing_at(&mut desk, "sips:caller@pbx.example.net;maddr=192.0.2.66");
+    let (_, _, bye) = desk.bye(key);
+    desk.undelivered(5, &bye);
+    let called = desk.transmits().remove(0);
+    assert_eq!(way(&called), (Hop::DialSecure, "192.0.2.66:5061".to_owned(), Some("pbx.example.net")));
+}
+
+#[test]
+fn a_caller_that_has_acknowledged_nothing_is_not_called_over_tls() {
+    let mut desk = desk(secure());
+    desk.hand_over(&invite(), Transport::Tls, 5);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    desk.wait(SECOND * 40);
+    let byes = desk.sent().into_iter().filter(|text| text.starts_with("BYE")).collect::<Vec<_>>();
+    desk.undelivered(5, &byes[0]);
+    assert_eq!((byes.len(), desk.sent().len()), (1, 0));
+    assert!(desk.uas.is_quiet(), "its BYE waits");
+}
+
+#[test]
+fn an_answer_whose_tls_connection_is_gone_goes_to_the_peer_that_its_via_names() {
+    let mut desk = desk(secure());
+    let invite = via(&invite(), Transport::Tls).replace("192.0.2.9:5070;branch", "Pbx.example.net;branch");
+    let mut envelope = Envelope { received: desk.now, ..Envelope::plain(1) };
+    over(Transport::Tls, 5)(&mut envelope);
+    desk.say(&invite, &Arrival::handed_over(&envelope));
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let answer = desk.only();
+    desk.undelivered(5, &answer);
+    // Its repetitions go there as well.
+    desk.wait(ms(600));
+    let ways: Vec<_> = desk.transmits();
+    assert_eq!(ways.len(), 2);
+    for transmit in &ways {
+        assert_eq!(way(transmit), (Hop::DialSecure, "192.0.2.9:5061".to_owned(), Some("pbx.example.net")));
+    }
+}
+
+#[test]
+fn a_contact_that_asks_for_tls_is_called_over_tls_by_a_worker_that_speaks_it() {
+    for (identity, expected) in [(secure(), Hop::DialSecure), (identity(), Hop::Own(0))] {
+        let mut desk = desk(identity);
+        let mut invite = invite().header("Contact: <sips:caller@192.0.2.44>");
+        invite.contact = false;
+        let (key, _) = desk.standing(&invite.header("Via: SIP/2.0/UDP 192.0.2.44;branch=z9hG4bK-far"));
+        let (hop, ..) = desk.bye(key);
+        assert_eq!(hop, expected);
+    }
 }
