@@ -9,7 +9,7 @@ use crate::reservation::Weight;
 use crate::slab::handle;
 use crate::time::Time;
 use crate::wire::sip::{Host, Scanner};
-use crate::words::{Envelope, RefuseReason, ReplyTo, Transport};
+use crate::words::{Envelope, Permit, RefuseReason, ReplyTo, Transport};
 
 handle! {
     /// A call of this worker, from its INVITE to its end. Never reused for another call.
@@ -141,6 +141,8 @@ pub enum Hop {
     Own(u16),
     /// The duplicate of the well-known UDP socket of this number.
     Listener(u16),
+    /// The well-known UDP socket of this number at the dispatcher's host, by this permit.
+    Permitted(u16, Permit),
     /// A stream connection that we hold.
     Stream(u64),
     /// The dispatcher, which passes the bytes on.

@@ -157,6 +157,11 @@ impl Dispatch {
         }
     }
 
+    /// The keys of tokens.
+    pub const fn keys(&self) -> &Keyring {
+        self.directory.keys()
+    }
+
     /// Counts messages that were read for another lane while that lane could take no more.
     pub fn on_lane_full(&mut self, messages: usize) {
         let decision = Decision { target: Target::Drop, reason: Reason::LaneFull };

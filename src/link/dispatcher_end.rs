@@ -17,6 +17,7 @@ use std::io::{self, IoSlice};
 use self::room::{index_reserve, unread_limit};
 use crate::ids::Seq;
 use crate::link::index::Index;
+use crate::link::permits::Permits;
 use crate::link::store::{BLOCK, Chain, LARGEST, Share, Store};
 use crate::link::{Transmit, is_backpressure};
 use crate::wire::handoff::{
@@ -43,6 +44,8 @@ pub struct DispatcherEnd<N> {
     /// The first and the last record that has not been sent, as places in `held`.
     unsent: Option<(u32, u32)>,
     unsent_blocks: u32,
+    /// The leave that its worker gets to have answers sent; `None`: it sends them itself.
+    permits: Option<Permits>,
     control: FrameBuilder,
     /// Certificates, and replies of the worker that found their connections gone: they leave in a frame of their own.
     undelivered: FrameBuilder,
@@ -122,6 +125,7 @@ impl<N: Copy> DispatcherEnd<N> {
             vacant: Vec::with_capacity(limit),
             unsent: None,
             unsent_blocks: 0,
+            permits: None,
             control: FrameBuilder::new(),
             undelivered: FrameBuilder::new(),
             pushed: Seq(0),
@@ -132,6 +136,11 @@ impl<N: Copy> DispatcherEnd<N> {
         }
     }
 
+    /// The link to a worker on another host, for which the dispatcher sends answers that have these permits.
+    pub fn sending_by(self, permits: Permits) -> Self {
+        DispatcherEnd { permits: Some(permits), ..self }
+    }
+
     /// Takes a message: `payload` is the message in pieces, copied once. It leaves with the next
     /// [`DispatcherEnd::poll_transmit`], and is retained until it is answered.
     ///
@@ -140,7 +149,13 @@ impl<N: Copy> DispatcherEnd<N> {
     /// The link has no room, or the number is not above the last one. In both cases nothing has changed.
     pub fn push(&mut self, envelope: &Envelope, note: N, payload: &[&[u8]]) -> Result<(), NoRoom> {
         let length: usize = payload.iter().map(|piece| piece.len()).sum();
-        let header = message_header(envelope, length);
+        let header = match &self.permits {
+            Some(permits) if envelope.reply_to == ReplyTo::Datagram => {
+                let reply_to = ReplyTo::Permitted(permits.permit(envelope.source, envelope.local.ip()));
+                message_header(&Envelope { reply_to, ..*envelope }, length)
+            }
+            _ => message_header(envelope, length),
+        };
         if header.len() + length > LARGEST {
             return Err(NoRoom::Oversized(length));
         }

@@ -1,6 +1,7 @@
 //! A link between dispatcher and worker: [`dispatcher_end`] and [`worker_end`] are its two ends, both as values;
 //! [`store`] keeps messages that have been handed over and not answered. A link over a network is a [`session`] of
-//! several connections, and [`clock`] bounds the difference of the two hosts' clocks. `wire::handoff` is the format of
+//! several connections, and [`clock`] bounds the difference of the two hosts' clocks,
+//! [`permits`] say to whom its worker may have answers sent. `wire::handoff` is the format of
 //! the bytes. Nothing here touches a socket; `server` and `worker` carry the bytes.
 //!
 //! ```
@@ -51,6 +52,7 @@
 pub mod clock;
 pub mod dispatcher_end;
 mod index;
+pub mod permits;
 pub mod session;
 pub mod store;
 pub mod worker_end;

@@ -145,6 +145,10 @@ impl Channel for LinkSocket {
         }
     }
 
+    fn is_over_network(&self) -> bool {
+        matches!(self.kind, Kind::Lan(_))
+    }
+
     fn is_cut(&self) -> bool {
         match &self.kind {
             Kind::Unix(_) => false,

@@ -9,9 +9,7 @@ use crate::ids::Seq;
 use crate::link::clock::ForeignClock;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::time::Time;
-use crate::words::{
-    AccessRule, Dispatched, DrainMode, Envelope, Hello, RefuseReason, ReplyTo, Report, Welcome, features,
-};
+use crate::words::{AccessRule, Dispatched, DrainMode, Envelope, Hello, RefuseReason, ReplyTo, Report, Welcome};
 
 use super::lanes::{Lane, Lanes};
 use super::listeners::Listeners;
@@ -184,11 +182,6 @@ impl DispatcherLinks {
         if let Err(error) = self.lanes.reply(to, bytes) {
             tracing::debug!(%error, "an answer that the dispatcher was to send is dropped");
         }
-    }
-
-    /// Whether the dispatcher sends answers from its well-known sockets for this worker, which is on another host.
-    pub fn sends_for_us(&self) -> bool {
-        self.welcome.lan.is_some() && features::has(&self.welcome.features, features::SEND)
     }
 
     /// Has the dispatcher send an answer from the well-known socket that is ours under this number.

@@ -10,7 +10,7 @@ use crate::ids::{ConnId, GatheringId, Seq};
 use crate::link::Transmit as Flow;
 use crate::link::worker_end::{Backlog, WorkerEnd};
 use crate::time::Time;
-use crate::words::{Dispatched, RefuseReason, ReplyTo, Report};
+use crate::words::{Dispatched, Permit, RefuseReason, ReplyTo, Report};
 
 /// Bits of a number that count messages; the bits above them hold the lane.
 const NUMBER_BITS: u32 = 48;
@@ -45,6 +45,7 @@ impl Numbers {
         let lane = (lane as u64) << NUMBER_BITS;
         match to {
             ReplyTo::Datagram => ReplyTo::Datagram,
+            ReplyTo::Permitted(Permit(number)) => ReplyTo::Permitted(Permit(lane | number)),
             ReplyTo::Stream(ConnId(number)) => ReplyTo::Stream(ConnId(lane | number)),
             ReplyTo::Gathering(GatheringId(number)) => ReplyTo::Gathering(GatheringId(lane | number)),
         }
@@ -168,13 +169,18 @@ impl Lanes {
         lane.end.reply(ReplyTo::of(to.number() & ((1 << NUMBER_BITS) - 1)), bytes)
     }
 
-    /// Has the dispatcher send an answer from a well-known socket; each lane has all of them.
+    /// Has the dispatcher send an answer from a well-known socket. Each lane has all of them; the one that handed the
+    /// message over counts what is said about it.
     ///
     /// # Errors
     ///
     /// As [`Lanes::group_open`].
     pub(super) fn send(&mut self, answer: &Dispatched<'_>) -> Result<(), Backlog> {
-        self.lanes.first_mut().map_or(Ok(()), |lane| lane.end.send(answer))
+        let number = answer.permit.0;
+        let answer = Dispatched { permit: Permit::new(number), ..*answer };
+        let lane = Some((number >> NUMBER_BITS) as usize).filter(|lane| *lane < self.lanes.len());
+        // A new dispatcher may have fewer lanes.
+        self.lanes.get_mut(lane.unwrap_or_default()).map_or(Ok(()), |lane| lane.end.send(&answer))
     }
 
     /// Asks for the dispatcher's clock.
@@ -238,6 +244,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ListenerId;
     use crate::wire::handoff::{FRAME_HEADER, frame_header, message_header};
     use crate::words::Envelope;
 
@@ -273,6 +280,20 @@ mod tests {
         assert_ne!(number, lanes.numbers().of(0, Seq(7)));
         assert!(lanes.answered(number, Time(0)));
         assert_eq!(heard(&mut lanes, 20_000), [1]);
+    }
+
+    #[test]
+    fn an_answer_to_be_sent_goes_to_the_lane_that_handed_the_message_over_or_to_the_first_if_that_is_no_more() {
+        let mut lanes = lanes(2);
+        let permit = Permit::new(u64::MAX);
+        for (lane, heard_by) in [(0, 0), (1, 1), (2, 0)] {
+            let ReplyTo::Permitted(permit) = lanes.numbers().reply_to(lane, ReplyTo::Permitted(permit)) else {
+                panic!()
+            };
+            let (to, from) = ("192.0.2.9:5060".parse().unwrap(), "192.0.2.1".parse().unwrap());
+            lanes.send(&Dispatched { listener: ListenerId(0), to, from, permit, bytes: b"SIP/2.0" }).unwrap();
+            assert_eq!(heard(&mut lanes, 0), [heard_by]);
+        }
     }
 
     #[test]

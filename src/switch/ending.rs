@@ -209,7 +209,7 @@ impl<C: Channel> Switch<C> {
             | FromWorker::GroupClosed { .. }
             | FromWorker::Goodbye(_)
             | FromWorker::Hello(_)
-            | FromWorker::Reply { to: ReplyTo::Datagram, .. } => {}
+            | FromWorker::Reply { to: ReplyTo::Datagram | ReplyTo::Permitted(_), .. } => {}
         });
         read.is_ok() && *frames_left > 0
     }

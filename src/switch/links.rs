@@ -41,6 +41,11 @@ pub trait Channel {
         false
     }
 
+    /// Whether the worker is on another host.
+    fn is_over_network(&self) -> bool {
+        false
+    }
+
     /// Whether it has lost its connection and waits for the next.
     fn is_cut(&self) -> bool {
         false

@@ -31,12 +31,15 @@ use std::time::Duration;
 
 use crate::config::Insert;
 use crate::dispatch::decision::{Admin, Brought, ChainId, Joined};
+use crate::dispatch::identity::Keyring;
 use crate::dispatch::mgcp::chain::Chains;
+use crate::dispatch::note::Note;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
+use crate::link::permits::Permits;
 use crate::pack::Damaged;
 use crate::time::Time;
 use crate::wire::framing::StreamFault;
@@ -251,10 +254,20 @@ impl<C: Channel> Switch<C> {
 
     fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
         let of = (joined.incarnation, joined.link);
-        self.outbox.links.insert(worker, of, channel, DispatcherEnd::new(self.retention_bytes));
+        let front = self.permitting(DispatcherEnd::new(self.retention_bytes), &channel, joined.incarnation);
+        self.outbox.links.insert(worker, of, channel, front);
         self.fit_pool();
         self.owe_certificates(worker);
         self.tell_certificates();
+    }
+
+    /// The end of a link: a worker on another host has answers sent by permits.
+    fn permitting(&self, front: DispatcherEnd<Note>, channel: &C, incarnation: Incarnation) -> DispatcherEnd<Note> {
+        if !channel.is_over_network() {
+            return front;
+        }
+        let Keyring { current, previous } = self.dispatch.keys();
+        front.sending_by(Permits::new((current.clone(), previous.clone()), incarnation))
     }
 
     /// Whether a worker has a link.
@@ -333,7 +346,7 @@ impl<C: Channel> Switch<C> {
             FromWorker::Send(answer) => answers.write_for(&answer),
             FromWorker::ClockAsk(asked) => clock_asks.add(worker, asked, now),
             // A `Hello` is read once, at the beginning. A worker sends answers in datagrams itself.
-            FromWorker::Hello(_) | FromWorker::Reply { to: ReplyTo::Datagram, .. } => {}
+            FromWorker::Hello(_) | FromWorker::Reply { to: ReplyTo::Datagram | ReplyTo::Permitted(_), .. } => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         links.touch(worker);

@@ -84,6 +84,7 @@ impl<C: Channel> Switch<C> {
             let LinkPeer { worker, incarnation, id } = LinkPeer::unpack(from)?;
             let front = DispatcherEnd::restored(self.retention_bytes, from)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
+            let front = self.permitting(front, &channel, incarnation);
             self.outbox.links.insert(worker, (incarnation, id), channel, front);
             self.outbox.links.touch(worker);
             if self.is_first() {

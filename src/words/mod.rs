@@ -23,7 +23,7 @@ pub mod word_list;
 
 pub use access::{AccessAction, AccessRule};
 pub use certificates::{Certificates, Identity};
-pub use dispatched::Dispatched;
+pub use dispatched::{Dispatched, Permit};
 pub use drain::{Drain, DrainMode};
 pub use handed_over::HandedOver;
 pub use joining::{Hello, LanTerms, PassedSocket, Port, ReplyFrom, Resume, SocketRole, Welcome};

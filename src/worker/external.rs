@@ -137,7 +137,7 @@ fn transmit_from(transmit: &Transmit, shell: &mut Shell<Adapter>) {
     let socket = match *hop {
         Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
         Hop::Listener(number) => shell.duplicates.get(number),
-        Hop::Own(_) | Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
+        Hop::Own(_) | Hop::Permitted(..) | Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
     };
     let Some(socket) = socket else { return };
     if let Err(error) = socket.send(bytes, *to, *from) {

@@ -8,7 +8,7 @@ use pointsman::link::worker_end::WorkerEnd;
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
 use pointsman::words::{
-    Dispatched, Drain, DrainMode, Envelope, Hello, Message, RefuseReason, ReplyTo, Report, Transport,
+    Dispatched, Drain, DrainMode, Envelope, Hello, Message, Permit, RefuseReason, ReplyTo, Report, Transport,
 };
 
 use crate::runner::Seen;
@@ -48,6 +48,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             listener: ListenerId(1),
             to: envelope(1).source,
             from: envelope(1).local.ip(),
+            permit: Permit::new(9),
             bytes: b"SIP/2.0 200 OK",
         })],
         vec![Record::Goodbye("done")],

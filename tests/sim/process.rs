@@ -313,7 +313,7 @@ impl Process {
             Hop::Listener(_) => Some(town::WELL_KNOWN),
             Hop::Dial | Hop::DialSecure => Some(town::dialling(self.slot)),
             Hop::Own(_) | Hop::Stream(_) => Some(self.own),
-            Hop::Dispatcher(_) | Hop::Gone => None,
+            Hop::Dispatcher(_) | Hop::Permitted(..) | Hop::Gone => None,
         };
         if let Hop::Dispatcher(to) = transmit.hop {
             self.station.reply(to, &transmit.bytes);

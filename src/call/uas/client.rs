@@ -364,7 +364,7 @@ impl Uas {
     fn via(&self, transport: Transport, leaving: &Leaving, key: ClientKey, number: u64) -> Vec<u8> {
         use std::io::Write as _;
         let transport = match leaving.hop {
-            Hop::Own(_) | Hop::Listener(_) => "UDP",
+            Hop::Own(_) | Hop::Listener(_) | Hop::Permitted(..) => "UDP",
             Hop::Dial | Hop::Gone => "TCP",
             Hop::DialSecure => "TLS",
             Hop::Stream(_) | Hop::Dispatcher(_) => transport.via_name(),

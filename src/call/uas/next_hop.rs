@@ -135,7 +135,9 @@ impl Identity {
             // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that
             // it opened.
             let port = match hop {
-                Hop::Listener(number) => self.listeners.get(usize::from(number)).map(SocketAddr::port),
+                Hop::Listener(number) | Hop::Permitted(number, _) => {
+                    self.listeners.get(usize::from(number)).map(SocketAddr::port)
+                }
                 _ => None,
             };
             let sent_by = SocketAddr::new(addresses.contact.ip(), port.unwrap_or(addresses.contact.port()));

@@ -6,7 +6,7 @@ use crate::call::exchange::{Arrival, Hop, Path, Way};
 use crate::call::uas::Uas;
 use crate::call::uas::heard::Heard;
 use crate::wire::sip::{Message, Name, where_to};
-use crate::words::ReplyFrom;
+use crate::words::{ReplyFrom, ReplyTo};
 
 impl Uas {
     /// The way that the response to a request takes (RFC 3261 §18.2.2, RFC 3581 §4).
@@ -16,9 +16,15 @@ impl Uas {
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. }
-                if self.identity.reply_from == ReplyFrom::Listener && self.can_send_from(listener.0, request) =>
+                if self.identity.reply_from == ReplyFrom::Listener && self.has_duplicate(listener.0) =>
             {
                 Hop::Listener(listener.0)
+            }
+            // Only where it has to be (RFC 3581 §4).
+            Path::Handoff { listener, reply_to: ReplyTo::Permitted(permit), .. }
+                if self.identity.reply_from == ReplyFrom::Listener && asks_for_port(request) =>
+            {
+                Hop::Permitted(listener.0, permit)
             }
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
@@ -32,7 +38,10 @@ impl Uas {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
-            Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
+            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { listener, reply_to: ReplyTo::Permitted(permit), .. } if asks_for_port(msg) => {
+                Hop::Permitted(listener.0, permit)
+            }
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
         let to = back_at(hop, msg, arrival.source);
@@ -47,14 +56,12 @@ impl Uas {
     /// The local address that messages leave from: of the dispatcher's host where it sends them, else of ours.
     fn from(&self, hop: Hop, arrival: &Arrival) -> IpAddr {
         let local = arrival.local.ip();
-        if matches!(hop, Hop::Listener(_)) { local } else { self.identity.here(local) }
+        if matches!(hop, Hop::Listener(_) | Hop::Permitted(..)) { local } else { self.identity.here(local) }
     }
 
-    /// Whether messages to the sender of `request` can leave from a well-known socket: we hold a duplicate, or the
-    /// dispatcher sends for us. The latter is done only where it has to be (RFC 3581 §4).
-    fn can_send_from(&self, listener: u16, request: &Message<'_>) -> bool {
+    /// Whether we hold a duplicate of a well-known socket.
+    fn has_duplicate(&self, listener: u16) -> bool {
         self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
-            || !self.identity.away.is_empty() && asks_for_port(request)
     }
 }
 

@@ -11,6 +11,8 @@ const FAULTS_LIMIT: u64 = 10_000;
 /// Most outcomes, replies and answers to be sent of a worker for each message that it was handed, including provisional
 /// ones. A 2xx without an ACK is sent ten times more (RFC 3261 §13.3.1.4).
 const WORDS_EACH: u64 = 24;
+/// Most answers to be sent in calls of an earlier link.
+const WORDS_OF_BEFORE: u64 = 16_384;
 
 /// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +109,7 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
                     sink(FromWorker::Outcome(outcome));
                 }
-                Record::Send(answer) if self.may_say() => sink(FromWorker::Send(answer)),
+                Record::Send(answer) if self.may_send(&answer) => sink(FromWorker::Send(answer)),
                 Record::ClockAsk(asked) => sink(FromWorker::ClockAsk(asked)),
                 // These belong to no message that the worker was handed. The `Pong`s of a link over a network are read
                 // by its session.
@@ -204,6 +206,14 @@ impl<N: Copy> DispatcherEnd<N> {
         self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
     }
 
+    /// Counts another answer to be sent; false if it has no permit, or there are too many. A worker that has come back
+    /// speaks of messages of an earlier link as well.
+    fn may_send(&mut self, answer: &Dispatched<'_>) -> bool {
+        self.stats.words += 1;
+        let most = self.stats.records.saturating_mul(WORDS_EACH).saturating_add(WORDS_OF_BEFORE);
+        self.stats.words <= most && self.permits.as_ref().is_some_and(|permits| permits.allow(answer))
+    }
+
     fn give_back(&mut self, seq: Seq) -> Option<HandedOver<N>> {
         let held = self.release(seq)?;
         self.read_back(held)
@@ -232,7 +242,11 @@ impl<N: Copy> DispatcherEnd<N> {
         self.store.copy(&held.chain, &mut bytes);
         self.store.free(held.chain);
         let Ok(Record::Message(message)) = Frame::parse(&bytes).ok()?.next()? else { return None };
-        let (envelope, payload) = (message.envelope, message.payload.to_vec());
+        let (mut envelope, payload) = (message.envelope, message.payload.to_vec());
+        if let ReplyTo::Permitted(_) = envelope.reply_to {
+            // The permit was for this worker.
+            envelope.reply_to = ReplyTo::Datagram;
+        }
         Some(HandedOver { envelope, note: held.note, payload, sent: held.sent })
     }
 }

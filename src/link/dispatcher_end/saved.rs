@@ -47,6 +47,8 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
             vacant: _,
             unsent: _,
             unsent_blocks: _,
+            // They follow from the worker's life.
+            permits: _,
             control,
             // Their messages are lost with them; timers of the worker find it out.
             undelivered: _,

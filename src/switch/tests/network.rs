@@ -1,11 +1,10 @@
 //! Links over a network.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use super::*;
 use crate::wire::handoff::Frame;
-use crate::words::Dispatched;
+use crate::words::{Dispatched, Permit};
 
 /// A link that can be cut; what comes on it, and what has left.
 #[derive(Clone, Default)]
@@ -31,6 +30,10 @@ impl Channel for Wire {
     }
 
     fn watch_writable(&mut self, _: bool) {}
+
+    fn is_over_network(&self) -> bool {
+        true
+    }
 
     fn is_cut(&self) -> bool {
         *self.is_cut.lock().unwrap()
@@ -101,22 +104,56 @@ fn a_question_for_the_clock_is_answered_with_a_time_that_was_read_after_it() {
 }
 
 #[test]
-fn an_answer_to_be_sent_leaves_from_the_listener_and_the_address_that_it_names() {
+fn an_answer_to_be_sent_leaves_for_the_source_of_a_message_that_was_handed_over_and_for_nobody_else() {
     let wire = Wire::default();
     let mut switch = switch_of(std::slice::from_ref(&wire));
-    let to: SocketAddr = "192.0.2.9:5080".parse().unwrap();
-    let answer =
-        Dispatched { listener: ListenerId(3), to, from: "192.0.2.2".parse().unwrap(), bytes: b"SIP/2.0 200 OK" };
-    say(&mut switch, &wire, &Record::Send(answer), NOW);
-    switch.flush_answers(|_| panic!("a worker that was handed nothing has nothing to answer"));
     invite(&mut switch, 1, NOW);
-    say(&mut switch, &wire, &Record::Send(answer), NOW);
-    let mut sent = Vec::new();
-    switch.flush_answers(|leaving| {
-        let (owner, from) = (leaving.owner, leaving.from);
-        sent.extend(leaving.map(|(bytes, to)| (owner, from, bytes.to_vec(), to)));
-    });
-    assert_eq!(sent, [(Owner::Listener(ListenerId(3)), answer.from, answer.bytes.to_vec(), to)]);
+    let frames = std::mem::take(&mut *wire.left.lock().unwrap());
+    let Some(Ok(Record::Message(message))) = Frame::parse(&frames[0]).unwrap().next() else { panic!("{frames:?}") };
+    let (to, from) = (message.envelope.source, message.envelope.local.ip());
+    let ReplyTo::Permitted(permit) = message.envelope.reply_to else { panic!("{message:?}") };
+    let answer = Dispatched { listener: ListenerId(3), to, from, permit, bytes: b"SIP/2.0 200 OK" };
+    let elsewhere = ["192.0.2.1:5061", "192.0.2.9:5060"].map(|to| Dispatched { to: to.parse().unwrap(), ..answer });
+    for untrue in elsewhere.into_iter().chain([Dispatched { permit: Permit::new(permit.0 + 1), ..answer }]) {
+        say(&mut switch, &wire, &Record::Send(untrue), NOW);
+    }
+    switch.flush_answers(|_| panic!("it was handed nothing from there"));
+    // Its other lane's, or those of a link of before.
+    let others = Wire::default();
+    let mut other = switch_of(std::slice::from_ref(&others));
+    for (switch, wire) in [(&mut switch, &wire), (&mut other, &others)] {
+        say(switch, wire, &Record::Send(answer), NOW);
+        let mut sent = Vec::new();
+        switch.flush_answers(|leaving| {
+            let (owner, from) = (leaving.owner, leaving.from);
+            sent.extend(leaving.map(|(bytes, to)| (owner, from, bytes.to_vec(), to)));
+        });
+        assert_eq!(sent, [(Owner::Listener(ListenerId(3)), answer.from, answer.bytes.to_vec(), to)]);
+    }
+}
+
+#[test]
+fn a_message_that_comes_back_from_a_worker_on_another_host_has_no_permit_of_its_any_more() {
+    let wires = [Wire::default(), Wire::default()];
+    let mut switch = switch_of(&wires);
+    invite(&mut switch, 1, NOW);
+    let handed = |wire: &Wire| {
+        let frames = std::mem::take(&mut *wire.left.lock().unwrap());
+        frames.first().map(|frame| match Frame::parse(frame).unwrap().next() {
+            Some(Ok(Record::Message(message))) => message.envelope,
+            other => panic!("{other:?}"),
+        })
+    };
+    let (at, first) = (0..2).find_map(|at| handed(&wires[at]).map(|envelope| (at, envelope))).unwrap();
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Refuse { seq: first.seq, reason: RefuseReason::Full });
+    wires[at].incoming.lock().unwrap().push_back(frame.bytes().to_vec());
+    while switch.read_link(WorkerId(at as u16), NOW) == LinkRead::Frame {}
+    switch.flush_links();
+    let second = handed(&wires[1 - at]).unwrap();
+    let permits = [first, second].map(|envelope| matches!(envelope.reply_to, ReplyTo::Permitted(_)));
+    assert_eq!(permits, [true, true]);
+    assert_ne!(first.reply_to, second.reply_to);
 }
 
 #[test]

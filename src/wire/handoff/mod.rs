@@ -52,7 +52,7 @@
 //! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
 //! | 77 | `Unanswered` | worker | as `Message` | a message that it has not answered, as an earlier dispatcher received it |
 //! | 78 | `ClockAsk` | worker | u64 the worker's own time (µs, monotonic) | – |
-//! | 79 | [`Send`](crate::words::Dispatched) | worker | u16 listener, 6 reserved, destination and local address as in `Message` | the answer |
+//! | 79 | [`Send`](crate::words::Dispatched) | worker | u16 listener, 6 bytes permit, destination and local address as in `Message`, u32 IPv6 scope of the destination | the answer |
 //! | 128 | [`Takeover`](crate::words::Takeover) | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back

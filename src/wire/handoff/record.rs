@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::access::{ACCESS_RULE, AccessRules};
 use super::frame::{Frame, FrameBuilder, FrameError, split_record, stride_fixed};
 use super::message::{MESSAGE_FIXED, read_envelope};
-use super::numbers::{put_address, put_u16, put_u64, read_address, u16_at, u64_at};
+use super::numbers::{put_address, put_u32, put_u64, read_address, u16_at, u32_at, u64_at};
 use super::report::{REPORT_FIXED, read_report, report_fixed};
 use super::transactions::{Released, TRANSACTION, Transactions};
 use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
 use crate::words::{
-    Dispatched, Drain, DrainMode, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Takeover, Welcome,
+    Dispatched, Drain, DrainMode, Hello, Message, Outcome, Permit, RefuseReason, ReplyTo, Report, Takeover, Welcome,
 };
 
-const SEND_FIXED: usize = 48;
+const SEND_FIXED: usize = 52;
 
 /// One record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,8 +216,12 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
         79 => {
             need(SEND_FIXED)?;
             let address = |at: usize, field| read_address(&fixed[at..at + 20]).ok_or(FrameError::Value { kind, field });
-            let (to, from) = (address(8, "destination")?, address(28, "local address")?.ip());
-            Record::Send(Dispatched { listener: ListenerId(u16_at(fixed, 0)), to, from, bytes: body })
+            let (mut to, from) = (address(8, "destination")?, address(28, "local address")?.ip());
+            if let SocketAddr::V6(v6) = &mut to {
+                v6.set_scope_id(u32_at(fixed, 48));
+            }
+            let (listener, permit) = (ListenerId(u16_at(fixed, 0)), Permit(u64_at(fixed, 0) >> 16));
+            Record::Send(Dispatched { listener, to, from, permit, bytes: body })
         }
         128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
         _ => return Ok(None),
@@ -280,8 +284,11 @@ impl FrameBuilder {
             Record::ClockAsk(time) => self.push_record(78, &time.0.to_le_bytes(), &[]),
             Record::Send(answer) => {
                 let mut fixed = [0; SEND_FIXED];
-                put_u16(&mut fixed, 0, answer.listener.0);
+                put_u64(&mut fixed, 0, answer.permit.0 << 16 | u64::from(answer.listener.0));
                 put_address(&mut fixed[8..28], answer.to);
+                if let SocketAddr::V6(v6) = answer.to {
+                    put_u32(&mut fixed, 48, v6.scope_id());
+                }
                 put_address(&mut fixed[28..48], SocketAddr::new(answer.from, 0));
                 self.push_record(79, &fixed, answer.bytes);
             }

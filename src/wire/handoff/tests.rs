@@ -9,8 +9,8 @@ use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
 use crate::words::{
     AccessAction, AccessRule, Bypass, Dispatched, Drain, DrainMode, Envelope, Hello, LanTerms, Message, Mgcp,
-    MgcpListener, OpenTransaction, Outcome, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, Resume, SocketRole,
-    Transport, Welcome, features,
+    MgcpListener, OpenTransaction, Outcome, PassedSocket, Permit, RefuseReason, ReplyFrom, ReplyTo, Report, Resume,
+    SocketRole, Transport, Welcome, features,
 };
 
 fn envelope() -> Envelope {
@@ -125,7 +125,8 @@ fn every_record_comes_back_as_it_was_written() {
         Record::ClockAsk(Time(20)),
         Record::Send(Dispatched {
             listener: ListenerId(1),
-            to: "[2001:db8::9]:5080".parse().unwrap(),
+            to: "[fe80::9%4]:5080".parse().unwrap(),
+            permit: Permit::new(u64::MAX),
             from: "2001:db8::1".parse().unwrap(),
             bytes: b"SIP/2.0 200 OK",
         }),

@@ -243,9 +243,9 @@ impl Sockets {
         let carries_call = |conn| sessions.carries_call(conn);
         let socket = match *hop {
             Hop::Own(number) => self.own.get(usize::from(number)),
-            Hop::Listener(number) if shell.station.dispatcher().sends_for_us() => {
+            Hop::Permitted(number, permit) => {
                 let (listener, from) = (ListenerId(number), from.unwrap_or(to.ip()));
-                return shell.station.send(number, Dispatched { listener, to: *to, from, bytes });
+                return shell.station.send(number, Dispatched { listener, to: *to, from, permit, bytes });
             }
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
@@ -277,8 +277,8 @@ impl Sockets {
             Hop::Own(number) => self.mgcp.get(usize::from(number)),
             // A listener that a new dispatcher has given up: from our own port then.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
-            // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
+            // MGCP runs over UDP alone, and its answers need not leave from the port that a command came to.
+            Hop::Permitted(..) | Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
         };
         // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
         let Some(socket) = socket else { return };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::call::identity::nearest;
+use crate::words::{Permit, ReplyTo};
 
 /// Of a host in two networks; the dispatcher is in the second.
 fn away() -> Desk {
@@ -25,12 +26,14 @@ fn sent(desk: &mut Desk) -> (Hop, String, Option<String>) {
 
 #[test]
 fn it_answers_from_its_own_address_and_through_the_dispatcher_only_where_the_via_has_rport() {
+    let permit = Permit::new(77);
+    let reply_to = ReplyTo::Permitted(permit);
     let mut desk = away();
-    desk.hand(&text("OPTIONS"));
+    desk.hand_with(&text("OPTIONS"), |envelope| envelope.reply_to = reply_to);
     let (hop, from, _) = sent(&mut desk);
-    assert_eq!((hop, from.as_str()), (Hop::Listener(0), "192.0.2.1"), "RFC 3581 §4");
+    assert_eq!((hop, from.as_str()), (Hop::Permitted(0, permit), "192.0.2.1"), "RFC 3581 §4");
     let mut desk = away();
-    let arrival = Arrival::handed_over(&Envelope { received: desk.now, ..Envelope::plain(1) });
+    let arrival = Arrival::handed_over(&Envelope { received: desk.now, reply_to, ..Envelope::plain(1) });
     desk.say(&text("OPTIONS").bytes().replace(";rport", ""), &arrival);
     let (hop, from, _) = sent(&mut desk);
     assert_eq!((hop, from.as_str()), (Hop::Own(1), "192.0.2.21"));
