@@ -203,6 +203,8 @@ impl Framer {
 
 /// `Some(None)` when the line is a Content-Length that is no number.
 fn content_length(line: &[u8]) -> Option<Option<usize>> {
+    // Most fields need no look beyond their first letter: the long name begins with c, the short one is l.
+    line.first().filter(|first| matches!(first, b'C' | b'c' | b'L' | b'l'))?;
     let colon = memchr(b':', line)?;
     let (name, value) = line.split_at_checked(colon)?;
     if Name::of(name.trim_ascii_end()) != Name::ContentLength {
@@ -220,7 +222,9 @@ fn could_start_a_message(line: &[u8]) -> bool {
 
 /// Whether a first line has the name of the protocol, as a request has at its end and a response at its begin.
 fn names_sip(line: &[u8]) -> bool {
-    memmem::find(line, b"SIP/").is_some() || line.windows(4).any(|four| four.eq_ignore_ascii_case(b"SIP/"))
+    line.ends_with(b"SIP/2.0\r\n")
+        || memmem::find(line, b"SIP/").is_some()
+        || line.windows(4).any(|four| four.eq_ignore_ascii_case(b"SIP/"))
 }
 
 #[cfg(test)]
