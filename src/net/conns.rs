@@ -40,6 +40,9 @@ const READ: usize = 16 << 10;
 /// Messages and bytes read in one turn. A larger parcel for another lane would cost page faults.
 const MESSAGES_A_TURN: usize = 512;
 const BYTES_A_TURN: usize = 512 << 10;
+/// While fewer messages have come in a turn, those connections that may have more are visited again: their messages
+/// share the frames of the turn.
+const AGAIN_BELOW: usize = 128;
 /// Connections visited in one turn: after a takeover all may have something.
 const VISITS_A_TURN: usize = 1_024;
 /// While so many bytes wait to leave, nothing more is read: a peer that does not read its answers gets no more of them.
@@ -295,17 +298,19 @@ impl Conns {
         sink: &mut impl FnMut(Origin<'_>, Received<'_>),
     ) {
         let (mut messages, mut bytes, mut visits) = (0, 0, 0);
-        // A connection that is listed again during the turn has its next visit in the next one.
-        for _ in 0..self.readable.len() {
-            let Some(key) = self.readable.pop_front() else { return };
-            bytes += self.visit(key, now, &mut |origin, received| {
-                messages += 1;
-                sink(origin, received);
-            });
-            visits += 1;
-            let is_over = messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN || visits >= VISITS_A_TURN;
-            if is_over || !has_time() {
-                return;
+        while !self.readable.is_empty() && messages < AGAIN_BELOW {
+            // A connection that is listed again meanwhile is visited after all others.
+            for _ in 0..self.readable.len() {
+                let Some(key) = self.readable.pop_front() else { return };
+                bytes += self.visit(key, now, &mut |origin, received| {
+                    messages += 1;
+                    sink(origin, received);
+                });
+                visits += 1;
+                let is_over = messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN || visits >= VISITS_A_TURN;
+                if is_over || !has_time() {
+                    return;
+                }
             }
         }
     }
