@@ -125,6 +125,12 @@ pub fn acknowledge_late(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_quickack(false);
 }
 
+/// Has the kernel acknowledge what has come, and with every read what comes from now on.
+pub fn acknowledge_now(stream: &TcpStream) {
+    // A kernel that does not know the option acknowledges at once in any case.
+    let _ = SockRef::from(stream).set_tcp_quickack(true);
+}
+
 /// Begins a connection to `peer` and does not wait for it: once the stream is writable, `take_error` returns the
 /// result.
 ///

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
+use crate::net::tcp;
 use crate::stream::{Fault, Received, Stream};
 use crate::time::Time;
 use crate::words::Transport;
@@ -196,6 +197,10 @@ impl Connection {
             *unanswered += u32::from(awaits_answer(&received));
             sink(ends, transport, received);
         });
+        if matches!(outcome, Read::Drained) && count > 0 && !self.stream.pending().is_empty() {
+            // A peer that writes a message in pieces may wait for the acknowledgement of the first (Nagle's algorithm).
+            tcp::acknowledge_now(&self.socket);
+        }
         match taken {
             Ok(()) => (outcome, count),
             Err(Fault::Closed) => (Read::Ended, count),
