@@ -2,15 +2,18 @@
 //!
 //! A worker opens one connection for each lane, and another where one was cut: the links outlive their connections.
 
+mod strangers;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use self::strangers::{Strangers, TICK};
 use super::StartError;
 use super::admission::{self, Admitted, Occupancy, Origin};
 use super::event::Event;
@@ -33,8 +36,6 @@ use crate::words::{Hello, LanTerms, Resume, features};
 
 /// Longest time from the connection to the `Hello`.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// Most connections that have not said `Hello` yet; one more is closed.
-const MOST_STRANGERS: usize = 256;
 /// Pause before the listener of a dispatcher that has just ended is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -107,16 +108,18 @@ impl LanListener {
             Ok(listener) => listener,
             Err(error) => return complain(&error),
         };
-        let places = Arc::new(Semaphore::new(MOST_STRANGERS));
+        let strangers = Strangers::new();
         loop {
             match listener.accept().await {
                 Ok((socket, from)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        complain(&"too many connections wait for their first record");
-                        continue;
-                    };
+                    let now = clock::now();
+                    let Some((place, makes_room)) = strangers.enter(from.ip(), now) else { continue };
+                    if makes_room {
+                        complain(&format_args!("too many connections wait for their first record, among them {from}"));
+                    }
+                    let number = place.number();
                     let (tls, queue) = (Arc::clone(&tls), queue.clone());
-                    tokio::spawn(async move {
+                    let task = tokio::spawn(async move {
                         let read = introduce(socket, from, tls);
                         let introduced = timeout(HELLO_WITHIN, read).await;
                         drop(place);
@@ -125,6 +128,10 @@ impl LanListener {
                         // The queue is gone only when the process ends.
                         let _ = queue.send(Event::OnLan { from, introduced });
                     });
+                    strangers.served(number, task.abort_handle());
+                    if strangers.is_hurried(now) {
+                        sleep(TICK).await;
+                    }
                 }
                 Err(error) => {
                     complain(&error);

@@ -1,13 +1,15 @@
 //! Those that may not come, and are told why, while the others' calls go on.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use pointsman::net::lan::{Credentials, Network, dial};
 use pointsman::wire::handoff::{FrameBuilder, Record, frame_header};
 use pointsman::words::Hello;
+use socket2::{Domain, Socket, Type};
 
-use super::{started, wait_until_up};
+use super::{started, states, wait_until_up};
 use crate::support::lan::{PORT, Site};
 use crate::support::phone::Phone;
 use crate::support::pointsman::Pointsman;
@@ -33,6 +35,46 @@ fn expire(site: &Site, name: &str) {
     let certificate = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
     std::fs::write(site.file(&format!("{name}.pem")), certificate.pem()).unwrap();
     std::fs::write(site.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+/// A connection from an address of its own.
+fn connect_from(ip: IpAddr, at: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(ip, 0).into()).unwrap();
+    socket.connect(&at.into()).unwrap();
+    socket.into()
+}
+
+#[test]
+fn a_host_that_opens_hundreds_of_connections_and_says_nothing_or_a_byte_a_second_keeps_no_worker_out() {
+    let (ip, stranger) = (own_address().into(), own_address().into());
+    let site = Site::new(ip, &[]);
+    let pointsman = started(&site, "");
+    let at = SocketAddr::new(ip, PORT);
+    let begin = Instant::now();
+    let mut silent: Vec<_> = (0..300).map(|_| connect_from(stranger, at)).collect();
+    let _worker = site.worker("media1", at);
+    wait_until_up(&pointsman, 1);
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    pointsman.wait_for_log("too many connections wait for their first record");
+    // The length of a TLS record, a byte a second.
+    let mut slow = connect_from(stranger, at);
+    slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let begin = Instant::now();
+    let mut bytes = [0x16, 3, 1, 1, 0].into_iter().cycle();
+    let closed = wait_for("the slow one to be closed", DEADLINE, || {
+        let written = slow.write(&[bytes.next()?]);
+        let is_closed = written.is_err() || slow.read(&mut [0; 16]).is_ok_and(|length| length == 0);
+        is_closed.then(|| begin.elapsed())
+    });
+    assert!(closed < Duration::from_secs(12), "{closed:?}");
+    for silent in &mut silent {
+        silent.set_read_timeout(Some(DEADLINE)).unwrap();
+        // Closed, or reset.
+        assert!(!matches!(silent.read(&mut [0; 16]), Ok(1..)));
+    }
+    assert_eq!(states(&pointsman.load()), ["up"]);
+    call(&pointsman);
 }
 
 #[test]
