@@ -1,6 +1,7 @@
 //! SIP over TCP and TLS at the well-known address.
 
 mod bad_input;
+mod raw;
 mod takeover;
 
 use std::fs;
