@@ -1,7 +1,9 @@
 //! SIP over TCP and TLS at the well-known address.
 
 mod bad_input;
+mod mutual;
 mod raw;
+mod symptoms;
 mod takeover;
 
 use std::fs;

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pointsman::wire::framing::{Framed, next};
 use rustls::pki_types::ServerName;
@@ -77,6 +78,17 @@ impl Line {
             Wire::Tcp(socket) => socket.write_all(bytes),
             Wire::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
         }
+    }
+
+    /// Ends its own half of the connection.
+    pub fn end_half(&self) {
+        // The other end may have closed it already.
+        let _ = self.socket().shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Resets the connection.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).expect("a socket of ours");
     }
 
     /// The next message; an error when the connection ends.
