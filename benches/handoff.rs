@@ -36,6 +36,7 @@ fn envelope(seq: u64) -> Envelope {
         pinned: false,
         again: false,
         ring_first: false,
+        alias: false,
         names_size: false,
         follows: false,
         source: SocketAddr::from(([192, 0, 2, 1], 5060)),

@@ -57,6 +57,7 @@ pub fn decide() -> Result<[Decision; 2], Box<dyn Error>> {
         source: SocketAddr::from(([192, 0, 2, 9], 5060)),
         local: SocketAddr::from(([192, 0, 2, 1], 5060)),
         received,
+        alias: false,
     };
     let mut scanner = Scanner::new();
     let invite = scanner.scan(INVITE.as_bytes()).map_err(|bad| format!("{:?}", bad.fault))?;

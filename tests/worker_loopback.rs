@@ -117,6 +117,7 @@ impl Front {
             pinned: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             follows: false,
             source,

@@ -241,6 +241,7 @@ fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()
                 pinned: false,
                 again: false,
                 ring_first: false,
+                alias: false,
                 names_size: false,
                 follows: false,
                 source,

@@ -8,7 +8,7 @@ use crate::names::Question;
 use crate::reservation::Weight;
 use crate::slab::handle;
 use crate::time::Time;
-use crate::wire::sip::{Host, Scanner};
+use crate::wire::sip::Scanner;
 use crate::words::{Envelope, Permit, RefuseReason, ReplyTo, Transport};
 
 handle! {
@@ -50,6 +50,8 @@ pub struct Arrival {
     pub again: bool,
     /// Whether its sender is to be sent 180 before the answer to its call.
     pub ring_first: bool,
+    /// Whether its sender takes requests on this connection, and has shown that it has the name in its Via (RFC 5923).
+    pub alias: bool,
     /// When the dispatcher read it; `None`: it came straight to our own socket.
     pub received: Option<Time>,
     /// When it must be given back instead of answered.
@@ -70,6 +72,7 @@ impl Arrival {
             follows: envelope.follows,
             again: envelope.again,
             ring_first: envelope.ring_first,
+            alias: envelope.alias,
             received: Some(envelope.received),
             deadline: envelope.deadline,
         }
@@ -87,6 +90,7 @@ impl Arrival {
             follows: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             received: None,
             deadline: None,
@@ -233,18 +237,10 @@ impl Way {
     pub(super) fn transmit(&self, bytes: &Arc<[u8]>) -> Output {
         let Way { hop, to, from, .. } = *self;
         // The peer is whom its Via says (RFC 3261 §18.2.2, RFC 5922 §4).
-        let sent_by = || Scanner::new().scan(bytes).ok()?.via().and_then(|via| peer_of(via.host));
-        let peer = if hop == Hop::DialSecure { sent_by() } else { None };
+        let sent_by = || Scanner::new().scan(bytes).ok()?.via().and_then(|via| via.host.name());
+        let peer = if hop == Hop::DialSecure { sent_by().map(Arc::from) } else { None };
         Output::Transmit(Transmit { hop, to, peer, from, bytes: bytes.clone() })
     }
-}
-
-/// The name that a peer with this host has to show a certificate for, in the one form that names are compared in.
-pub(super) fn peer_of(host: Host<'_>) -> Option<Arc<str>> {
-    let text = std::str::from_utf8(host.as_bytes()).ok()?;
-    let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let text = text.strip_suffix('.').unwrap_or(text);
-    (!text.is_empty()).then(|| text.to_ascii_lowercase().into())
 }
 
 /// An output of the user agent.

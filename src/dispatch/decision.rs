@@ -36,13 +36,16 @@ pub struct Arrival {
     pub local: SocketAddr,
     /// When the kernel or the lane received it.
     pub received: Time,
+    /// Whether its sender takes requests on the connection that it came on, and has shown that it has the name in its
+    /// Via (RFC 5923).
+    pub alias: bool,
 }
 
 impl Arrival {
     /// The way on which a message came that was handed over with this envelope.
     pub const fn of(envelope: &Envelope) -> Self {
-        let &Envelope { listener, transport, reply_to, source, local, received, .. } = envelope;
-        Arrival { listener, transport, reply_to, source, local, received }
+        let &Envelope { listener, transport, reply_to, source, local, received, alias, .. } = envelope;
+        Arrival { listener, transport, reply_to, source, local, received, alias }
     }
 }
 
@@ -118,6 +121,7 @@ impl Handoff {
             pinned: self.pinned.is_some(),
             again: self.again,
             ring_first: self.ring_first,
+            alias: arrival.alias,
             follows: self.follows,
             source: arrival.source,
             local: arrival.local,

@@ -96,6 +96,7 @@ pub struct Setup {
 ///     source: "192.0.2.9:5060".parse().unwrap(),
 ///     local: "192.0.2.1:5060".parse().unwrap(),
 ///     received: now,
+///     alias: false,
 /// };
 /// let mut scanner = Scanner::new();
 /// let decision = dispatch.on_message(&scanner.scan(invite).unwrap(), &arrival, now);

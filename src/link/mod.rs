@@ -25,6 +25,7 @@
 //!     pinned: false,
 //!     again: false,
 //!     ring_first: false,
+//!     alias: false,
 //!     follows: false,
 //!     source: "192.0.2.9:5060".parse().unwrap(),
 //!     local: "192.0.2.1:5060".parse().unwrap(),

@@ -24,8 +24,9 @@ use hashbrown::HashMap;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustls::pki_types::CertificateDer;
 
-use self::connection::{Connection, Read};
+use self::connection::{Connection, Read, Sender};
 pub use self::reason::{CloseReason, Closures};
 pub use self::seen::{ConnState, SourceCount};
 pub use self::taken::{ConnName, Pumped, SavedConns};
@@ -113,6 +114,8 @@ pub struct Origin<'c> {
     pub ends: &'c Ends,
     /// Transport of the message.
     pub transport: Transport,
+    /// The certificate by which its peer has shown who it is.
+    pub certificate: Option<&'c CertificateDer<'static>>,
 }
 
 /// A connection that is no more.
@@ -321,8 +324,9 @@ impl Conns {
         connection.is_listed = false;
         connection.lend(&mut self.spare);
         let was_open = connection.stream.is_open();
-        let (read, bytes) = connection.read(&mut self.buffer, now, &mut |ends, transport, received| {
-            sink(Origin { key, ends, transport }, received);
+        let (read, bytes) = connection.read(&mut self.buffer, now, &mut |sender, received| {
+            let Sender { ends, transport, certificate } = sender;
+            sink(Origin { key, ends, transport, certificate }, received);
         });
         let must_flush = connection.wants_flush();
         if must_flush {

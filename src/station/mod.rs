@@ -87,8 +87,8 @@ pub use self::sessions::{Account, Conference, Sessions};
 /// // The dispatcher hands a command over: it is sent on to the gateway, whose answer leaves for the call agent.
 /// let envelope = Envelope {
 ///     seq: Seq(1), received: now, deadline: None, reply_to: ReplyTo::Datagram, size: 0, listener: ListenerId(0),
-///     transport: Transport::Mgcp, pinned: false, again: false, ring_first: false, names_size: false, follows: true,
-///     source: agent, local: "192.0.2.1:2427".parse().unwrap(),
+///     transport: Transport::Mgcp, pinned: false, again: false, ring_first: false, alias: false, names_size: false,
+///     follows: true, source: agent, local: "192.0.2.1:2427".parse().unwrap(),
 /// };
 /// let mut frame = FrameBuilder::new();
 /// frame.push(&Record::Message(Message { envelope, payload: b"AUEP 7 ds/pm0123456789abcdef/1@ms MGCP 1.0\r\n" }));

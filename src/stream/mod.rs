@@ -4,6 +4,7 @@
 //! [`Stream::poll_timeout`] when to call it again. A message that lies whole in the bytes at hand, or in one record of
 //! TLS, is a slice of them; only an unfinished one is kept.
 
+mod alias;
 mod fault;
 mod framing;
 mod limits;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
+pub use alias::is_alias;
 pub use fault::{Fault, TlsFault, WebSocketFault};
 pub use limits::Limits;
 pub use websocket::Rules;

@@ -76,6 +76,7 @@ mod tests {
             source,
             local: source,
             received: Time(0),
+            alias: false,
         };
         let way = Way { owner: Owner::Listener(ListenerId(0)), arrival };
         let mut early = EarlyCancels::default();

@@ -29,7 +29,7 @@ impl Way {
         received: Time,
     ) -> Self {
         let reply_to = ReplyTo::Datagram;
-        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received } }
+        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias: false } }
     }
 
     /// The way of a message on a connection that was accepted at `listener`, from one address to another.
@@ -42,7 +42,13 @@ impl Way {
     ) -> Self {
         let reply_to = ReplyTo::Stream(connection);
         let owner = Owner::Listener(listener);
-        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received } }
+        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias: false } }
+    }
+
+    /// The same way, on a connection that its peer takes requests on.
+    pub const fn with_alias(mut self, alias: bool) -> Self {
+        self.arrival.alias = alias;
+        self
     }
 }
 

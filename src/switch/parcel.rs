@@ -98,6 +98,7 @@ mod tests {
             source,
             local: source,
             received: Time(received),
+            alias: false,
         };
         let mut parcel = Parcel::new(2);
         assert!(parcel.is_empty());

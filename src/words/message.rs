@@ -42,6 +42,9 @@ pub struct Envelope {
     pub again: bool,
     /// Whether the worker is to send the caller 180 before its answer to the call.
     pub ring_first: bool,
+    /// Whether its sender takes requests on the connection that it came on, and has shown that it has the name in its
+    /// Via (RFC 5923).
+    pub alias: bool,
     /// Whether it belongs to a call that this worker has (found by token, table or port), rather than being placed by
     /// selection.
     pub follows: bool,
@@ -105,6 +108,7 @@ packed!(Envelope {
     pinned,
     again,
     ring_first,
+    alias,
     follows,
     source,
     local,
@@ -126,6 +130,7 @@ impl Envelope {
             pinned: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             follows: false,
             source: "192.0.2.9:5070".parse().unwrap(),

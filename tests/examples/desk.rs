@@ -135,6 +135,7 @@ impl Desk {
             pinned: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             follows: false,
             source: self.phone.address(),

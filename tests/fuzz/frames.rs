@@ -26,6 +26,7 @@ fn envelope(seq: u64) -> Envelope {
         pinned: true,
         again: false,
         ring_first: false,
+        alias: false,
         names_size: false,
         follows: false,
         source: address,

@@ -10,6 +10,9 @@ import sys
 HOST, PORT, CA, NAME, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 CERTIFICATE = sys.argv[6] if len(sys.argv) > 6 else None
 CALLED = "localhost"
+# In these modes the phone shows its certificate when it calls, and offers a connection (RFC 5923); in the last it offers
+# one without a certificate.
+OFFERS = {"offers-own": True, "offers-known": True, "offers-nobody": False}
 own_port = None
 if CERTIFICATE:
     own_port = socket.create_server(("127.0.0.1", 0))
@@ -38,12 +41,12 @@ class Connection:
             raise EOFError("the connection has ended")
         self.bytes += more
 
-    def request(self, method, uri, cseq, to, body="", branch="1"):
+    def request(self, method, uri, cseq, to, body="", branch="1", via=None):
         local = "%s:%d" % self.sock.getsockname()[:2]
         lines = ["%s %s SIP/2.0" % (method, uri),
-                 "Via: SIP/2.0/TLS %s;branch=z9hG4bK%s%s%d" % (local, branch, method, cseq),
+                 "Via: SIP/2.0/TLS %s;branch=z9hG4bK%s%s%d" % (via or local, branch, method, cseq),
                  "Max-Forwards: 70", "From: <sip:caller@%s>;tag=c1" % HOST, "To: " + to,
-                 "Call-ID: secure-%s" % MODE, "CSeq: %d %s" % (cseq, method),
+                 "Call-ID: secure-%s%s" % (MODE, "-offer" if via else ""), "CSeq: %d %s" % (cseq, method),
                  "Contact: <sip:caller@%s;transport=tls>" % (own_name() if own_port else local)]
         if body:
             lines.append("Content-Type: application/sdp")
@@ -75,9 +78,11 @@ def header(message, name):
     return re.search(r"(?im)^%s\s*:\s*(.*?)\r$" % name, message).group(1)
 
 
-def connect(port):
+def connect(port, shows=False):
     context = ssl.create_default_context(cafile=CA)
-    sock = context.wrap_socket(socket.create_connection((HOST, port), 10), server_hostname=NAME)
+    if shows:
+        context.load_cert_chain(CERTIFICATE + ".pem", CERTIFICATE + ".key")
+    sock = context.wrap_socket(socket.create_connection((HOST, port), 10, ("127.0.0.1", 0)), server_hostname=NAME)
     sock.settimeout(20)
     return Connection(sock)
 
@@ -110,6 +115,25 @@ if MODE == "hangs-up":
     print("BYE", own.final()[0], flush=True)
 elif MODE == "waits":
     serve_bye(own)
+elif MODE in OFFERS:
+    offered = connect(PORT if MODE == "offers-known" else int(target.group(2)), OFFERS[MODE])
+    # A call of its own: the dispatcher answers OPTIONS itself.
+    via, to = own_name() + ";alias", "<sip:ms@%s>" % NAME
+    offered.request("INVITE", "sip:ms@" + NAME, 1, to, SDP, via=via)
+    status, answer = offered.final()
+    assert status == 200, answer
+    to = header(answer, "To")
+    offered.request("ACK", contact, 1, to, via=via)
+    offered.request("BYE", contact, 2, to, via=via)
+    assert offered.final()[0] == 200
+    for connection in (own, first):
+        connection.sock.close()
+    print("broken", flush=True)
+    if OFFERS[MODE]:
+        serve_bye(offered)
+    else:
+        serve_bye(accept())
+        print("on a new connection", flush=True)
 elif MODE == "breaks":
     for connection in (own, first):
         connection.sock.close()

@@ -53,8 +53,11 @@ impl Authority {
     }
 
     fn start_with(&self, stop_after: &str) -> Pointsman {
+        self.start_as(Setup::new(2), stop_after)
+    }
+
+    fn start_as(&self, setup: Setup, stop_after: &str) -> Pointsman {
         self.certify(NAME, 0x51);
-        let setup = Setup::new(2);
         let config = format!(
             "[[tls]]\ncertificate = \"{0}/{NAME}.pem\"\nkey = \"{0}/{NAME}.key\"\ncontact-name = \"{NAME}\"\n\
              client-certificates = \"optional\"\nclient-ca = \"{0}/ca.pem\"\n",
@@ -79,9 +82,9 @@ impl Phone {
     }
 
     /// A phone whose Contact names `localhost`, and which shows there the certificate for `host`.
-    fn called(pointsman: &Pointsman, authority: &Authority, host: &str) -> Self {
+    fn called(pointsman: &Pointsman, authority: &Authority, mode: &str, host: &str) -> Self {
         authority.certify(host, 0x61);
-        Phone::with(pointsman, authority, "breaks", Some(authority.path(host)))
+        Phone::with(pointsman, authority, mode, Some(authority.path(host)))
     }
 
     fn with(pointsman: &Pointsman, authority: &Authority, mode: &str, certificate: Option<PathBuf>) -> Self {
@@ -141,7 +144,7 @@ fn a_worker_hangs_up_over_the_connection_that_its_caller_has_opened_to_it() {
 fn a_caller_whose_tls_connection_breaks_is_called_back_by_name() {
     let authority = Authority::new();
     let pointsman = authority.start();
-    let mut phone = Phone::called(&pointsman, &authority, "localhost");
+    let mut phone = Phone::called(&pointsman, &authority, "breaks", "localhost");
     while phone.line() != "broken" {}
     pointsman.ask_to_stop();
     assert_eq!(phone.line(), "BYE over SIP/2.0/TLS");
@@ -152,7 +155,7 @@ fn a_caller_whose_name_does_not_verify_gets_nothing_and_its_call_ends_at_once() 
     let authority = Authority::new();
     // A BYE without an answer would keep its worker for 32 s.
     let pointsman = authority.start_with("60s");
-    let mut phone = Phone::called(&pointsman, &authority, "other.example.test");
+    let mut phone = Phone::called(&pointsman, &authority, "breaks", "other.example.test");
     while phone.line() != "broken" {}
     let workers = pointsman.worker_pids();
     pointsman.ask_to_stop();
@@ -161,6 +164,22 @@ fn a_caller_whose_name_does_not_verify_gets_nothing_and_its_call_ends_at_once() 
     assert!(pointsman.log().contains("tls-certificate-name"));
     wait_for("the workers to end", DEADLINE, || (!workers.iter().any(|pid| proc::runs(*pid))).then_some(()));
     assert_eq!(phone.line(), "not called again");
+}
+
+#[test]
+fn a_connection_that_a_caller_offers_gets_the_requests_to_it_under_its_certificate_alone() {
+    for mode in ["offers-own", "offers-known", "offers-nobody"] {
+        let authority = Authority::new();
+        // What begins no call may go to any worker.
+        let pointsman = authority.start_as(Setup::new(1), "1s");
+        let mut phone = Phone::called(&pointsman, &authority, mode, "localhost");
+        while phone.line() != "broken" {}
+        pointsman.ask_to_stop();
+        assert_eq!(phone.line(), "BYE over SIP/2.0/TLS", "{mode}");
+        if mode == "offers-nobody" {
+            assert_eq!(phone.line(), "on a new connection");
+        }
+    }
 }
 
 #[test]

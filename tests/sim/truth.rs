@@ -552,6 +552,7 @@ mod tests {
             pinned: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             follows: false,
             source: SocketAddr::from(([192, 0, 2, 9], 5060)),

@@ -54,6 +54,7 @@ pub fn arrival(now: Time) -> Arrival {
         source: SocketAddr::from(([203, 0, 113, 5], 5060)),
         local: SocketAddr::from(([198, 51, 100, 1], 5060)),
         received: now,
+        alias: false,
     }
 }
 

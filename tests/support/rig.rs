@@ -38,6 +38,7 @@ impl Rig {
             source: SocketAddr::from(([203, 0, 113, 5], source)),
             local: SocketAddr::from(([198, 51, 100, 1], local)),
             received: START,
+            alias: false,
         };
         let mut rig = Rig { dispatch: Dispatch::new(setup), arrival, now: START, lives: vec![0; workers] };
         (0..workers).for_each(|worker| rig.up(worker as u16, 100));

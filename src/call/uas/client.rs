@@ -22,7 +22,6 @@ use crate::time::Time;
 use crate::transaction::sip_client::{Copy, Due, Opening, Outcome, Transaction, write_ack};
 use crate::transaction::{Kind, LIFETIME};
 use crate::wire::sip::{Message, Method};
-use crate::words::Transport;
 
 handle! {
     /// A request of ours.
@@ -259,7 +258,7 @@ impl Uas {
         let number = self.number(b'b');
         let client = self.clients.get(key)?;
         let call = self.calls.get(client.call)?;
-        let via = self.via(call.addresses.heard.transport, &client.sent.as_ref()?.leaving, key, number);
+        let via = self.via(&client.sent.as_ref()?.leaving, key, number);
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
@@ -278,20 +277,23 @@ impl Uas {
     }
 
     fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.hop == Hop::DialSecure {
+            let alias = client.peer.as_deref().and_then(|peer| self.aliases.find(to, peer));
+            client.hop = alias.unwrap_or(Hop::DialSecure);
+        }
         let Client { call, kind, number, cseq, hop, end, .. } = *client;
         let addresses = self.calls.get(call).map(|call| call.addresses);
         // One copy is kept for the BYE.
         let kept = u8::from(kind != RequestKind::Bye);
         let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
         let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
-        let leaving = addresses
-            .and_then(|addresses| Some((addresses.heard.transport, self.identity.leaving(&addresses, hop, to)?)));
-        let bytes = leaving.and_then(|(transport, leaving)| {
-            let via = self.via(transport, &leaving, key, number);
+        let leaving = addresses.and_then(|addresses| self.identity.leaving(&addresses, hop, to));
+        let bytes = leaving.and_then(|leaving| {
+            let via = self.via(&leaving, key, number);
             self.write_request(call, kind, &via, cseq)
         });
-        let (Some(addresses), Some((_, leaving)), Some(bytes)) = (addresses, leaving, bytes) else {
+        let (Some(addresses), Some(leaving), Some(bytes)) = (addresses, leaving, bytes) else {
             return self.start_back(key, now);
         };
         let is_reliable = leaving.hop.is_reliable();
@@ -361,19 +363,14 @@ impl Uas {
         (rest.len() == 15 && client.number & NUMBER_MASK == number && client.kind == method).then_some(key)
     }
 
-    fn via(&self, transport: Transport, leaving: &Leaving, key: ClientKey, number: u64) -> Vec<u8> {
+    fn via(&self, leaving: &Leaving, key: ClientKey, number: u64) -> Vec<u8> {
         use std::io::Write as _;
-        let transport = match leaving.hop {
-            Hop::Own(_) | Hop::Listener(_) | Hop::Permitted(..) => "UDP",
-            Hop::Dial | Hop::Gone => "TCP",
-            Hop::DialSecure => "TLS",
-            Hop::Stream(_) | Hop::Dispatcher(_) => transport.via_name(),
-        };
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);
         encode(number, &mut text[7..]);
         let mut out = Vec::with_capacity(96);
         // Writing to a Vec cannot fail.
+        let transport = leaving.transport.via_name();
         let _ = write!(out, "SIP/2.0/{transport} {};branch=z9hG4bK{}", leaving.sent_by, self.identity.token);
         out.extend_from_slice(&text);
         out.extend_from_slice(b";rport");

@@ -1,6 +1,7 @@
 //! The user agent: its state, its inputs and outputs. The files beside this one serve the requests.
 
 mod addresses;
+mod aliases;
 mod arriving;
 mod body;
 mod call;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use crate::call::exchange::{Arrival, CallKey, Event, Load, Output};
 use crate::call::identity::{Identity, Limits, SessionTimer};
 use crate::call::strangers::Strangers;
+use crate::call::uas::aliases::Aliases;
 use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::carried::Carried;
 use crate::call::uas::client::{Client, ClientKey};
@@ -70,6 +72,7 @@ pub struct Uas {
     scratch: Vec<u8>,
     load: Load,
     strangers: Strangers,
+    aliases: Aliases,
     rooms: Rooms,
     /// Units of the capacity that sessions other than SIP calls take.
     elsewhere: u32,
@@ -103,6 +106,7 @@ impl Uas {
             scratch: Vec::new(),
             load: Load::default(),
             strangers: Strangers::new(),
+            aliases: Aliases::default(),
             rooms: Rooms::default(),
             elsewhere: 0,
             draining: false,
@@ -118,6 +122,9 @@ impl Uas {
             self.on_response(msg, now);
             self.dealt_with(arrival);
             return;
+        }
+        if arrival.alias {
+            self.aliases.note(msg, arrival, self.way(msg, arrival).hop);
         }
         match Request::read(msg) {
             Some(request) => self.on_request(&Case { request: &request, arrival, now }),
@@ -163,6 +170,7 @@ impl Uas {
     /// Its connections are gone as well. The next one has others with the same numbers, which belong to other peers.
     pub fn on_dispatcher_lost(&mut self) {
         self.given_back = GivenBack::new();
+        self.aliases.lose_any();
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
             self.servers.change(key, Server::stay);

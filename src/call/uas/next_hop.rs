@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::call::exchange::{Hop, peer_of};
+use crate::call::exchange::Hop;
 use crate::call::identity::Identity;
 use crate::call::uas::addresses::Addresses;
 use crate::names::{Endpoint, Protocol, Question, Source};
 use crate::wire::sip::{Scheme, Uri};
+use crate::words::Transport;
 
 /// Destination of a request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(super) struct Towards {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
     pub(super) hop: Hop,
+    /// The transport in its Via.
+    pub(super) transport: Transport,
     /// The local address it must leave from, on sockets bound to all addresses.
     pub(super) from: Option<IpAddr>,
     /// The address in its Via.
@@ -66,7 +69,7 @@ impl Identity {
         let is_named = heard.hop == Hop::Dial || hop == Hop::DialSecure || is_over(b"tcp");
         let (is_secure, has_maddr) = (hop == Hop::DialSecure, uri.param(b"maddr").is_some());
         // The host of the URI, whatever its `maddr` says: nobody else can vouch for it (RFC 5922 §4).
-        let peer = if is_secure { peer_of(uri.host) } else { None };
+        let peer = if is_secure { uri.host.name().map(Arc::from) } else { None };
         if is_secure && peer.is_none() {
             return Towards { hop: Hop::Gone, ..back };
         }
@@ -131,6 +134,13 @@ impl Identity {
             return None;
         }
         let heard = &addresses.heard;
+        let transport = match hop {
+            Hop::Own(_) | Hop::Listener(_) | Hop::Permitted(..) => Transport::Udp,
+            Hop::Dial | Hop::Gone => Transport::Tcp,
+            Hop::Stream(_) | Hop::Dispatcher(_) if heard.hop.is_on(hop) => heard.transport,
+            // An alias.
+            Hop::DialSecure | Hop::Stream(_) | Hop::Dispatcher(_) => Transport::Tls,
+        };
         if hop == heard.hop && to == heard.to {
             // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that
             // it opened.
@@ -141,9 +151,9 @@ impl Identity {
                 _ => None,
             };
             let sent_by = SocketAddr::new(addresses.contact.ip(), port.unwrap_or(addresses.contact.port()));
-            return Some(Leaving { hop, from: heard.from, sent_by });
+            return Some(Leaving { hop, transport, from: heard.from, sent_by });
         }
-        let usual = Leaving { hop, from: addresses.from, sent_by: addresses.contact };
+        let usual = Leaving { hop, transport, from: addresses.from, sent_by: addresses.contact };
         if addresses.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
             return Some(usual);
         }
@@ -153,6 +163,6 @@ impl Identity {
         let sent_by = SocketAddr::new(self.ip_of(own), own.port());
         // The kernel knows best which address of a socket bound to all leads to `to`.
         let from = Some(own.ip()).filter(|ip| !ip.is_unspecified());
-        Some(Leaving { hop, from, sent_by })
+        Some(Leaving { hop, transport, from, sent_by })
     }
 }

@@ -81,7 +81,7 @@ fn asks_for_port(request: &Message<'_>) -> bool {
 /// The destination of messages to the sender of `request` that leave by `hop`. For a connection it is the address to
 /// dial when that is gone: the source's, with the port that the Via names (RFC 3261 §18.2.2). No server listens at the
 /// port that a connection comes from.
-fn back_at(hop: Hop, request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+pub(super) fn back_at(hop: Hop, request: &Message<'_>, source: SocketAddr) -> SocketAddr {
     if !hop.is_reliable() {
         return where_to(request, source);
     }

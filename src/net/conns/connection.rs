@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
 use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
 use crate::net::tcp;
 use crate::stream::{Fault, Received, Stream};
@@ -33,6 +35,8 @@ pub(super) struct Connection {
     is_connecting: bool,
     /// Whether a message has come on it.
     has_served: bool,
+    /// The certificate by which its peer has shown who it is.
+    certificate: Option<CertificateDer<'static>>,
     /// Requests that have come and have no final response yet. One that never gets one stays counted.
     pub(super) unanswered: u32,
     /// Whether it must be read to its end: the peer has ended its half, and no event follows.
@@ -51,6 +55,14 @@ pub(super) struct Connection {
     pub(super) leaves: Option<(Time, Time)>,
     /// Our end of the pair that gives another process its plaintext.
     pub(super) plaintext: Option<UnixStream>,
+}
+
+/// The sender of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'c> {
+    pub(super) ends: &'c Ends,
+    pub(super) transport: Transport,
+    pub(super) certificate: Option<&'c CertificateDer<'static>>,
 }
 
 /// Result of a read.
@@ -81,6 +93,7 @@ impl Connection {
             ending: None,
             is_blocked: false,
             has_served: false,
+            certificate: None,
             unanswered: 0,
             must_reach_end: false,
             is_listed: false,
@@ -172,7 +185,7 @@ impl Connection {
         &mut self,
         buffer: &mut [u8],
         now: Time,
-        sink: &mut impl FnMut(&Ends, Transport, Received<'_>),
+        sink: &mut impl FnMut(Sender<'_>, Received<'_>),
     ) -> (Read, usize) {
         if !self.may_read() {
             return (Read::Drained, 0);
@@ -186,16 +199,19 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (0, Read::More),
             Err(_) => (0, Read::Over(self.broken())),
         };
-        let Connection { stream, outgoing, ends, has_served, unanswered, .. } = self;
+        let Connection { stream, outgoing, ends, has_served, certificate, unanswered, .. } = self;
+        if certificate.is_none() {
+            *certificate = stream.peer_certificates().and_then(|shown| shown.first()).cloned();
+        }
         if count > 0 {
             self.heard = now;
         }
-        let (transport, ends) = (stream.transport(), &*ends);
+        let sender = Sender { ends, transport: stream.transport(), certificate: certificate.as_ref() };
         let bytes = buffer.get(..count).unwrap_or_default();
         let taken = stream.on_bytes(bytes, now, outgoing, &mut |received| {
             *has_served = true;
             *unanswered += u32::from(awaits_answer(&received));
-            sink(ends, transport, received);
+            sink(sender, received);
         });
         if matches!(outcome, Read::Drained) && count > 0 && !self.stream.pending().is_empty() {
             // A peer that writes a message in pieces may wait for the acknowledgement of the first (Nagle's algorithm).

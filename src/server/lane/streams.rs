@@ -10,7 +10,7 @@ use crate::net::conns::{CloseReason, Closed, Closures, ConnState, Conns, Moved, 
 use crate::server::StreamCounters;
 use crate::server::gate::Census;
 use crate::server::stream_counters::count;
-use crate::stream::Received;
+use crate::stream::{Received, is_alias};
 use crate::switch::{Connections, Way};
 use crate::time::Time;
 
@@ -57,13 +57,15 @@ impl Lane {
         let lane = self.switch.own();
         let Lane { conns, switch, on_streams, .. } = self;
         conns.read(now, &mut |origin, received| {
-            let Origin { key, ends, transport } = origin;
+            let Origin { key, ends, transport, certificate } = origin;
             let listener = ends.listener.unwrap_or(ListenerId(0));
             let connection = ConnId::new(lane, key.number());
             let way = Way::of_stream(connection, listener, transport, (ends.remote, ends.local), now);
             count(on_streams, listener);
             match received {
-                Received::Message(bytes) => switch.on_message(bytes, &way, now),
+                Received::Message(bytes) => {
+                    switch.on_message(bytes, &way.with_alias(is_alias(bytes, certificate)), now)
+                }
                 Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
             }
         });

@@ -16,6 +16,7 @@ fn on_stream(conn: ConnId) -> Way {
         source: "192.0.2.1:40000".parse().unwrap(),
         local: "192.0.2.2:5060".parse().unwrap(),
         received: NOW,
+        alias: false,
     };
     Way { owner: Owner::Listener(ListenerId(0)), arrival }
 }

@@ -7,7 +7,7 @@
 //! 24  u64  way back, 0: datagram      32  u32  size                         36  u16  listener
 //! 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP
 //! 39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call, 8 a 180 is due before the answer,
-//!          16 it names its size
+//!          16 it names its size, 32 alias
 //! 40  source: u16 port, u8 family (4, 6), u8 reserved, 16 bytes address (IPv4 in the first four)
 //! 60  local address, same form        80  u32  IPv6 scope of the source
 //! ```
@@ -30,6 +30,7 @@ const AGAIN: u8 = 2;
 const FOLLOWS: u8 = 4;
 const RING_FIRST: u8 = 8;
 const NAMES_SIZE: u8 = 16;
+const ALIAS: u8 = 32;
 
 impl FrameBuilder {
     /// Whether a record with `payload` bytes besides its fixed part fits below the soft limit.
@@ -61,7 +62,8 @@ pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAG
         | if envelope.again { AGAIN } else { 0 }
         | if envelope.follows { FOLLOWS } else { 0 }
         | if envelope.ring_first { RING_FIRST } else { 0 }
-        | if envelope.names_size { NAMES_SIZE } else { 0 };
+        | if envelope.names_size { NAMES_SIZE } else { 0 }
+        | if envelope.alias { ALIAS } else { 0 };
     put_address(&mut fixed[40..60], envelope.source);
     put_address(&mut fixed[60..80], envelope.local);
     if let SocketAddr::V6(v6) = envelope.source {
@@ -96,6 +98,7 @@ pub(super) fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
         again: fixed[39] & AGAIN != 0,
         follows: fixed[39] & FOLLOWS != 0,
         ring_first: fixed[39] & RING_FIRST != 0,
+        alias: fixed[39] & ALIAS != 0,
         source,
         local: read_address(&fixed[60..80]).ok_or(bad("local address"))?,
     })

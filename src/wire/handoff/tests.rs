@@ -25,6 +25,7 @@ fn envelope() -> Envelope {
         pinned: true,
         again: false,
         ring_first: false,
+        alias: false,
         names_size: false,
         follows: true,
         source: "[fe80::1%5]:5060".parse().unwrap(),

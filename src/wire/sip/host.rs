@@ -39,6 +39,15 @@ impl<'a> Host<'a> {
     pub fn ip(self) -> Option<IpAddr> {
         address(self.0)
     }
+
+    /// The name, or the address without brackets, in the one form that names are compared in: in lower case, without a
+    /// dot at its end.
+    pub fn name(self) -> Option<String> {
+        let text = std::str::from_utf8(self.0).ok()?;
+        let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let text = text.strip_suffix('.').unwrap_or(text);
+        (!text.is_empty()).then(|| text.to_ascii_lowercase())
+    }
 }
 
 /// A byte of a host name; underscores are not in the RFC's, but in use.

@@ -18,7 +18,7 @@ use crate::net::tls::{Identity, client_config, server_config};
 use crate::net::udp::{Batch, Delivery, Socket};
 use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
-use crate::stream::Received;
+use crate::stream::{Received, is_alias};
 use crate::time::Time;
 use crate::words::{Certificates, Dispatched, Hello, PassedSocket, Port, SocketRole};
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
@@ -226,10 +226,13 @@ impl Sockets {
     fn on_streams<A: Application>(&mut self, shell: &mut Process<A>, now: Time) {
         let Shell { station, sources, .. } = shell;
         self.streams.read(now, || sources.has_time(), &mut |origin, received| {
-            let Origin { key, ends, transport } = origin;
+            let Origin { key, ends, transport, certificate } = origin;
             let arrival = Arrival::stream(key.number(), transport, (ends.remote, ends.local), 1);
             match received {
-                Received::Message(bytes) => station.sessions_mut().on_sip(bytes, arrival, now),
+                Received::Message(bytes) => {
+                    let arrival = Arrival { alias: is_alias(bytes, certificate), ..arrival };
+                    station.sessions_mut().on_sip(bytes, arrival, now);
+                }
                 Received::Faulty(head, fault) => station.sessions_mut().on_faulty(head, fault, arrival, now),
             }
         });

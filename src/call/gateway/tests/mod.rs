@@ -108,6 +108,7 @@ impl Rig {
             follows: false,
             again: false,
             ring_first: false,
+            alias: false,
             names_size: false,
             received: None,
             deadline: None,

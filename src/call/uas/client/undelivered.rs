@@ -2,9 +2,10 @@
 //! may be one (RFC 3261 §18.2.2), and a request goes on by another way or is over at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::{Client, ClientKey};
-use crate::call::exchange::{Hop, Output, Transmit, peer_of};
+use crate::call::exchange::{Hop, Output, Transmit};
 use crate::call::uas::Uas;
 use crate::call::uas::addresses::Addresses;
 use crate::call::uas::next_hop::Towards;
@@ -15,6 +16,7 @@ use crate::words::ReplyTo;
 impl Uas {
     /// The connection `to` is gone, ours or the dispatcher's, and `bytes`, a message of ours, with it.
     pub fn on_undelivered(&mut self, to: Hop, bytes: &[u8], now: Time) {
+        self.aliases.lose(to);
         let mut scanner = self.scanner.take().unwrap_or_default();
         if let Ok(msg) = scanner.scan(bytes) {
             match msg.is_request() {
@@ -28,6 +30,7 @@ impl Uas {
     /// Our own connection `conn` is closed: the requests on it that wait for an answer get none.
     pub fn on_connection_closed(&mut self, conn: u64, now: Time) {
         let connection = Hop::Stream(conn);
+        self.aliases.lose(connection);
         for key in self.trying(|client, _| client.hop.is_on(connection)) {
             let call = self.clients.get(key).map(|client| client.call).and_then(|call| self.calls.get_mut(call));
             call.into_iter().for_each(|call| call.addresses.lose(connection));
@@ -75,7 +78,7 @@ impl Uas {
         });
         let (hop, peer) = match via.transport.to_ascii_uppercase().as_slice() {
             b"TCP" => (Hop::Dial, None),
-            b"TLS" => (Hop::DialSecure, peer_of(via.host)),
+            b"TLS" => (Hop::DialSecure, via.host.name().map(Arc::from)),
             // A browser takes no connections (RFC 7118 §5).
             _ => return,
         };

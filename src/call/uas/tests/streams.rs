@@ -1,7 +1,7 @@
 //! Calls over stream connections: those of the dispatcher, and our own.
 
 use super::*;
-use crate::call::Transmit;
+use crate::call::{ResolveKey, Transmit};
 use crate::names::{Endpoint, Protocol};
 use crate::words::ReplyTo;
 
@@ -386,5 +386,99 @@ fn a_contact_that_asks_for_tls_is_called_over_tls_by_a_worker_that_speaks_it() {
         let (key, _) = desk.standing(&invite.header("Via: SIP/2.0/UDP 192.0.2.44;branch=z9hG4bK-far"));
         let (hop, ..) = desk.bye(key);
         assert_eq!(hop, expected);
+    }
+}
+
+/// A request outside calls that offers our connection `conn` for requests to `pbx.example.net`, or does not.
+fn offer(desk: &mut Desk, conn: u64, alias: bool) {
+    let ends = (SOURCE.parse().unwrap(), "192.0.2.1:5071".parse().unwrap());
+    let options = text("OPTIONS").call("another").branch(&format!("offer-{conn}"));
+    let options = via(&options, Transport::Tls).replace("192.0.2.9:5070;branch", "pbx.example.net;branch");
+    desk.say(&options, &Arrival { alias, ..Arrival::stream(conn, Transport::Tls, ends, 1) });
+    desk.outputs.clear();
+}
+
+/// The name that is being looked up.
+fn asked(desk: &Desk) -> ResolveKey {
+    let asked = desk.outputs.iter().find_map(|output| match output {
+        Output::Resolve(key, _) => Some(*key),
+        _ => None,
+    });
+    asked.expect("a question")
+}
+
+/// The way of the BYE to a caller whose Contact is `pbx.example.net`, once its own connection is gone and the name has
+/// led to this address; and the BYE.
+fn called_at(desk: &mut Desk, key: CallKey, place: &str) -> (Hop, String) {
+    let (_, _, bye) = desk.bye(key);
+    desk.undelivered(5, &bye);
+    let asked = asked(desk);
+    desk.outputs.clear();
+    let found = Endpoint { protocol: Protocol::Tls, address: place.parse().unwrap() };
+    desk.act(|uas, now| uas.on_resolved(asked, &[found], now));
+    let (hop, _, bye) = desk.only_transmit();
+    (hop, bye)
+}
+
+#[test]
+fn a_request_to_a_peer_that_offers_its_connection_goes_there_and_to_no_other_that_has_not_shown_its_name() {
+    let cases = [
+        (true, "192.0.2.9:5061", Hop::Stream(9)),
+        // Without a certificate for its name the offer is none.
+        (false, "192.0.2.9:5061", Hop::DialSecure),
+        (true, "192.0.2.9:5062", Hop::DialSecure),
+        (true, "192.0.2.44:5061", Hop::DialSecure),
+    ];
+    for (alias, place, expected) in cases {
+        let mut desk = desk(secure());
+        let (key, _) = standing_at(&mut desk, "sips:caller@pbx.example.net");
+        offer(&mut desk, 9, alias);
+        let (hop, bye) = called_at(&mut desk, key, place);
+        assert_eq!(hop, expected, "{alias} {place}");
+        assert!(header(&bye, "Via").unwrap().starts_with("SIP/2.0/TLS "), "{bye}");
+    }
+    let mut desk = desk(secure());
+    let (key, _) = standing_at(&mut desk, "sips:caller@other.example.net");
+    offer(&mut desk, 9, true);
+    assert_eq!(called_at(&mut desk, key, "192.0.2.9:5061").0, Hop::DialSecure, "another name at the same address");
+}
+
+#[test]
+fn a_connection_that_was_offered_and_is_gone_is_dialled_anew() {
+    let mut desk = desk(secure());
+    let (key, _) = standing_at(&mut desk, "sips:caller@pbx.example.net");
+    offer(&mut desk, 9, true);
+    offer(&mut desk, 10, true);
+    // The newest counts. The request on it is given back when it is gone, and so it is for the next ones.
+    let (hop, bye) = called_at(&mut desk, key, "192.0.2.9:5061");
+    assert_eq!(hop, Hop::Stream(10));
+    desk.act(|uas, now| uas.on_undelivered(Hop::Stream(10), bye.as_bytes(), now));
+    let (asked, address) = (asked(&desk), "192.0.2.9:5061".parse().unwrap());
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.on_resolved(asked, &[Endpoint { protocol: Protocol::Tls, address }], now));
+    assert_eq!(desk.only_transmit().0, Hop::DialSecure);
+}
+
+#[test]
+fn a_dispatchers_connection_that_was_offered_ends_with_the_dispatcher() {
+    for is_lost in [false, true] {
+        let mut desk = desk(secure());
+        let (key, _) = standing_at(&mut desk, "sips:caller@pbx.example.net");
+        let options = via(&text("OPTIONS").call("another").branch("offer"), Transport::Tls);
+        let mut envelope = Envelope { received: desk.now, alias: true, ..Envelope::plain(90) };
+        over(Transport::Tls, 7)(&mut envelope);
+        desk.say(&options.replace("192.0.2.9:5070;branch", "pbx.example.net;branch"), &Arrival::handed_over(&envelope));
+        desk.outputs.clear();
+        if is_lost {
+            desk.act(|uas, _| uas.on_dispatcher_lost());
+            desk.act(|uas, now| uas.hang_up(key, now));
+            let asked = asked(&desk);
+            let address = "192.0.2.9:5061".parse().unwrap();
+            desk.outputs.clear();
+            desk.act(|uas, now| uas.on_resolved(asked, &[Endpoint { protocol: Protocol::Tls, address }], now));
+            assert_eq!(desk.only_transmit().0, Hop::DialSecure);
+        } else {
+            assert_eq!(called_at(&mut desk, key, "192.0.2.9:5061").0, Hop::Dispatcher(conn(7)));
+        }
     }
 }

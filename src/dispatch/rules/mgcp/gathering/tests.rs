@@ -18,6 +18,7 @@ fn arrival() -> Arrival {
         source: address,
         local: address,
         received: Time(0),
+        alias: false,
     }
 }
 
