@@ -162,7 +162,7 @@ pub enum Hop {
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        !matches!(self, Hop::Own(_) | Hop::Listener(_))
+        !matches!(self, Hop::Own(_) | Hop::Listener(_) | Hop::Permitted(..))
     }
 
     /// Whether it opens a connection where there is none.

@@ -40,6 +40,21 @@ fn it_answers_from_its_own_address_and_through_the_dispatcher_only_where_the_via
 }
 
 #[test]
+fn an_answer_through_the_dispatcher_goes_to_the_port_that_its_request_came_from_and_is_repeated() {
+    let mut desk = away();
+    desk.hand_with(&invite(), |envelope| {
+        envelope.reply_to = ReplyTo::Permitted(Permit::new(77));
+        envelope.source = "192.0.2.9:41000".parse().unwrap();
+    });
+    let key = desk.incoming();
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.reject(key, 486, now));
+    assert_eq!(desk.only_transmit().1, "192.0.2.9:41000");
+    desk.wait(ms(600));
+    assert_eq!(desk.statuses(), [486]);
+}
+
+#[test]
 fn contact_names_its_address_in_the_network_of_the_listener_and_that_of_the_dispatcher_if_the_call_is_pinned() {
     let well_known = format!("<sip:{TOKEN}@192.0.2.1:5060>");
     for (pinned, contact) in [(false, "<sip:192.0.2.21:5071>"), (true, well_known.as_str())] {
