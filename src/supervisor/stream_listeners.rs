@@ -44,26 +44,28 @@ pub(super) fn gate_reload(config: &Config, key: &TokenKey) -> Result<Order, TlsE
     Ok(Order::Reload { kinds: kinds(config, key)?, limits: limits(config), access: config.access_rules() })
 }
 
-/// The certificates that workers get for their own ports, as the body of a record. Empty: no listener speaks TLS, so
-/// that no Contact names a worker's port for it.
+/// The certificates that workers get for their own ports, as the body of a record. Where no listener speaks TLS there
+/// are none: no Contact names a worker's port for it. The workers are told that too, since an earlier dispatcher may
+/// have had some.
 ///
 /// # Errors
 ///
 /// A file of a certificate cannot be used.
 pub(super) fn certificates(config: &Config) -> Result<Arc<[u8]>, TlsError> {
-    if !config.serves(Service::Tls) {
-        return Ok(Arc::default());
-    }
-    let identities =
-        config.tls.iter().map(|files| Ok(Identity::read(files)?.tell())).collect::<Result<_, TlsError>>()?;
-    let told = Certificates { contact_name: config.contact_name().map(str::to_owned), identities };
     // Texts are written as JSON without a fault.
-    let body = serde_json::to_vec(&told).unwrap_or_default();
-    if body.len() > MOST {
-        warn!("calls over TLS stay at the well-known port: the certificates are too large for the workers");
-        return Ok(Arc::default());
+    let body = |told: &Certificates| serde_json::to_vec(told).unwrap_or_default();
+    let mut told = Certificates::default();
+    if config.serves(Service::Tls) {
+        told.contact_name = config.contact_name().map(str::to_owned);
+        let tell = |files| Ok(Identity::read(files)?.tell());
+        told.identities = config.tls.iter().map(tell).collect::<Result<_, TlsError>>()?;
     }
-    Ok(body.into())
+    let written = body(&told);
+    if written.len() > MOST {
+        warn!("calls over TLS stay at the well-known port: the certificates are too large for the workers");
+        return Ok(body(&Certificates::default()).into());
+    }
+    Ok(written.into())
 }
 
 /// The protocol of each listener for connections, in their order. All that speak TLS share one configuration.

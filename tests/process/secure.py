@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import sys
+import time
 
 HOST, PORT, CA, NAME, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 CERTIFICATE = sys.argv[6] if len(sys.argv) > 6 else None
@@ -115,6 +116,16 @@ if MODE == "hangs-up":
     print("BYE", own.final()[0], flush=True)
 elif MODE == "waits":
     serve_bye(own)
+elif MODE == "stays":
+    # Until the worker's port speaks TLS no more.
+    while True:
+        try:
+            connect(int(target.group(2))).sock.close()
+            time.sleep(0.05)
+        except (ssl.SSLError, ConnectionError):
+            break
+    own.request("OPTIONS", contact, 3, to)
+    print("no TLS, but OPTIONS", own.final()[0], flush=True)
 elif MODE in OFFERS:
     offered = connect(PORT if MODE == "offers-known" else int(target.group(2)), OFFERS[MODE])
     # A call of its own: the dispatcher answers OPTIONS itself.

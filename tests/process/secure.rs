@@ -183,6 +183,17 @@ fn a_connection_that_a_caller_offers_gets_the_requests_to_it_under_its_certifica
 }
 
 #[test]
+fn a_worker_whose_next_dispatcher_has_no_certificates_takes_no_more_handshakes_and_keeps_its_connections() {
+    let authority = Authority::new();
+    let mut pointsman = authority.start();
+    let mut phone = Phone::new(&pointsman, &authority, "stays");
+    while phone.line() != "talking" {}
+    pointsman.crash();
+    pointsman.start_again_as(Setup { more: Vec::new(), ..pointsman.setup() });
+    assert_eq!(phone.line(), "no TLS, but OPTIONS 200");
+}
+
+#[test]
 fn a_certificate_that_is_renewed_is_shown_at_workers_ports_after_a_reload() {
     let authority = Authority::new();
     let pointsman = authority.start();
