@@ -120,7 +120,15 @@ impl Lane {
             let joined = Joined::sip(Incarnation::new(u64::from(worker) + 1), 1_000_000, vec![address]);
             switch.on_link(WorkerId(worker), Eager::default(), &joined, Time(0));
         }
-        let shape = Shape { local: CALLER, target: FRONT, bytes: 956, rport: true, inactive: true, sized: false };
+        let shape = Shape {
+            local: CALLER,
+            transport: "UDP",
+            target: FRONT,
+            bytes: 956,
+            rport: true,
+            inactive: true,
+            sized: false,
+        };
         let (template, serial) = (InviteTemplate::new(&shape), own as u32 * 1_000_000_000);
         Lane { switch, incoming, peers, spare: Vec::new(), template, serial }
     }

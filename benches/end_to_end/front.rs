@@ -152,7 +152,10 @@ impl Running {
     }
 
     fn of_pointsman() -> Self {
-        let pointsman = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]).start();
+        let setup = Setup::new(WORKERS);
+        // Beside the UDP address that it listens on in any case.
+        let listen = format!("tcp:{}", SocketAddr::new(setup.ip, setup.port));
+        let pointsman = setup.with(["--capacity", &CAPACITY.to_string(), "--listen", &listen]).start();
         Running {
             address: pointsman.address(),
             mgcp: pointsman.address(),
@@ -186,7 +189,27 @@ impl Running {
         }
     }
 
+    /// Starts Kamailio in this mode, with its configurations changed so that it listens and forwards over TCP as well.
+    pub fn of_kamailio_over_tcp(mode: &str) -> Self {
+        let folder = kamailio_folder().expect("looked for before");
+        let changed = tempfile::Builder::new().prefix("pm-kamailio-tcp-").tempdir().expect("a temporary directory");
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let text = std::fs::read_to_string(entry.path()).expect("a text file");
+            let text = text
+                .replace("disable_tcp=yes", "disable_tcp=no\ntcp_children=1\nlisten=tcp:127.0.0.1:5060")
+                .replace(" 0 0 duid", ";transport=tcp 0 0 duid");
+            std::fs::write(changed.path().join(entry.file_name()), text).expect("a file in a temporary directory");
+        }
+        let running = Running::of_kamailio_in(changed.path(), mode);
+        running.await_answer();
+        running
+    }
+
     fn of_kamailio(mode: &str) -> Self {
+        Running::of_kamailio_in(&kamailio_folder().expect("looked for before"), mode)
+    }
+
+    fn of_kamailio_in(folder: &Path, mode: &str) -> Self {
         // Its configuration names these addresses: itself on port 5060, four backends from 7001 on.
         let mut setup = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]);
         setup.ip = Ipv4Addr::LOCALHOST.into();
@@ -194,7 +217,7 @@ impl Running {
         setup.worker_ports = 7001;
         let pointsman = setup.start();
         let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
-        let script = kamailio_folder().expect("looked for before").join("run.sh");
+        let script = folder.join("run.sh");
         let child = Command::new("sh")
             .arg(script)
             .args([mode, "1"])

@@ -61,7 +61,7 @@ pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) ->
             let running = series.front.start();
             series.placement.apply(&running);
             if options.measures("cpu") {
-                series.full.push(full_load(&running, options.span));
+                series.full.push(full_load(&running, running.plan(), options.span));
             }
             if options.measures("latency") {
                 series.latency.push(latency(&running, options.span));
@@ -72,8 +72,15 @@ pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) ->
     all
 }
 
-fn full_load(running: &Running, span: Duration) -> FullLoad {
-    let plan = Plan { pace: Pace::Window(WINDOW), until: Until::Stopped, ..running.plan() };
+/// CPU of the front per INVITE in µs, with calls over so many connections; 0: over UDP.
+pub fn cpu_of_a_call(running: &Running, connections: usize, span: Duration) -> f64 {
+    let load = full_load(running, Plan { connections, ..running.plan() }, span);
+    assert_eq!(load.failed, 0, "calls failed");
+    load.front
+}
+
+fn full_load(running: &Running, plan: Plan, span: Duration) -> FullLoad {
+    let plan = Plan { pace: Pace::Window(WINDOW), until: Until::Stopped, ..plan };
     let mut generator = Generator::new(plan).expect("a socket for the generator");
     let progress = generator.progress();
     let thread = thread::spawn(move || generator.run().clone());

@@ -9,6 +9,7 @@ mod front;
 mod generator;
 mod load;
 mod options;
+mod over_tcp;
 mod placement;
 mod report;
 mod singles;
@@ -63,7 +64,7 @@ fn measure(options: &Options) -> Report {
     if options.measures("start") {
         report.start = singles::start(options);
     }
-    if ["cpu", "latency", "initial"].iter().any(|part| options.measures(part)) {
+    if ["cpu", "latency", "initial", "tcp"].iter().any(|part| options.measures(part)) {
         let mut present = |name: String, missing: Option<String>| {
             let line = missing.map(|why| format!("{name}: {why}"));
             report.skipped.extend(line.clone());
@@ -78,6 +79,9 @@ fn measure(options: &Options) -> Report {
         }
         if options.measures("initial") {
             report.floods = flood::measure(options, &fronts, &placements);
+        }
+        if options.measures("tcp") {
+            report.over_tcp = over_tcp::measure(options);
         }
         report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::flood::Flood;
 use crate::forged::Forged;
 use crate::load::{RATE, Series};
+use crate::over_tcp::OverTcp;
 use crate::singles::Evenness;
 
 /// Median and extremes of several runs.
@@ -43,6 +44,8 @@ pub struct Report {
     pub series: Vec<Series>,
     /// Initial requests only.
     pub floods: Vec<Flood>,
+    /// Calls over connections.
+    pub over_tcp: Vec<OverTcp>,
     /// Socket buffers asked for and granted, as the dispatcher tells.
     pub buffers: Option<Value>,
     /// Policies under sessions of very different size.
@@ -71,6 +74,9 @@ impl Report {
         }
         if self.series.iter().any(|series| series.p50().is_some()) {
             self.print_latency();
+        }
+        if !self.over_tcp.is_empty() {
+            OverTcp::print(&self.over_tcp);
         }
         if !self.evenness.is_empty() {
             self.print_evenness();
@@ -184,6 +190,7 @@ impl Report {
             "machine": machine(),
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
             "initial": self.floods.iter().map(Flood::json).collect::<Vec<_>>(),
+            "tcp": self.over_tcp.iter().map(OverTcp::json).collect::<Vec<_>>(),
             "flood": self.forged.iter().map(Forged::json).collect::<Vec<_>>(),
             "buffers": self.buffers,
             "evenness": self.evenness.iter().map(Evenness::json).collect::<Vec<_>>(),
@@ -198,7 +205,8 @@ impl Report {
     }
 }
 
-fn cell(spread: Option<Spread>, digits: usize) -> String {
+/// A cell of a table.
+pub fn cell(spread: Option<Spread>, digits: usize) -> String {
     let Some(Spread { median, min, max }) = spread else { return "–".to_owned() };
     format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
 }

@@ -67,6 +67,7 @@ impl Callers {
         let udp = UdpSocket::bind(any()).unwrap();
         let shape = Shape {
             local: udp.local_addr().unwrap(),
+            transport: if case.transport == Transport::Udp { "UDP" } else { "TCP" },
             target: front,
             bytes: 956,
             rport: true,

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::message::{self, InDialog, Method, Remote, Reply};
+use super::message::{self, InDialog, Key, Method, Remote, Reply};
 use super::timers::Due;
 use super::{Generator, State};
 
 impl Generator {
-    /// A datagram has come.
-    pub(super) fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
+    /// A message has come.
+    pub(super) fn on_message(&mut self, bytes: &[u8], from: SocketAddr) {
         let reply = Reply::read(bytes).filter(|reply| reply.key.run == self.run);
         let Some(reply) = reply.filter(|reply| (reply.key.slot as usize) < self.calls.len()) else {
             self.outcome.strangers += 1;
@@ -17,7 +17,7 @@ impl Generator {
         };
         match (reply.status, reply.method) {
             (0, Method::Bye) => self.on_bye(bytes, &reply, from),
-            (0, _) => self.respond(bytes, "501 Not Implemented", from),
+            (0, _) => self.respond(bytes, "501 Not Implemented", reply.key, from),
             (_, Method::Invite) => self.on_invite_response(&reply, from),
             (_, Method::Bye) => self.on_bye_response(&reply, from),
             _ => {}
@@ -99,7 +99,7 @@ impl Generator {
     fn acknowledge_failure(&mut self, reply: &Reply<'_>) {
         let invite = self.template.write(reply.key, 0);
         message::write_hop_ack(&mut self.scratch, invite, reply.to);
-        let _ = self.socket.send_to(&self.scratch, self.plan.target);
+        let _ = self.path.send(reply.key.slot, &self.scratch, self.plan.target);
     }
 
     fn on_bye_response(&mut self, reply: &Reply<'_>, from: SocketAddr) {
@@ -122,7 +122,7 @@ impl Generator {
 
     /// The far end ends a call.
     fn on_bye(&mut self, bytes: &[u8], reply: &Reply<'_>, from: SocketAddr) {
-        self.respond(bytes, "200 OK", from);
+        self.respond(bytes, "200 OK", reply.key, from);
         let call = &self.calls[reply.key.slot as usize];
         if call.serial != reply.key.serial {
             return;
@@ -140,9 +140,9 @@ impl Generator {
         }
     }
 
-    fn respond(&mut self, request: &[u8], status: &str, to: SocketAddr) {
+    fn respond(&mut self, request: &[u8], status: &str, key: Key, to: SocketAddr) {
         message::write_response(&mut self.scratch, request, status);
-        let _ = self.socket.send_to(&self.scratch, to);
+        let _ = self.path.send(key.slot, &self.scratch, to);
     }
 
     /// A retransmission timer has run out.
@@ -159,7 +159,7 @@ impl Generator {
                     self.close(due.key);
                     return;
                 }
-                let sends = matches!(call.state, State::Calling { .. }) && !due.last;
+                let sends = matches!(call.state, State::Calling { .. }) && !due.last && !self.path.is_reliable();
                 let size = call.size;
                 if sends {
                     self.outcome.invites_again += 1;
@@ -174,7 +174,7 @@ impl Generator {
                     self.close(due.key);
                     return;
                 }
-                if !due.last {
+                if !due.last && !self.path.is_reliable() {
                     self.outcome.byes_again += 1;
                     self.send_bye(due.key);
                 }

@@ -45,6 +45,8 @@ impl Key {
 pub struct Shape {
     /// The caller's own address.
     pub local: SocketAddr,
+    /// The name of the transport in Via.
+    pub transport: &'static str,
     /// The address that calls go to.
     pub target: SocketAddr,
     /// The length of the whole INVITE in bytes; reached by filling the SDP.
@@ -99,7 +101,8 @@ impl InviteTemplate {
 }
 
 fn invite_text(shape: &Shape, fill: usize) -> String {
-    let Shape { local, target, .. } = shape;
+    let Shape { local, target, transport, .. } = shape;
+    let parameter = if *transport == "TCP" { ";transport=tcp" } else { "" };
     let ip = local.ip();
     let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
     let direction = if shape.inactive { "inactive" } else { "sendrecv" };
@@ -116,13 +119,13 @@ fn invite_text(shape: &Shape, fill: usize) -> String {
     let size = if shape.sized { format!("X-Session-Size:{SIZE_MARK}\r\n") } else { String::new() };
     format!(
         "INVITE sip:service@{target} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {local};branch=z9hG4bKi{KEY_MARK}{rport}\r\n\
+         Via: SIP/2.0/{transport} {local};branch=z9hG4bKi{KEY_MARK}{rport}\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:caller@{local}>;tag={KEY_MARK}\r\n\
          To: <sip:service@{target}>\r\n\
          Call-ID: {KEY_MARK}@{ip}\r\n\
          CSeq: 1 INVITE\r\n\
-         Contact: <sip:caller@{local}>\r\n\
+         Contact: <sip:caller@{local}{parameter}>\r\n\
          Allow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\n\
          {size}Content-Type: application/sdp\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -162,7 +165,13 @@ impl Remote {
 }
 
 /// Writes a request of a dialog: `ACK` with the INVITE's CSeq, `BYE` with the next.
-pub fn write_in_dialog(out: &mut Vec<u8>, method: InDialog, key: Key, local: &str, remote: &Remote) {
+pub fn write_in_dialog(
+    out: &mut Vec<u8>,
+    method: InDialog,
+    key: Key,
+    (transport, local): (&str, &str),
+    remote: &Remote,
+) {
     let text = key.text();
     let (name, mark, cseq): (&[u8], &[u8], &[u8]) = match method {
         InDialog::Ack => (b"ACK", b"a", b"1"),
@@ -174,7 +183,9 @@ pub fn write_in_dialog(out: &mut Vec<u8>, method: InDialog, key: Key, local: &st
         name,
         b" ",
         &remote.uri,
-        b" SIP/2.0\r\nVia: SIP/2.0/UDP ",
+        b" SIP/2.0\r\nVia: SIP/2.0/",
+        transport.as_bytes(),
+        b" ",
         local.as_bytes(),
         b";branch=z9hG4bK",
         mark,

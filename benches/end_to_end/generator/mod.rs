@@ -1,4 +1,4 @@
-//! A load generator: a caller with many calls, in one thread, on one UDP socket.
+//! A load generator: a caller with many calls, in one thread, on one UDP socket or on TCP connections.
 //!
 //! It places INVITEs at a fixed rate or keeps a fixed number of transactions open, follows Contact (or Record-Route)
 //! with ACK and BYE, retransmits by RFC 3261 §17.1, and counts whatever did not go as it should. Sent and read one
@@ -15,20 +15,20 @@
 mod exchange;
 pub mod message;
 mod outcome;
+mod path;
 mod plan;
 pub mod sizes;
 mod timers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use message::{InDialog, InviteTemplate, Key, Method, Remote, Shape};
 pub use outcome::{Outcome, Progress};
+use path::Path;
 pub use plan::{Pace, Plan, Routing, Until};
 use sizes::SizeStream;
 pub use sizes::Sizes;
@@ -37,7 +37,7 @@ use timers::Timers;
 /// A caller with many calls.
 pub struct Generator {
     plan: Plan,
-    socket: UdpSocket,
+    path: Path,
     local: String,
     run: u32,
     template: InviteTemplate,
@@ -99,14 +99,11 @@ const HANG_UP_WINDOW: usize = 256;
 impl Generator {
     /// A generator with its socket bound to a free port.
     pub fn new(plan: Plan) -> io::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::new(plan.local, 0))?;
-        socket.set_nonblocking(true)?;
-        let options = socket2::SockRef::from(&socket);
-        options.set_recv_buffer_size(8 << 20)?;
-        options.set_send_buffer_size(4 << 20)?;
-        let local = socket.local_addr()?;
+        let path = Path::open(&plan)?;
+        let local = path.local_addr()?;
         let shape = Shape {
             local,
+            transport: path.transport(),
             target: plan.target,
             bytes: plan.invite_bytes,
             rport: plan.rport,
@@ -119,7 +116,7 @@ impl Generator {
             template: InviteTemplate::new(&shape),
             sizes: SizeStream::new(plan.sizes),
             timers: Timers::new(plan.t1),
-            socket,
+            path,
             local: local.to_string(),
             run: std::process::id().rotate_left(16) ^ nanos,
             calls: Vec::new(),
@@ -189,7 +186,7 @@ impl Generator {
 
     /// The generator's address.
     pub fn address(&self) -> SocketAddr {
-        self.socket.local_addr().unwrap_or(SocketAddr::new(self.plan.local, 0))
+        self.path.local_addr().unwrap_or(SocketAddr::new(self.plan.local, 0))
     }
 
     fn stop_placing(&mut self) {
@@ -237,10 +234,7 @@ impl Generator {
         if span.is_zero() {
             return;
         }
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(span.subsec_nanos()) };
-        // An interrupted wait is a short wait.
-        let _ = poll(&mut fds, Some(&timeout));
+        self.path.wait(span);
     }
 
     /// Places the calls that are due; when the next one falls due, for a fixed rate.
@@ -283,7 +277,7 @@ impl Generator {
 
     fn send_invite(&mut self, key: Key, size: u32) {
         self.outcome.invites_sent += 1;
-        if self.socket.send_to(self.template.write(key, size), self.plan.target).is_err() {
+        if self.path.send(key.slot, self.template.write(key, size), self.plan.target).is_err() {
             // Lost here or lost on the way: Timer A knows no difference.
             self.outcome.send_failed += 1;
         }
@@ -291,11 +285,17 @@ impl Generator {
 
     /// Reads what is there; false when there may be more.
     fn read(&mut self) -> bool {
+        if let Path::Tcp(lines) = &mut self.path {
+            let messages = lines.read();
+            messages.iter().for_each(|(bytes, from)| self.on_message(bytes, *from));
+            return messages.is_empty();
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut drained = false;
         for _ in 0..READ_BATCH {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => self.on_datagram(&buffer[..length], from),
+            let Path::Udp(socket) = &self.path else { break };
+            match socket.recv_from(&mut buffer) {
+                Ok((length, from)) => self.on_message(&buffer[..length], from),
                 Err(_) => {
                     drained = true;
                     break;
@@ -344,8 +344,9 @@ impl Generator {
     }
 
     fn send_in_dialog(&mut self, method: InDialog, key: Key, remote: &Remote) {
-        message::write_in_dialog(&mut self.scratch, method, key, &self.local, remote);
-        let sent = self.destination(remote).map(|to| self.socket.send_to(&self.scratch, to));
+        let local = (self.path.transport(), self.local.as_str());
+        message::write_in_dialog(&mut self.scratch, method, key, local, remote);
+        let sent = self.destination(remote).map(|to| self.path.send(key.slot, &self.scratch, to));
         if !matches!(sent, Some(Ok(_))) {
             self.outcome.send_failed += 1;
         }

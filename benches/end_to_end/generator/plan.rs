@@ -10,6 +10,8 @@ use super::sizes::Sizes;
 pub struct Plan {
     /// The address for initial requests.
     pub target: SocketAddr,
+    /// Connections to the target over TCP; 0: UDP.
+    pub connections: usize,
     /// The generator's own address.
     pub local: IpAddr,
     /// The pace at which calls are placed.
@@ -71,6 +73,7 @@ impl Plan {
     pub fn new(target: SocketAddr) -> Self {
         Plan {
             target,
+            connections: 0,
             local: if target.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { target.ip() },
             pace: Pace::Window(64),
             at_most: usize::MAX,
