@@ -43,7 +43,7 @@ const MESSAGES_A_TURN: usize = 512;
 const BYTES_A_TURN: usize = 512 << 10;
 /// While fewer messages have come in a turn, those connections that may have more are visited again: their messages
 /// share the frames of the turn.
-const AGAIN_BELOW: usize = 128;
+const AGAIN_BELOW: usize = 32;
 /// Connections visited in one turn: after a takeover all may have something.
 const VISITS_A_TURN: usize = 1_024;
 /// While so many bytes wait to leave, nothing more is read: a peer that does not read its answers gets no more of them.
