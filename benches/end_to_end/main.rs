@@ -2,6 +2,7 @@
 //! Kamailio, all with the same workers. `cargo bench --bench end_to_end` measures everything; `benches/README.md` says
 //! what the figures mean.
 
+mod beside;
 mod flood;
 mod forged;
 mod forwarder;
@@ -84,6 +85,9 @@ fn measure(options: &Options) -> Report {
             report.over_tcp = over_tcp::measure(options);
         }
         report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
+    }
+    if options.measures("beside") {
+        report.beside = beside::measure(options);
     }
     if options.measures("sizes") {
         report.evenness = singles::evenness(options);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::beside::Beside;
 use crate::flood::Flood;
 use crate::forged::Forged;
 use crate::load::{RATE, Series};
@@ -46,6 +47,8 @@ pub struct Report {
     pub floods: Vec<Flood>,
     /// Calls over connections.
     pub over_tcp: Vec<OverTcp>,
+    /// Calls beside busy connections.
+    pub beside: Vec<Beside>,
     /// Socket buffers asked for and granted, as the dispatcher tells.
     pub buffers: Option<Value>,
     /// Policies under sessions of very different size.
@@ -77,6 +80,9 @@ impl Report {
         }
         if !self.over_tcp.is_empty() {
             OverTcp::print(&self.over_tcp);
+        }
+        if !self.beside.is_empty() {
+            Beside::print(&self.beside);
         }
         if !self.evenness.is_empty() {
             self.print_evenness();
@@ -191,6 +197,7 @@ impl Report {
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
             "initial": self.floods.iter().map(Flood::json).collect::<Vec<_>>(),
             "tcp": self.over_tcp.iter().map(OverTcp::json).collect::<Vec<_>>(),
+            "beside": self.beside.iter().map(Beside::json).collect::<Vec<_>>(),
             "flood": self.forged.iter().map(Forged::json).collect::<Vec<_>>(),
             "buffers": self.buffers,
             "evenness": self.evenness.iter().map(Evenness::json).collect::<Vec<_>>(),
