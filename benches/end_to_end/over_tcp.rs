@@ -1,5 +1,5 @@
-//! CPU time per call of the process in front with calls over TCP connections, beside its own over UDP: the dialog past the
-//! dispatcher against all of it through a proxy.
+//! CPU time per call of the process in front with calls over TCP connections, beside its own over UDP: the dialog past
+//! the dispatcher against all of it through a proxy.
 
 use serde_json::{Value, json};
 
