@@ -1,5 +1,6 @@
 //! Workers on other hosts: calls, cuts, and those that are refused.
 
+mod mgcp;
 mod network;
 mod refused;
 
