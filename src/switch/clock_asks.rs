@@ -9,10 +9,7 @@ use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::handoff::Record;
 
-/// Most questions that wait; a worker whose question is dropped asks again.
-const MOST: usize = 1024;
-
-/// Questions that wait for the next turn.
+/// Questions that wait for the next turn, one of each worker: one that asks without end keeps no other's away.
 #[derive(Debug, Default)]
 pub struct ClockAsks(Vec<Ask>);
 
@@ -26,8 +23,10 @@ struct Ask {
 
 impl ClockAsks {
     pub(super) fn add(&mut self, worker: WorkerId, asked: Time, turn: Time) {
-        if self.0.len() < MOST {
-            self.0.push(Ask { worker, asked, turn });
+        let ask = Ask { worker, asked, turn };
+        match self.0.iter_mut().find(|it| it.worker == worker) {
+            Some(before) => *before = ask,
+            None => self.0.push(ask),
         }
     }
 

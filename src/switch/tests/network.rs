@@ -104,6 +104,22 @@ fn a_question_for_the_clock_is_answered_with_a_time_that_was_read_after_it() {
 }
 
 #[test]
+fn a_worker_that_asks_for_the_clock_without_end_keeps_no_other_from_it() {
+    let wires = [Wire::default(), Wire::default()];
+    let mut switch = switch_of(&wires);
+    (0..3_000).for_each(|asked| say(&mut switch, &wires[0], &Record::ClockAsk(Time(asked)), NOW));
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::ClockAsk(Time(77)));
+    wires[1].incoming.lock().unwrap().push_back(frame.bytes().to_vec());
+    while switch.read_link(WorkerId(1), NOW) == LinkRead::Frame {}
+    let later = NOW + Duration::from_micros(5);
+    switch.handle_timeout(later);
+    switch.flush_links();
+    let clock = |asked| format!("{:?}", Record::Clock { asked: Time(asked), at: later });
+    assert_eq!(wires.each_ref().map(left), [[clock(2_999)], [clock(77)]].map(Vec::from));
+}
+
+#[test]
 fn an_answer_to_be_sent_leaves_for_the_source_of_a_message_that_was_handed_over_and_for_nobody_else() {
     let wire = Wire::default();
     let mut switch = switch_of(std::slice::from_ref(&wire));
