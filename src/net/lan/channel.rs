@@ -14,6 +14,9 @@ use crate::time::Time;
 const SILENT_FOR: Duration = Duration::from_secs(4);
 /// A link without a connection for so long is over.
 const OVER_AFTER: Duration = Duration::from_secs(10);
+/// Most counts in a row. An end that has read all that may be unread, and was not read itself for as long as a link
+/// lives without a connection, sends a third of them.
+const MOST_COUNTS: usize = 256;
 
 /// One end of a link over a network.
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl LanChannel {
     ///
     /// `WouldBlock` when there is nothing now.
     pub fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+        let mut counts = 0;
         loop {
             if self.over.is_some() {
                 return Ok(0);
@@ -165,7 +169,9 @@ impl LanChannel {
                     self.count(self.since);
                     return Ok(length);
                 }
-                Ok(false) => {}
+                // The reader of many links would come to none of the others.
+                Ok(false) if counts >= MOST_COUNTS => self.end("it tells without end how much it has read".to_owned()),
+                Ok(false) => counts += 1,
                 Err(SessionFault::Frame(error)) => self.end(error.to_string()),
                 Err(SessionFault::Count(error)) => self.end(error.to_string()),
             }

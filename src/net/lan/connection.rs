@@ -22,6 +22,9 @@ const READ: usize = 16 << 10;
 /// Bytes for the socket that are put together before they are written.
 const TOGETHER: usize = 64 << 10;
 
+/// Most reads for one frame. A frame of many small packets takes some dozens.
+const MOST_READS: usize = 1_024;
+
 /// A connection of a link.
 #[derive(Debug)]
 pub struct Connection {
@@ -123,7 +126,7 @@ impl Connection {
     ///
     /// The connection is broken or at its end (`UnexpectedEof`), or what came is no frame (`InvalidData`).
     pub fn recv(&mut self, frame: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
+        for _ in 0..MOST_READS {
             if let Some(length) = self.whole()? {
                 let bytes = self.inbox.get(self.taken..self.taken + length).unwrap_or_default();
                 let too_long = || io::Error::new(io::ErrorKind::InvalidData, "a frame longer than the buffer");
@@ -141,6 +144,8 @@ impl Connection {
                 Err(error) => self.failed = Some(error),
             }
         }
+        // Records of TLS without content, as fast as they are read: the reader would come to nothing else.
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "it sends much, and no frame"))
     }
 
     /// The length of the frame that has come, if it has come as a whole.

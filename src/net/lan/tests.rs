@@ -126,6 +126,32 @@ fn garbage_ends_the_link_with_its_reason() {
 }
 
 #[test]
+fn an_end_that_only_counts_without_end_holds_its_reader_up_for_some_hundred_frames_at_most() {
+    let mut count = FrameBuilder::new();
+    count.push(&Record::Pong(0));
+    for (counts, is_over) in [(200, false), (600, true)] {
+        let (mut one, mut other) = pair();
+        let (here, mut there) = connected();
+        one.attach(here, other.frames_read()).unwrap();
+        other.cut();
+        (0..counts).for_each(|_| there.add(count.bytes()));
+        // The last one is a frame for the link's user, and says that all have been read.
+        there.add(&frame(7, 10));
+        assert!(there.flush().unwrap());
+        let deadline = clock::now() + Duration::from_secs(10);
+        let mut buffer = vec![0; FRAME_HARD_LIMIT];
+        let received = loop {
+            match one.recv(&mut buffer) {
+                Err(_) if clock::now() < deadline => {}
+                received => break received.unwrap(),
+            }
+        };
+        // 0: the link is over.
+        assert_eq!((received == 0, one.over().is_some()), (is_over, is_over));
+    }
+}
+
+#[test]
 fn a_connection_that_was_held_back_on_its_way_and_comes_late_disturbs_no_later_one() {
     let (mut one, mut other) = pair();
     (0..10).for_each(|number| one.send(&[IoSlice::new(&frame(number, 100))]).unwrap());
