@@ -1,5 +1,6 @@
 //! Workers on other hosts: calls, cuts, and those that are refused.
 
+mod hostile;
 mod mgcp;
 mod network;
 mod refused;
