@@ -54,8 +54,10 @@ const FIRST_CONN: usize = 1 << 21;
 pub struct Case {
     transport: Transport,
     connections: usize,
-    /// Whether each INVITE is answered on its connection.
+    /// Whether each INVITE is answered, on its connection or from the well-known socket.
     answers: bool,
+    /// Whether the links go over a network, as to workers on other hosts.
+    afar: bool,
 }
 
 /// The lane, and all that is around it.
@@ -170,6 +172,9 @@ impl Rig {
             conns.numbered(conn.0).is_some_and(|key| conns.send(key, bytes))
         });
         conns.flush();
+        switch.flush_answers(|leaving| {
+            socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: None }));
+        });
         switch.flush_links();
     }
 }
@@ -188,9 +193,11 @@ fn cpu_time() -> Duration {
 fn main() {
     pointsman::net::process::raise_descriptor_limit(20_000).unwrap();
     let secrets = Secrets::new();
-    let case = |transport, connections, answers| Case { transport, connections, answers };
+    let case = |transport, connections, answers| Case { transport, connections, answers, afar: false };
     let cases = [
         case(Transport::Udp, 1, false),
+        Case { afar: true, ..case(Transport::Udp, 1, false) },
+        Case { afar: true, ..case(Transport::Udp, 1, true) },
         case(Transport::Tcp, 1, false),
         case(Transport::Tcp, 100, false),
         case(Transport::Tcp, 9_000, false),
@@ -216,9 +223,9 @@ fn main() {
     println!(
         "| transport | connections | answers | CPU of an INVITE, µs | × UDP | UDP's rate |\n|---|---|---|---|---|---|"
     );
-    for (Case { transport, connections, answers }, _, times) in &rigs {
+    for (Case { transport, connections, answers, afar }, _, times) in &rigs {
         let (time, answers) = (median(times), if *answers { "one each" } else { "none" });
-        let name = transport.label();
+        let name = transport.label().to_owned() + if *afar { ", workers on other hosts" } else { "" };
         println!("| {name} | {connections} | {answers} | {time:.2} | {:.2} | {:.2} |", time / udp, udp / time);
     }
 }
