@@ -252,7 +252,6 @@ impl Conns {
     }
 
     /// Bytes that wait to leave on a connection.
-    #[cfg(test)]
     pub fn waiting(&self, key: ConnKey) -> usize {
         self.places.get(key).map_or(0, Connection::waiting)
     }

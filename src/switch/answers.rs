@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::Way;
 use super::owner::Owner;
 use super::replies::Replies;
+use super::unsent::Unsent;
 use crate::dispatch::decision::{Answer, Return, Says};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
@@ -27,6 +28,8 @@ pub struct Answers {
     waiting: Vec<Waiting>,
     /// Answers that leave on stream connections.
     pub(super) replies: Replies,
+    /// Those of them that wait for slow connections.
+    pub(super) unsent: Unsent,
 }
 
 /// One answer: its place in the buffer, and its way.

@@ -10,6 +10,7 @@ use super::outbox::Outbox;
 use super::parcel::Parcel;
 use super::replies::{Connections, Reply};
 use super::{Switch, Way};
+use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::words::{ReplyTo, Transport};
 
@@ -41,15 +42,12 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Queues each message for a connection of this lane, and has them leave. Messages for connections of other lanes
-    /// go into their parcels. A worker's message for a connection that no lane has, or that broke before the message
+    /// go into their parcels. A worker's message for a connection that no lane has, or that ended before the message
     /// had left, goes back to it.
     pub fn flush_replies(&mut self, mut connections: impl Connections) {
-        let Outbox { answers: Answers { replies, .. }, links, .. } = &mut self.outbox;
-        if replies.is_empty() {
-            return;
-        }
+        let Outbox { answers: Answers { replies, unsent, .. }, links, .. } = &mut self.outbox;
         let own = self.owners.own();
-        let mut undelivered = |Reply { conn, bytes, from }: Reply<'_>| {
+        let mut return_to = |from: Option<WorkerId>, conn, bytes: &[u8]| {
             if let Some(worker) = from
                 && let Some(link) = links.get_mut(worker)
             {
@@ -57,22 +55,29 @@ impl<C: Channel> Switch<C> {
                 links.touch(worker);
             }
         };
-        let mut queued = 0;
-        for reply in replies.iter() {
+        while let Some(closed) = connections.poll_closed() {
+            unsent.take(closed).for_each(|message| return_to(message.from, closed, &message.bytes));
+        }
+        let mut refused = Vec::new();
+        for (at, reply) in replies.iter().enumerate() {
             if reply.conn.lane() != own
                 && let Some(parcel) = self.parcels.get_mut(reply.conn.lane())
             {
                 parcel.replies.push(reply);
-            } else if reply.conn.lane() == own && connections.queue(reply.conn, reply.bytes) {
-                queued += 1;
-            } else {
-                undelivered(reply);
+            } else if reply.conn.lane() != own || !connections.queue(reply.conn, reply.bytes) {
+                return_to(reply.from, reply.conn, reply.bytes);
+                refused.push(at);
             }
         }
-        let broken = if queued > 0 { connections.write() } else { Vec::new() };
-        if !broken.is_empty() {
-            replies.iter().filter(|reply| broken.contains(&reply.conn)).for_each(undelivered);
+        connections.write();
+        while let Some(closed) = connections.poll_closed() {
+            unsent.take(closed).for_each(|message| return_to(message.from, closed, &message.bytes));
+            let queued = replies.iter().enumerate().filter(|(at, reply)| reply.conn == closed && !refused.contains(at));
+            queued.for_each(|(_, reply)| return_to(reply.from, closed, reply.bytes));
         }
+        let is_waiting = |reply: &Reply<'_>| reply.conn.lane() == own && connections.waiting(reply.conn) > 0;
+        replies.iter().filter(is_waiting).for_each(|reply| unsent.push(reply));
+        unsent.forget_sent(|conn| connections.waiting(conn));
         replies.clear(KEPT);
     }
 

@@ -25,6 +25,7 @@ mod returned;
 mod saved;
 mod suspects;
 pub mod totals;
+mod unsent;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -39,8 +39,14 @@ pub trait Connections {
     /// Queues a message; false when the connection is gone.
     fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool;
 
-    /// Writes the messages that are queued. Returns the connections that broke before all had left.
-    fn write(&mut self) -> Vec<ConnId>;
+    /// Writes the messages that are queued.
+    fn write(&mut self);
+
+    /// The next connection that is no more since this was asked last.
+    fn poll_closed(&mut self) -> Option<ConnId>;
+
+    /// Number of bytes that have not left on a connection.
+    fn waiting(&self, connection: ConnId) -> usize;
 }
 
 /// A function that sends each message at once.
@@ -49,8 +55,14 @@ impl<F: FnMut(ConnId, &[u8]) -> bool> Connections for F {
         self(connection, message)
     }
 
-    fn write(&mut self) -> Vec<ConnId> {
-        Vec::new()
+    fn write(&mut self) {}
+
+    fn poll_closed(&mut self) -> Option<ConnId> {
+        None
+    }
+
+    fn waiting(&self, _: ConnId) -> usize {
+        0
     }
 }
 

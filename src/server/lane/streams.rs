@@ -75,11 +75,7 @@ impl Lane {
     pub(super) fn flush_streams(&mut self) {
         let lane = self.switch.own();
         let Lane { conns, switch, census, closures, .. } = self;
-        let mut connections = Writing { conns, census, closures, lane };
-        // Pongs and Pings wait for no answer. Connections that have ended before are told apart from those that break
-        // under the answers.
-        connections.write();
-        switch.flush_replies(connections);
+        switch.flush_replies(Writing { conns, census, closures, lane });
     }
 }
 
@@ -96,18 +92,20 @@ impl Connections for Writing<'_> {
         self.conns.numbered(connection.0 & OWN).is_some_and(|key| self.conns.send(key, message))
     }
 
-    fn write(&mut self) -> Vec<ConnId> {
+    fn write(&mut self) {
         self.conns.flush();
-        let mut broken = Vec::new();
-        while let Some(Closed { key, ends, reason }) = self.conns.poll_closed() {
-            debug!(remote = %ends.remote, reason = reason.label(), "a connection is closed");
-            self.closures.count(reason);
-            // The gate is gone only when the process ends.
-            let _ = self.census.send(Census::Closed(ends.remote.ip()));
-            if reason == CloseReason::Broken {
-                broken.push(ConnId::new(self.lane, key.number()));
-            }
-        }
-        broken
+    }
+
+    fn poll_closed(&mut self) -> Option<ConnId> {
+        let Closed { key, ends, reason } = self.conns.poll_closed()?;
+        debug!(remote = %ends.remote, reason = reason.label(), "a connection is closed");
+        self.closures.count(reason);
+        // The gate is gone only when the process ends.
+        let _ = self.census.send(Census::Closed(ends.remote.ip()));
+        Some(ConnId::new(self.lane, key.number()))
+    }
+
+    fn waiting(&self, connection: ConnId) -> usize {
+        self.conns.numbered(connection.0 & OWN).map_or(0, |key| self.conns.waiting(key))
     }
 }

@@ -136,16 +136,43 @@ impl Channel for Kept {
     fn watch_writable(&mut self, _: bool) {}
 }
 
-/// Connections that take everything, and of which this one breaks then.
-struct Breaking(ConnId);
+/// Connections that take everything, and of which this one ends when it is written to.
+struct Breaking(ConnId, Option<ConnId>);
 
 impl Connections for Breaking {
     fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
         true
     }
 
-    fn write(&mut self) -> Vec<ConnId> {
-        vec![self.0]
+    fn write(&mut self) {
+        self.1 = Some(self.0);
+    }
+
+    fn poll_closed(&mut self) -> Option<ConnId> {
+        self.1.take()
+    }
+
+    fn waiting(&self, _: ConnId) -> usize {
+        0
+    }
+}
+
+/// Connections on which so many bytes wait, and of which one may have ended.
+struct Slow(usize, Option<ConnId>);
+
+impl Connections for Slow {
+    fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
+        true
+    }
+
+    fn write(&mut self) {}
+
+    fn poll_closed(&mut self) -> Option<ConnId> {
+        self.1.take()
+    }
+
+    fn waiting(&self, _: ConnId) -> usize {
+        self.0
     }
 }
 
@@ -182,13 +209,40 @@ fn assert_comes_back(is_gone: bool) {
     if is_gone {
         switch.flush_replies(|conn, _: &[u8]| conn == stands);
     } else {
-        switch.flush_replies(Breaking(gone));
+        switch.flush_replies(Breaking(gone, None));
     }
     sent.lock().unwrap().clear();
     switch.flush_links();
     let sent = sent.lock().unwrap();
     let records: Vec<_> = sent.iter().flat_map(|frame| Frame::parse(frame).unwrap()).map(Result::unwrap).collect();
     assert_eq!(records, [Record::Undelivered { to: ReplyTo::Stream(gone), bytes: b"BYE sip:a SIP/2.0" }]);
+}
+
+#[test]
+fn messages_that_wait_for_a_slow_peer_come_back_to_their_worker_when_it_is_gone() {
+    let mut switch = switch(1);
+    let conn = ConnId::new(0, 7);
+    for bytes in [b"SIP/2.0 200 OK".as_slice(), b"BYE sip:a SIP/2.0"] {
+        switch.outbox.answers.replies.push(Reply { conn, bytes, from: Some(WorkerId(0)) });
+        switch.flush_replies(Slow(17, None));
+    }
+    switch.flush_links();
+    let front = |switch: &Switch<Mute>| switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit();
+    assert!(!front(&switch), "nothing is lost yet");
+    switch.flush_replies(Slow(0, Some(conn)));
+    assert!(front(&switch), "the BYE waited, and its connection is gone");
+}
+
+#[test]
+fn a_message_that_has_left_does_not_come_back_when_its_peer_is_gone_later() {
+    let mut switch = switch(1);
+    let conn = ConnId::new(0, 7);
+    switch.outbox.answers.replies.push(Reply { conn, bytes: b"SIP/2.0 200 OK", from: Some(WorkerId(0)) });
+    switch.flush_replies(Slow(3, None));
+    switch.flush_replies(Slow(0, None));
+    switch.flush_links();
+    switch.flush_replies(Slow(0, Some(conn)));
+    assert!(!switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit());
 }
 
 #[test]
