@@ -81,7 +81,7 @@ impl LanListener {
     /// A file cannot be used.
     pub fn prepare(config: Option<&config::Lan>) -> Result<Option<Self>, StartError> {
         let Some(config) = config else { return Ok(None) };
-        let tls = Credentials::of(config).server()?;
+        let tls = Credentials::of(config).server().map_err(StartError::Lan)?;
         Ok(Some(LanListener { address: config.listen, tls, socket: None }))
     }
 

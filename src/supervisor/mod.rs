@@ -62,7 +62,6 @@ use crate::dispatch::rules::Rules;
 use crate::ids::TokenKey;
 use crate::net::bind::BindError;
 use crate::net::conns::Pumped;
-use crate::net::lan::CredentialsError;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::tls::TlsError;
@@ -125,7 +124,7 @@ pub enum StartError {
     },
     /// The certificates for workers on other hosts.
     #[error("lan: {0}")]
-    Lan(#[from] CredentialsError),
+    Lan(TlsError),
     /// A file of a certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),

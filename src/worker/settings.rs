@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use crate::call::SessionTimer;
 use crate::config::PortRange;
 use crate::net::bind::BindError;
-use crate::net::lan::{Credentials, CredentialsError, Network};
+use crate::net::lan::{Credentials, Network};
 use crate::net::lock_file::LockError;
+use crate::net::tls::TlsError;
 use crate::words::Hello;
 
 /// Links that a worker takes, one for each lane of the dispatcher: more than any machine has CPUs.
@@ -107,7 +108,7 @@ impl Settings {
     /// # Errors
     ///
     /// The certificates cannot be used.
-    pub(super) fn network(&self) -> Result<Option<Network>, CredentialsError> {
+    pub(super) fn network(&self) -> Result<Option<Network>, TlsError> {
         let Link::Network { host, port, credentials } = &self.link else { return Ok(None) };
         Ok(Some(Network { host: host.clone(), port: *port, tls: credentials.client()? }))
     }
@@ -149,7 +150,7 @@ pub enum WorkerError {
     },
     /// The worker's certificate.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] TlsError),
     /// A worker on another host has no address that callers can reach.
     #[error(
         "a worker on another host needs --address, the address at which callers reach it; 0.0.0.0 and [::] are none"

@@ -11,7 +11,7 @@ mod dial;
 
 pub use channel::{Connected, LanChannel};
 pub use connection::{Connection, NoName};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::Credentials;
 pub use dial::{Dialled, Dialler, Network, dial};
 
 #[cfg(test)]

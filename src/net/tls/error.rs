@@ -52,7 +52,7 @@ pub enum TlsFault {
 }
 
 impl TlsError {
-    pub(super) fn new(path: &Path, fault: TlsFault) -> Self {
+    pub(in crate::net) fn new(path: &Path, fault: TlsFault) -> Self {
         TlsError { path: path.to_owned(), fault }
     }
 

@@ -99,7 +99,7 @@ impl Contents {
         &self.bytes
     }
 
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pub(in crate::net) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         self.parts("certificate")
     }
 
@@ -107,14 +107,14 @@ impl Contents {
         self.parts("list of revoked certificates")
     }
 
-    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+    pub(in crate::net) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| {
             let is_encrypted = memchr::memmem::find(&self.bytes, b"ENCRYPTED").is_some();
             if is_encrypted { self.fault(TlsFault::Encrypted) } else { self.pem_fault(&error, "private key") }
         })
     }
 
-    pub(super) fn fault(&self, fault: TlsFault) -> TlsError {
+    pub(in crate::net) fn fault(&self, fault: TlsFault) -> TlsError {
         TlsError::new(&self.path, fault)
     }
 

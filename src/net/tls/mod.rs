@@ -15,6 +15,7 @@ pub use client::client_config;
 pub use error::{TlsError, TlsFault};
 pub use files::{Contents, Identity};
 pub use notes::check;
+pub(in crate::net) use server::roots;
 pub use server::server_config;
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn verifier(
 }
 
 /// The CAs in a file.
-pub(super) fn roots(file: &Contents) -> Result<RootCertStore, TlsError> {
+pub(in crate::net) fn roots(file: &Contents) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in file.certificates()? {
         roots.add(certificate).map_err(|error| file.fault(TlsFault::Certificate(error.to_string())))?;
