@@ -443,7 +443,11 @@ fn certificates_are_made_once_with_their_keys_closed_to_others_and_a_worker_is_t
     );
     std::fs::write(&file, &text).unwrap();
     let path = file.display().to_string();
-    assert!(said(&["check", &path]).contains("has a key that does not belong to the certificate"), "{}", said(&["check", &path]));
+    assert!(
+        said(&["check", &path]).contains("has a key that does not belong to the certificate"),
+        "{}",
+        said(&["check", &path])
+    );
     std::fs::write(&file, text.replace("media1.key", "dispatcher.key")).unwrap();
     assert_eq!(pointsman(&["check", &path]).status.code(), Some(0));
 }
