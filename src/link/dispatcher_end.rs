@@ -47,7 +47,7 @@ pub struct DispatcherEnd<N> {
     /// The leave that its worker gets to have answers sent; `None`: it sends them itself.
     permits: Option<Permits>,
     control: FrameBuilder,
-    /// Certificates, and replies of the worker that found their connections gone: they leave in a frame of their own.
+    /// Replies of the worker that found their connections gone: they leave in a frame of their own.
     undelivered: FrameBuilder,
     pushed: Seq,
     sent: Seq,
@@ -199,18 +199,10 @@ impl<N: Copy> DispatcherEnd<N> {
     /// Gives the worker a reply back whose connection is gone. Beyond one frame of them the reply is dropped, and the
     /// result is false: its transaction then ends by its timers.
     pub fn push_undelivered(&mut self, to: ReplyTo, bytes: &[u8]) -> bool {
-        self.push_apart(&Record::Undelivered { to, bytes }, size_of::<u64>() + bytes.len())
-    }
-
-    /// Sends the worker the certificates of its own ports; false if there is no room in the frame now.
-    pub fn push_certificates(&mut self, body: &[u8]) -> bool {
-        self.push_apart(&Record::Certificates(body), body.len())
-    }
-
-    fn push_apart(&mut self, record: &Record<'_>, length: usize) -> bool {
-        let fits = self.undelivered.len() + RECORD_HEADER + length <= FRAME_SOFT_LIMIT;
+        let length = RECORD_HEADER + size_of::<u64>() + bytes.len();
+        let fits = self.undelivered.len() + length <= FRAME_SOFT_LIMIT;
         if fits {
-            self.undelivered.push(record);
+            self.undelivered.push(&Record::Undelivered { to, bytes });
         }
         fits
     }

@@ -59,8 +59,6 @@ pub enum FromDispatcher<'a> {
     Drain(Drain),
     /// The sources that may send to the worker's own ports, from now on.
     Access(AccessRules<'a>),
-    /// The certificates of the worker's own ports, as JSON.
-    Certificates(&'a [u8]),
     /// The connection is gone, to which these bytes of a reply of ours were to go.
     Undelivered {
         /// The connection.
@@ -127,7 +125,8 @@ impl WorkerEnd {
                 Record::Welcome(welcome) => sink(FromDispatcher::Welcome(Box::new(welcome))),
                 Record::Drain(drain) => sink(FromDispatcher::Drain(drain)),
                 Record::Access(rules) => sink(FromDispatcher::Access(rules)),
-                Record::Certificates(body) => sink(FromDispatcher::Certificates(body)),
+                // The file beside the frame says all.
+                Record::Certificates => {}
                 Record::Undelivered { to, bytes } => sink(FromDispatcher::Undelivered { to, bytes }),
                 Record::Goodbye(reason) => sink(FromDispatcher::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),

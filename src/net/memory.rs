@@ -1,9 +1,11 @@
 //! Memory from the kernel: files that lie in it, to be passed to another process, and the handling of large blocks.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
 use super::sys;
 
@@ -14,6 +16,37 @@ use super::sys;
 /// No descriptor is left.
 pub fn file() -> io::Result<File> {
     Ok(rustix::fs::memfd_create("pointsman", MemfdFlags::CLOEXEC)?.into())
+}
+
+/// A file like [`file`] with these bytes, which no process can change any more.
+///
+/// # Errors
+///
+/// No descriptor or memory is left.
+pub fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(rustix::fs::memfd_create("pointsman", flags)?);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// The bytes of a file that another process has sealed, at most `most`. One that could still be cut short under the
+/// reader is refused.
+///
+/// # Errors
+///
+/// It is larger, can still be changed, or cannot be read.
+pub fn read_sealed(fd: OwnedFd, most: usize) -> io::Result<Vec<u8>> {
+    let file = File::from(fd);
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if length > most || !rustix::fs::fcntl_get_seals(&file)?.contains(SealFlags::WRITE | SealFlags::SHRINK) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length];
+    // All descriptors of the file share one place of reading.
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// Has the kernel make room for `length` bytes now, so that writing them takes no longer than copying them.
@@ -80,6 +113,17 @@ mod tests {
         // As in a lane: a thread that is not the first has another heap.
         std::thread::spawn(on_a_thread).join().unwrap();
         on_a_thread();
+    }
+
+    #[test]
+    fn a_sealed_file_is_read_by_each_who_has_it_and_changed_by_none() {
+        let file = sealed(b"certificates").unwrap();
+        for _ in 0..2 {
+            assert_eq!(read_sealed(file.try_clone().unwrap(), 12).unwrap(), b"certificates");
+        }
+        assert!(read_sealed(file.try_clone().unwrap(), 11).is_err());
+        assert!(File::from(file).write_at(b"x", 0).is_err());
+        assert!(read_sealed(super::file().unwrap().into(), 100).is_err(), "it can still be changed");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The carrier of a link's frames, watched by the lane's poll: a Unix socket, or connections over a network.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::link::session::SavedSession;
 use crate::net::lan::{Connected, Connection, LanChannel};
+use crate::net::memory;
 use crate::net::unix::SeqPacket;
 use crate::switch::links::Channel;
 use crate::time::Time;
@@ -110,6 +111,13 @@ impl Channel for LinkSocket {
         match &mut self.kind {
             Kind::Unix(socket) => socket.send(pieces, &[]),
             Kind::Lan(channel) => channel.send(pieces),
+        }
+    }
+
+    fn send_file(&mut self, pieces: &[IoSlice<'_>], content: &[u8]) -> io::Result<()> {
+        match &self.kind {
+            Kind::Unix(socket) => socket.send(pieces, &[memory::sealed(content)?.as_fd()]),
+            Kind::Lan(_) => Ok(()),
         }
     }
 

@@ -70,7 +70,7 @@ pub enum Command {
         /// Shows the control side whether the link has a connection.
         shown: Connected,
     },
-    /// The certificates of the workers' own ports, as the body of a record.
+    /// The certificates of the workers' own ports, as the content of a file.
     Certificates(Arc<[u8]>),
     /// The gate has accepted a connection, and its handshakes are done.
     Connection(Box<Moved>),

@@ -53,8 +53,6 @@ pub(super) struct Heard {
     pub(super) order: Option<DrainMode>,
     /// The access rules from now on.
     pub(super) access: Option<Vec<AccessRule>>,
-    /// The certificates of our own ports from now on.
-    pub(super) certificates: Option<Box<[u8]>>,
     /// Replies of ours whose connections are gone.
     pub(super) undelivered: Vec<(ReplyTo, Box<[u8]>)>,
     /// Why the link is over.
@@ -132,7 +130,6 @@ impl DispatcherLinks {
             FromDispatcher::Drain(change) => drain = Some(change),
             FromDispatcher::Access(rules) => heard.access = Some(rules.iter().collect()),
             FromDispatcher::Goodbye(reason) => heard.over = Some(reason.to_owned()),
-            FromDispatcher::Certificates(body) => heard.certificates = Some(body.into()),
             FromDispatcher::Undelivered { to, bytes } => {
                 heard.undelivered.push((numbers.reply_to(number, to), bytes.into()));
             }

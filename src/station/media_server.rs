@@ -42,7 +42,7 @@ pub struct MediaServer<A, M> {
     /// Whether connections have not been held against the rules yet.
     has_new_rules: bool,
     /// Certificates that the process has not got yet.
-    new_certificates: Option<Box<[u8]>>,
+    new_certificates: Option<Vec<u8>>,
     call_log: CallLog,
     scanner: Scanner,
     /// Calls that are still to be ended; the connections follow them.
@@ -87,8 +87,8 @@ pub enum Effect {
     LookUp(Question, names::Question),
     /// Close the stream connections that [`MediaServer::denies`].
     Access,
-    /// Serve TLS with these certificates, the body of a record, then call [`MediaServer::set_secure`].
-    Certificates(Box<[u8]>),
+    /// Serve TLS with these certificates, the content of a file, then call [`MediaServer::set_secure`].
+    Certificates(Vec<u8>),
 }
 
 /// The message that waits for an address.
@@ -224,8 +224,8 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
         self.uas.on_undelivered(Hop::Dispatcher(to), bytes, now);
     }
 
-    fn set_certificates(&mut self, body: &[u8]) {
-        self.new_certificates = Some(body.into());
+    fn set_certificates(&mut self, file: Vec<u8>) {
+        self.new_certificates = Some(file);
     }
 
     fn set_access(&mut self, rules: &[AccessRule]) {
@@ -267,8 +267,8 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
         if std::mem::take(&mut self.has_new_rules) {
             return Some(Effect::Access);
         }
-        if let Some(body) = self.new_certificates.take() {
-            return Some(Effect::Certificates(body));
+        if let Some(file) = self.new_certificates.take() {
+            return Some(Effect::Certificates(file));
         }
         loop {
             let effect = self.poll_gateway(dispatcher, now).or_else(|| self.poll_calls(dispatcher, now));

@@ -187,9 +187,6 @@ impl<S: Sessions> Station<S> {
         for (to, bytes) in &heard.undelivered {
             self.sessions.on_undelivered(*to, bytes, now);
         }
-        if let Some(body) = heard.certificates {
-            self.sessions.set_certificates(&body);
-        }
         if let Some(rules) = heard.access {
             self.sessions.set_access(&rules);
         }

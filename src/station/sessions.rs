@@ -21,8 +21,8 @@ pub trait Sessions {
     /// The connection `to` of the dispatcher is gone, and a reply of ours with it.
     fn on_undelivered(&mut self, _to: ReplyTo, _bytes: &[u8], _now: Time) {}
 
-    /// The certificates of the worker's own ports, as the record has them.
-    fn set_certificates(&mut self, _body: &[u8]) {}
+    /// The certificates of the worker's own ports, as the file has them that came beside a frame.
+    fn set_certificates(&mut self, _file: Vec<u8>) {}
 
     /// The sources that may send to the worker's own ports.
     fn set_access(&mut self, rules: &[AccessRule]);

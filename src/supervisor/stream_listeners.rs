@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::sockets::Listeners;
 use super::{StartError, descriptors};
 use crate::config::{Config, Service};
@@ -13,9 +11,6 @@ use crate::net::tls::{Identity, TlsError, server_config};
 use crate::server::gate::{GateSetup, Limits, Order, StreamListener};
 use crate::stream::{Kind, Rules};
 use crate::words::Certificates;
-
-/// Most bytes of certificates and keys: they have room in one frame.
-const MOST: usize = 60 << 10;
 
 /// The setup of the gate. `is_paused`: it accepts nothing until it is told to go on.
 ///
@@ -44,7 +39,7 @@ pub(super) fn gate_reload(config: &Config, key: &TokenKey) -> Result<Order, TlsE
     Ok(Order::Reload { kinds: kinds(config, key)?, limits: limits(config), access: config.access_rules() })
 }
 
-/// The certificates that workers get for their own ports, as the body of a record. Where no listener speaks TLS there
+/// The certificates that workers get for their own ports, as the content of a file. Where no listener speaks TLS there
 /// are none: no Contact names a worker's port for it. The workers are told that too, since an earlier dispatcher may
 /// have had some.
 ///
@@ -52,20 +47,14 @@ pub(super) fn gate_reload(config: &Config, key: &TokenKey) -> Result<Order, TlsE
 ///
 /// A file of a certificate cannot be used.
 pub(super) fn certificates(config: &Config) -> Result<Arc<[u8]>, TlsError> {
-    // Texts are written as JSON without a fault.
-    let body = |told: &Certificates| serde_json::to_vec(told).unwrap_or_default();
     let mut told = Certificates::default();
     if config.serves(Service::Tls) {
         told.contact_name = config.contact_name().map(str::to_owned);
         let tell = |files| Ok(Identity::read(files)?.tell());
         told.identities = config.tls.iter().map(tell).collect::<Result<_, TlsError>>()?;
     }
-    let written = body(&told);
-    if written.len() > MOST {
-        warn!("calls over TLS stay at the well-known port: the certificates are too large for the workers");
-        return Ok(body(&Certificates::default()).into());
-    }
-    Ok(written.into())
+    // Texts are written as JSON without a fault.
+    Ok(serde_json::to_vec(&told).unwrap_or_default().into())
 }
 
 /// The protocol of each listener for connections, in their order. All that speak TLS share one configuration.

@@ -18,6 +18,16 @@ pub trait Channel {
     /// `WouldBlock` when it takes no more now; anything else when the link is broken.
     fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()>;
 
+    /// Sends `pieces` as one frame, and beside it a file with this content, which no process can change. Only a channel
+    /// on this host passes files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::send`], or there are no descriptors for the file.
+    fn send_file(&mut self, _pieces: &[IoSlice<'_>], _content: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Receives one frame into `frame`. Never waits. Returns 0 when the other end is gone and all it sent has been
     /// read.
     ///

@@ -1,4 +1,4 @@
-//! The certificates of the workers' own ports: the content of a record.
+//! The certificates of the workers' own ports: the content of a file that comes beside a record.
 
 use std::fmt;
 

@@ -128,12 +128,6 @@ impl LinkEnd {
         Ok(link)
     }
 
-    /// The next frame.
-    pub(super) fn receive(&mut self) -> io::Result<Received<'_>> {
-        // Descriptors come beside the welcome only; any other descriptor is closed.
-        self.receive_with(&mut Vec::new())
-    }
-
     /// The next frame, and the descriptors beside it.
     pub(super) fn receive_with(&mut self, descriptors: &mut Vec<OwnedFd>) -> io::Result<Received<'_>> {
         let received = match &mut self.wire {
@@ -236,7 +230,6 @@ impl LinkEnd {
                         FromDispatcher::Message(_)
                         | FromDispatcher::Drain(_)
                         | FromDispatcher::Access(_)
-                        | FromDispatcher::Certificates(_)
                         | FromDispatcher::Undelivered { .. }
                         | FromDispatcher::Clock { .. } => {}
                     })

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use mio::event::Event;
 use mio::{Poll, Token};
 
-use crate::net::clock;
+use crate::net::{clock, memory};
 use crate::station::{DispatcherLinks, Intervals, Lost, Next, Output, Sessions, Station};
 use crate::time::Time;
 use crate::words::{Hello, PassedSocket, Port, Welcome};
@@ -22,6 +22,9 @@ use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::{MOST_LINKS, WorkerError};
 use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{DIALLED, SIGNALS, Sources, TURNS};
+
+/// Most bytes of certificates and keys.
+const MOST_CERTIFICATES: usize = 64 << 20;
 
 /// A worker's process, but for its ports.
 pub(super) struct Shell<S> {
@@ -219,8 +222,19 @@ impl<S: Sessions> Shell<S> {
             let Shell { station, links, .. } = self;
             let Some(link) = links.get_mut(number).filter(|_| station.wants_frames(number)) else { return false };
             let now = clock::now();
-            let goes_on = match link.receive() {
-                Ok(Received::Frame(frame)) => station.on_frame(number, frame, now),
+            let mut files = Vec::new();
+            let goes_on = match link.receive_with(&mut files) {
+                Ok(Received::Frame(frame)) => {
+                    let goes_on = station.on_frame(number, frame, now);
+                    // Once the worker is welcomed, nothing but certificates comes beside a frame.
+                    for file in files {
+                        match memory::read_sealed(file, MOST_CERTIFICATES) {
+                            Ok(content) => station.sessions_mut().set_certificates(content),
+                            Err(error) => tracing::warn!(%error, "certificates that cannot be read"),
+                        }
+                    }
+                    goes_on
+                }
                 Ok(Received::Nothing) => return false,
                 Ok(Received::End) => {
                     station.on_link_end(number, "the dispatcher is gone".to_owned());

@@ -121,7 +121,7 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Takeover(_) => return Err(WorkerFault::Unexpected("Takeover")),
                 Record::Ping(_) => return Err(WorkerFault::Unexpected("Ping")),
                 Record::Access(_) => return Err(WorkerFault::Unexpected("Access")),
-                Record::Certificates(_) => return Err(WorkerFault::Unexpected("Certificates")),
+                Record::Certificates => return Err(WorkerFault::Unexpected("Certificates")),
                 Record::Undelivered { .. } => return Err(WorkerFault::Unexpected("Undelivered")),
                 Record::Clock { .. } => return Err(WorkerFault::Unexpected("Clock")),
             }

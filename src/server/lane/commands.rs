@@ -66,7 +66,7 @@ impl Lane {
                     self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
                 }
             }
-            Command::Certificates(body) => self.switch.set_certificates(body),
+            Command::Certificates(file) => self.switch.set_certificates(file),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Resume => self.resume(),

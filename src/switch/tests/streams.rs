@@ -119,11 +119,17 @@ fn a_workers_answer_goes_to_the_connection_that_it_names_if_a_lane_can_have_it()
 struct Kept {
     frame: Option<Vec<u8>>,
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
+    files: Arc<Mutex<Vec<String>>>,
 }
 
 impl Channel for Kept {
     fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         self.sent.lock().unwrap().push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
+        Ok(())
+    }
+
+    fn send_file(&mut self, _: &[IoSlice<'_>], content: &[u8]) -> io::Result<()> {
+        self.files.lock().unwrap().push(String::from_utf8(content.to_vec()).unwrap());
         Ok(())
     }
 
@@ -200,7 +206,7 @@ fn assert_comes_back(is_gone: bool) {
     });
     let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
     let sent = Arc::new(Mutex::new(Vec::new()));
-    let channel = Kept { frame: Some(said), sent: sent.clone() };
+    let channel = Kept { frame: Some(said), sent: sent.clone(), files: Arc::default() };
     switch.on_link(WorkerId(0), channel, &Joined::sip(Incarnation::new(1), 10_000, Vec::new()), NOW);
     switch.on_message(&request("INVITE", 1), &on_stream(stands), NOW);
     switch.flush_links();
@@ -280,20 +286,13 @@ fn workers_of_slots_get_the_certificates_with_their_link_and_after_a_reload_and_
         seed: 1,
     });
     let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
-    let told = |sent: &Arc<Mutex<Vec<Vec<u8>>>>| {
-        let frames = std::mem::take(&mut *sent.lock().unwrap());
-        let records = frames.iter().flat_map(|frame| Frame::parse(frame).unwrap());
-        let bodies = records.filter_map(|record| match record.unwrap() {
-            Record::Certificates(body) => Some(String::from_utf8(body.to_vec()).unwrap()),
-            _ => None,
-        });
-        bodies.collect::<Vec<_>>()
-    };
+    let told = |files: &Arc<Mutex<Vec<String>>>| std::mem::take(&mut *files.lock().unwrap());
     let link = |switch: &mut Switch<Kept>, worker| {
-        let sent = Arc::new(Mutex::new(Vec::new()));
+        let files = Arc::default();
         let joined = Joined::sip(Incarnation::new(1), 10_000, Vec::new());
-        switch.on_link(WorkerId(worker), Kept { frame: None, sent: sent.clone() }, &joined, NOW);
-        sent
+        let kept = Kept { frame: None, sent: Arc::default(), files: Arc::clone(&files) };
+        switch.on_link(WorkerId(worker), kept, &joined, NOW);
+        files
     };
     switch.set_certificates(b"one"[..].into());
     let (own, other) = (link(&mut switch, 0), link(&mut switch, 1));

@@ -35,7 +35,7 @@
 //! | 5 | `Ping` | dispatcher | u64 number; over a network: frames that it has read, see below | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
 //! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see `access.rs`: they replace those of the welcome |
-//! | 8 | [`Certificates`](crate::words::Certificates) | dispatcher | – | JSON: those that the worker's own ports have from now on; for the workers of slots |
+//! | 8 | [`Certificates`](crate::words::Certificates) | dispatcher | – | –; those that the worker's own ports have from now on lie as JSON in a sealed file beside it (SCM_RIGHTS); for the workers of slots |
 //! | 9 | `Undelivered` | dispatcher | u64 way back, as in `Reply` | the bytes of a `Reply` whose connection is gone |
 //! | 10 | `Clock` | dispatcher | u64 the time that was asked with, u64 the dispatcher's own (µs, monotonic) | – |
 //! | 65 | [`Hello`](crate::words::Hello) | worker | – | JSON |

@@ -27,8 +27,8 @@ pub enum Record<'a> {
     Ping(u64),
     Goodbye(&'a str),
     Access(AccessRules<'a>),
-    /// The body, which is read where it is used: it has private keys.
-    Certificates(&'a [u8]),
+    /// The file beside the frame has them.
+    Certificates,
     Undelivered {
         to: ReplyTo,
         bytes: &'a [u8],
@@ -136,7 +136,7 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             }
             Record::Access(AccessRules { bytes: body, stride })
         }
-        8 => Record::Certificates(body),
+        8 => Record::Certificates,
         9 => {
             need(8)?;
             Record::Undelivered { to: ReplyTo::of(u64_at(fixed, 0)), bytes: body }
@@ -249,7 +249,7 @@ impl FrameBuilder {
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
             Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
-            Record::Certificates(body) => self.push_record(8, &[], body),
+            Record::Certificates => self.push_record(8, &[], &[]),
             Record::Undelivered { to, bytes } => self.push_record(9, &to.number().to_le_bytes(), bytes),
             Record::Hello(hello) => self.push_json(65, hello),
             Record::Report(report) => self.push_record(66, &report_fixed(report), &[]),

@@ -113,7 +113,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { to: ReplyTo::Stream(ConnId(13)), bytes: b"SIP/2.0" },
         Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
-        Record::Certificates(b"{}"),
+        Record::Certificates,
         Record::Undelivered { to: ReplyTo::Stream(ConnId(14)), bytes: b"BYE" },
         Record::Release(Released(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),

@@ -99,7 +99,7 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
                 let sessions = shell.station.sessions();
                 self.streams.close_where(now, |address| sessions.denies(address));
             }
-            Effect::Certificates(body) => self.set_certificates(&body, &mut shell.station),
+            Effect::Certificates(file) => self.set_certificates(&file, &mut shell.station),
         }
     }
 
@@ -151,8 +151,8 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
 impl Sockets {
     /// Serves TLS with these certificates from now on. Without any that can be used the port speaks TCP alone, and
     /// calls over TLS stay with the dispatcher.
-    fn set_certificates<A: Application>(&mut self, body: &[u8], station: &mut Station<MediaServer<A, RtpMedia>>) {
-        let told: Certificates = match serde_json::from_slice(body) {
+    fn set_certificates<A: Application>(&mut self, file: &[u8], station: &mut Station<MediaServer<A, RtpMedia>>) {
+        let told: Certificates = match serde_json::from_slice(file) {
             Ok(told) => told,
             Err(error) => return tracing::warn!(%error, "certificates that cannot be read"),
         };
