@@ -14,6 +14,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::pack::Packed;
+use pointsman::stream::Received;
 use pointsman::switch::owner::Owner;
 use pointsman::switch::{LinkRead, Switch, Way};
 use pointsman::time::Time;
@@ -22,7 +23,7 @@ use pointsman::words::Transport;
 use crate::air::Datagram;
 use crate::mutation::{Mutation, unmarked};
 use crate::pipe::{FrontEnd, Pipe};
-use crate::streams::Streams;
+use crate::streams::{Streams, Written};
 use crate::town;
 use crate::truth::Truth;
 
@@ -118,9 +119,14 @@ impl Desk {
             self.switch.on_message(bytes, &way, now);
         }
         let Desk { streams, switch, .. } = self;
-        let wrong = streams.read(now, |connection, caller, bytes| {
+        let wrong = streams.read(now, |connection, caller, received| {
             let ends = (caller, town::STREAMS);
-            switch.on_message(bytes, &Way::of_stream(connection, ListenerId(2), Transport::Tcp, ends, now), now);
+            // Callers name TCP, on a WebSocket as well: only the bytes differ here.
+            let way = Way::of_stream(connection, ListenerId(2), Transport::Tcp, ends, now);
+            match received {
+                Received::Message(bytes) => switch.on_message(bytes, &way, now),
+                Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
+            }
         });
         wrong.into_iter().for_each(|wrong| truth.broken(wrong));
         for (at, inbox) in slots.iter_mut().enumerate() {
@@ -323,12 +329,17 @@ impl Desk {
             let owner = leaving.owner;
             leaving.for_each(|(bytes, to)| leave(owner, bytes, to));
         });
-        let streams = &self.streams;
+        let streams = &mut self.streams;
         self.switch.flush_replies(|connection, bytes: &[u8]| {
-            let Some(to) = streams.peer(connection) else { return false };
+            let written = streams.write(connection, bytes);
+            if matches!(written, Written::Gone) {
+                return false;
+            }
             let text = std::str::from_utf8(bytes).expect("callers write plain text");
             truth.on_sent(None, text, now);
-            out.push(Datagram { from: town::STREAMS, to, text: text.into() });
+            if let Written::To(to) = written {
+                out.push(Datagram { from: town::STREAMS, to, text: text.into() });
+            }
             true
         });
         self.switch.flush_links();

@@ -13,6 +13,7 @@ mod connections;
 mod desk;
 mod dice;
 mod mutation;
+mod noise;
 mod pipe;
 mod process;
 mod scene;

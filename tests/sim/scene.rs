@@ -59,6 +59,12 @@ pub enum Action {
     TakeOver,
     /// A caller's connection to the dispatcher breaks.
     Reset,
+    /// A caller ends its half of a connection.
+    HalfEnd,
+    /// A caller loses a connection without a word to the dispatcher.
+    Vanish,
+    /// A stranger's messages are changed on their way.
+    Noise,
     /// Nothing happens for a while.
     Rest,
 }
@@ -119,6 +125,9 @@ impl Scene {
             (if self.restarts { 2 } else { 0 }, Action::Restart),
             (3, Action::TakeOver),
             (4, Action::Reset),
+            (4, Action::HalfEnd),
+            (4, Action::Vanish),
+            (8, Action::Noise),
             (8, Action::Rest),
         ])
     }

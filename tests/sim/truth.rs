@@ -230,8 +230,10 @@ impl Truth {
         let call = &self.calls[caller];
         let elsewhere =
             |life: u64| life != incarnation.bits() && self.lives.get(&life).is_some_and(|other| other.is_alive);
+        let is_next = self.may_begin_anew(call);
+        let part = call.live.iter().find(|leg| elsewhere(leg.life) && !envelope.follows && !is_next);
         // A copy may have been on the link before the first one came back from there: it will come back as well.
-        let broken = if let Some(leg) = call.live.iter().find(|leg| elsewhere(leg.life) && !envelope.follows) {
+        let broken = if let Some(leg) = part {
             Some(format!("{slot} was given the call of caller {caller}, which {} has", self.lives[&leg.life].slot))
         } else if let Some((life, at)) = call.challenged
             && elsewhere(life)
@@ -267,6 +269,14 @@ impl Truth {
         }
     }
 
+    /// Whether a worker has died after it refused the call: its INVITE goes to another one, and the caller, who has
+    /// heard the refusal, begins its next attempt beside that.
+    fn may_begin_anew(&self, call: &Call) -> bool {
+        let has_died = |life: &u64| self.lives.get(life).is_none_or(|other| !other.is_alive);
+        let mut finals = call.invites.values().flat_map(|invite| &invite.finals);
+        finals.any(|(_, by, status, _)| *status >= 300 && by.as_ref().is_some_and(has_died))
+    }
+
     /// A worker has a new call.
     pub fn on_incoming(
         &mut self,
@@ -286,7 +296,8 @@ impl Truth {
         // A late copy of the first attempt finds the worker of the next one where credentials have been asked for, and
         // is asked for them as well.
         let is_stale = call.challenged.is_some();
-        let other = legs.find(|leg| leg.life != bits || !is_orphan && !is_stale);
+        let is_next = self.may_begin_anew(call);
+        let other = legs.find(|leg| if leg.life == bits { !is_orphan && !is_stale } else { !is_next });
         if let Some(leg) = other.filter(|_| !self.table_was_full) {
             broken = Some(format!("the call of caller {caller} lives on {} and {slot}", self.lives[&leg.life].slot));
         }
@@ -491,10 +502,11 @@ impl Truth {
     }
 
     /// A caller that had acknowledged a refusal was told that its next attempt is a copy. Where the network loses or
-    /// delays, the ACK may come after the attempt.
+    /// delays, the ACK may come after the attempt; a dispatcher that is killed loses it with its links.
     pub fn on_taken_for_a_copy(&mut self, caller: usize) {
         let died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
-        if self.is_fair && !died && !self.table_was_full {
+        let is_excused = self.table_was_full || self.restarts > 0;
+        if self.is_fair && !died && !is_excused {
             self.broken(format!("caller {caller}'s next attempt was taken for a copy of what it had acknowledged"));
         }
     }

@@ -20,6 +20,7 @@ use crate::caller::{Caller, Plan};
 use crate::desk::Desk;
 use crate::dice::Dice;
 use crate::mutation::Mutation;
+use crate::noise;
 use crate::pipe::{News, Pipe};
 use crate::process::{Fate, Process};
 use crate::scene::{Action, Scene};
@@ -186,6 +187,8 @@ impl World {
             Event::Arrive(datagram) => self.arrive(datagram, &mut out),
             Event::Desk => {
                 self.desk_wake = None;
+                let over = self.desk.streams.handle_timeout(self.now);
+                self.reset(over);
                 let hung = self.desk.turn(&mut self.inboxes, self.now, &mut self.truth, &mut out);
                 self.check_links();
                 for (worker, incarnation) in hung {
@@ -273,7 +276,7 @@ impl World {
                 self.wake_worker(slot, delay);
             }
         }
-        let timeout = self.desk.switch.poll_timeout();
+        let timeout = self.desk.switch.poll_timeout().into_iter().chain(self.desk.streams.poll_timeout()).min();
         // The wheel of the table may have been due already.
         let timeout = timeout.map(|at| at.max(self.now + Duration::from_micros(50)));
         let now = self.desk.is_busy(&self.inboxes) || self.has_dirty_link();
@@ -460,10 +463,24 @@ impl World {
                 self.reload(workers);
             }
             Action::Restart => self.restart(out),
-            Action::TakeOver => self.desk.take_over(&KEY, self.dice.roll(u64::MAX)),
+            Action::TakeOver => {
+                self.desk.take_over(&KEY, self.dice.roll(u64::MAX));
+                let callers = self.desk.streams.hand_over(self.now);
+                self.reset(callers);
+            }
             Action::Reset => {
                 let caller = self.desk.streams.reset(self.dice.number());
                 self.reset(caller);
+            }
+            Action::HalfEnd => self.desk.streams.end_half(self.dice.number(), self.now),
+            Action::Vanish => {
+                let caller = self.desk.streams.vanish(self.dice.number(), self.now);
+                self.reset(caller);
+            }
+            Action::Noise => {
+                let number = self.dice.number();
+                let messages = noise::messages(number, &mut self.dice);
+                self.desk.streams.on_noise(noise::stranger(number), &messages, self.now);
             }
             Action::Rest => rest += self.dice.roll(4_000),
         }
