@@ -83,10 +83,20 @@ impl Crowd {
     /// there is no free room.
     pub fn room<K>(&self, source: u64, standing: impl Iterator<Item = Standing<K>>) -> Room<K> {
         let has_share = self.count(source) >= self.share;
-        if !has_share && self.total < self.limit {
+        self.find(has_share.then_some(source), standing)
+    }
+
+    /// The same for a source that stands for many: it may have more than a share.
+    pub fn room_beyond_share<K>(&self, standing: impl Iterator<Item = Standing<K>>) -> Room<K> {
+        self.find(None, standing)
+    }
+
+    /// Looks for room; where it is of one source only, that source makes it.
+    fn find<K>(&self, only: Option<u64>, standing: impl Iterator<Item = Standing<K>>) -> Room<K> {
+        if only.is_none() && self.total < self.limit {
             return Room::Free;
         }
-        let candidates = standing.filter(|it| !it.in_use && (!has_share || it.source == source));
+        let candidates = standing.filter(|it| !it.in_use && only.is_none_or(|source| it.source == source));
         let most_silent = candidates.min_by_key(|it| (Reverse(self.count(it.source)), it.heard));
         most_silent.map_or(Room::None, |it| Room::InPlaceOf(it.key))
     }

@@ -233,7 +233,7 @@ keys! {
         apply: Live, shown: "an eighth of `max-connections`", flag: "N" under "Connections"
     }
 
-    /// Sources that may have any number of connections, as networks: load balancers and proxies.
+    /// Sources that may have any number of connections and handshakes, as networks: load balancers and proxies.
     "connection-exempt" connection_exempt: Vec<Network> {
         apply: Live, flag: "NET" under "Connections"
     }

@@ -8,7 +8,8 @@ use crate::fingerprint::host;
 use crate::net::conns::{CloseReason, ConnKey};
 use crate::time::Time;
 
-/// Divisor of the handshakes: no source has more than this fraction of them under way.
+/// Divisor of the handshakes: no source has more than this fraction of them under way, but those that `per_source` does
+/// not apply to.
 const HANDSHAKE_SHARE: usize = 8;
 
 /// Caps on connections.
@@ -71,14 +72,19 @@ impl Crowds {
     }
 
     /// Looks for room for one more handshake of `source`: `Some` is a handshake that is closed for it, the most silent
-    /// one of the source that has most. `standing` are those under way; they are read only when there is no free room.
+    /// one of the source that has most. An exempt source has no share: its callers come back together when they have
+    /// lost their connections. `standing` are those under way; they are read only when there is no free room.
     pub(super) fn room_for_handshake(
         &self,
         source: IpAddr,
         standing: impl Iterator<Item = (ConnKey, IpAddr, Time)>,
     ) -> Result<Option<ConnKey>, CloseReason> {
         let standing = standing.map(|(key, of, heard)| Standing { key, source: host(of), heard, in_use: false });
-        match self.handshakes.room(host(source), standing) {
+        let room = match self.is_exempt(source) {
+            true => self.handshakes.room_beyond_share(standing),
+            false => self.handshakes.room(host(source), standing),
+        };
+        match room {
             Room::Free => Ok(None),
             Room::InPlaceOf(key) => Ok(Some(key)),
             Room::None => Err(CloseReason::TooMany),
@@ -152,6 +158,21 @@ mod tests {
         }
         assert_eq!(crowds.room(ip("192.0.2.7")), Err(CloseReason::TooMany));
         assert_eq!(crowds.count(), 10);
+    }
+
+    #[test]
+    fn callers_that_come_back_together_from_an_exempt_source_close_no_handshake_while_there_is_room() {
+        let mut crowds = crowds();
+        let (nat, other) = (ip("192.0.2.7"), ip("198.51.100.1"));
+        let standing: Vec<_> = (0..16).map(|at| (crate::slab::Handle::new(at, 0), nat, Time(u64::from(at)))).collect();
+        for at in 0..16 {
+            assert_eq!(crowds.room_for_handshake(nat, standing[..at].iter().copied()), Ok(None));
+            crowds.on_handshake(nat);
+        }
+        for source in [nat, other] {
+            let room = crowds.room_for_handshake(source, standing.iter().copied());
+            assert_eq!(room, Ok(Some(standing[0].0)), "{source}: its most silent one");
+        }
     }
 
     #[test]
