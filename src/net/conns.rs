@@ -127,6 +127,8 @@ pub struct Closed {
     pub ends: Ends,
     /// Reason of its end.
     pub reason: CloseReason,
+    /// Number of bytes that had not left.
+    pub waiting: usize,
 }
 
 /// All stream connections of a thread.
@@ -215,8 +217,9 @@ impl Conns {
     /// Closes a connection at once.
     pub fn close(&mut self, key: ConnKey, reason: CloseReason) {
         let Some(mut connection) = self.take(key) else { return };
+        let waiting = connection.waiting();
         connection.say_goodbye();
-        self.closed.push_back(Closed { key, ends: connection.ends, reason });
+        self.closed.push_back(Closed { key, ends: connection.ends, reason, waiting });
     }
 
     /// Closes the connections that `is_unwanted` names.

@@ -313,7 +313,7 @@ impl Streams {
 
     /// Forgets the connections that are no more.
     fn settle(&mut self, now: Time) {
-        while let Some(Closed { key, ends, reason }) = self.conns.poll_closed() {
+        while let Some(Closed { key, ends, reason, .. }) = self.conns.poll_closed() {
             let (to, number) = (ends.remote, key.number());
             self.crowd.remove(host(to.ip()));
             if ends.listener.is_some() {

@@ -55,8 +55,8 @@ impl<C: Channel> Switch<C> {
                 links.touch(worker);
             }
         };
-        while let Some(closed) = connections.poll_closed() {
-            unsent.take(closed).for_each(|message| return_to(message.from, closed, &message.bytes));
+        while let Some((closed, waiting)) = connections.poll_closed() {
+            unsent.take(closed, waiting).for_each(|message| return_to(message.from, closed, &message.bytes));
         }
         let mut refused = Vec::new();
         for (at, reply) in replies.iter().enumerate() {
@@ -70,8 +70,8 @@ impl<C: Channel> Switch<C> {
             }
         }
         connections.write();
-        while let Some(closed) = connections.poll_closed() {
-            unsent.take(closed).for_each(|message| return_to(message.from, closed, &message.bytes));
+        while let Some((closed, waiting)) = connections.poll_closed() {
+            unsent.take(closed, waiting).for_each(|message| return_to(message.from, closed, &message.bytes));
             let queued = replies.iter().enumerate().filter(|(at, reply)| reply.conn == closed && !refused.contains(at));
             queued.for_each(|(_, reply)| return_to(reply.from, closed, reply.bytes));
         }

@@ -42,8 +42,8 @@ pub trait Connections {
     /// Writes the messages that are queued.
     fn write(&mut self);
 
-    /// The next connection that is no more since this was asked last.
-    fn poll_closed(&mut self) -> Option<ConnId>;
+    /// The next connection that is no more since this was asked last, and the number of bytes that had not left on it.
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)>;
 
     /// Number of bytes that have not left on a connection.
     fn waiting(&self, connection: ConnId) -> usize;
@@ -57,7 +57,7 @@ impl<F: FnMut(ConnId, &[u8]) -> bool> Connections for F {
 
     fn write(&mut self) {}
 
-    fn poll_closed(&mut self) -> Option<ConnId> {
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
         None
     }
 

@@ -14,7 +14,12 @@ use crate::ids::{ConnId, WorkerId};
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     by_conn: HashMap<ConnId, Queue, FixedState>,
+    /// The connections in the order in which they are looked at.
+    turns: VecDeque<ConnId>,
 }
+
+/// Connections that are looked at in one turn: peers that read nothing may be many.
+const LOOKED_AT: usize = 16;
 
 /// The messages of one connection.
 #[derive(Debug, Default)]
@@ -34,26 +39,44 @@ pub(super) struct Message {
 impl Unsent {
     /// Notes a message that was queued on a connection on which bytes wait.
     pub(super) fn push(&mut self, reply: Reply<'_>) {
-        let queue = self.by_conn.entry(reply.conn).or_default();
+        let turns = &mut self.turns;
+        let queue = self.by_conn.entry(reply.conn).or_insert_with(|| {
+            turns.push_back(reply.conn);
+            Queue::default()
+        });
         queue.bytes += reply.bytes.len();
         queue.messages.push_back(Message { from: reply.from, bytes: reply.bytes.into() });
     }
 
-    /// Forgets the messages that have left whole: those before the last `waiting` bytes of each connection.
+    /// Forgets messages that have left whole, on some connections in turn.
     pub(super) fn forget_sent(&mut self, waiting: impl Fn(ConnId) -> usize) {
-        self.by_conn.retain(|conn, queue| {
-            let waiting = waiting(*conn);
-            while let Some(first) = queue.messages.front().filter(|it| queue.bytes - it.bytes.len() >= waiting) {
-                queue.bytes -= first.bytes.len();
-                queue.messages.pop_front();
+        for _ in 0..self.turns.len().min(LOOKED_AT) {
+            let Some(conn) = self.turns.pop_front() else { return };
+            let Some(queue) = self.by_conn.get_mut(&conn) else { continue };
+            queue.forget_sent(waiting(conn));
+            if queue.messages.is_empty() {
+                self.by_conn.remove(&conn);
+            } else {
+                self.turns.push_back(conn);
             }
-            !queue.messages.is_empty()
-        });
+        }
     }
 
-    /// Takes the messages of a connection that has ended.
-    pub(super) fn take(&mut self, conn: ConnId) -> impl Iterator<Item = Message> + use<> {
-        self.by_conn.remove(&conn).into_iter().flat_map(|queue| queue.messages)
+    /// Takes the messages that had not left on a connection when it ended, with so many bytes waiting.
+    pub(super) fn take(&mut self, conn: ConnId, waiting: usize) -> impl Iterator<Item = Message> + use<> {
+        let mut queue = self.by_conn.remove(&conn).unwrap_or_default();
+        queue.forget_sent(waiting);
+        queue.messages.into_iter()
+    }
+}
+
+impl Queue {
+    /// Forgets the messages before the last `waiting` bytes.
+    fn forget_sent(&mut self, waiting: usize) {
+        while let Some(first) = self.messages.front().filter(|it| self.bytes - it.bytes.len() >= waiting) {
+            self.bytes -= first.bytes.len();
+            self.messages.pop_front();
+        }
     }
 }
 
@@ -76,7 +99,7 @@ mod tests {
         for (waiting, kept) in [(9, 3), (8, 3), (7, 3), (6, 2), (4, 2), (3, 1), (1, 1)] {
             let mut unsent = unsent(&[b"one", b"two", b"six"]);
             unsent.forget_sent(|_| waiting);
-            assert_eq!(unsent.take(CONN).count(), kept, "{waiting}");
+            assert_eq!(unsent.take(CONN, usize::MAX).count(), kept, "{waiting}");
         }
     }
 
@@ -84,6 +107,13 @@ mod tests {
     fn a_connection_on_which_nothing_waits_is_forgotten() {
         let mut unsent = unsent(&[b"one", b"two"]);
         unsent.forget_sent(|_| 0);
-        assert!(unsent.by_conn.is_empty());
+        assert!(unsent.by_conn.is_empty() && unsent.turns.is_empty());
+    }
+
+    #[test]
+    fn what_left_after_the_last_look_does_not_come_back() {
+        let mut unsent = unsent(&[b"one", b"two"]);
+        let last = Message { from: Some(WorkerId(1)), bytes: b"two".as_slice().into() };
+        assert_eq!(unsent.take(CONN, 2).collect::<Vec<_>>(), [last]);
     }
 }

@@ -96,13 +96,13 @@ impl Connections for Writing<'_> {
         self.conns.flush();
     }
 
-    fn poll_closed(&mut self) -> Option<ConnId> {
-        let Closed { key, ends, reason } = self.conns.poll_closed()?;
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
+        let Closed { key, ends, reason, waiting } = self.conns.poll_closed()?;
         debug!(remote = %ends.remote, reason = reason.label(), "a connection is closed");
         self.closures.count(reason);
         // The gate is gone only when the process ends.
         let _ = self.census.send(Census::Closed(ends.remote.ip()));
-        Some(ConnId::new(self.lane, key.number()))
+        Some((ConnId::new(self.lane, key.number()), waiting))
     }
 
     fn waiting(&self, connection: ConnId) -> usize {

@@ -143,7 +143,7 @@ impl Channel for Kept {
 }
 
 /// Connections that take everything, and of which this one ends when it is written to.
-struct Breaking(ConnId, Option<ConnId>);
+struct Breaking(ConnId, Option<(ConnId, usize)>);
 
 impl Connections for Breaking {
     fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
@@ -151,10 +151,10 @@ impl Connections for Breaking {
     }
 
     fn write(&mut self) {
-        self.1 = Some(self.0);
+        self.1 = Some((self.0, 0));
     }
 
-    fn poll_closed(&mut self) -> Option<ConnId> {
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
         self.1.take()
     }
 
@@ -164,7 +164,7 @@ impl Connections for Breaking {
 }
 
 /// Connections on which so many bytes wait, and of which one may have ended.
-struct Slow(usize, Option<ConnId>);
+struct Slow(usize, Option<(ConnId, usize)>);
 
 impl Connections for Slow {
     fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
@@ -173,7 +173,7 @@ impl Connections for Slow {
 
     fn write(&mut self) {}
 
-    fn poll_closed(&mut self) -> Option<ConnId> {
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
         self.1.take()
     }
 
@@ -235,7 +235,7 @@ fn messages_that_wait_for_a_slow_peer_come_back_to_their_worker_when_it_is_gone(
     switch.flush_links();
     let front = |switch: &Switch<Mute>| switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit();
     assert!(!front(&switch), "nothing is lost yet");
-    switch.flush_replies(Slow(0, Some(conn)));
+    switch.flush_replies(Slow(0, Some((conn, 17))));
     assert!(front(&switch), "the BYE waited, and its connection is gone");
 }
 
@@ -247,7 +247,7 @@ fn a_message_that_has_left_does_not_come_back_when_its_peer_is_gone_later() {
     switch.flush_replies(Slow(3, None));
     switch.flush_replies(Slow(0, None));
     switch.flush_links();
-    switch.flush_replies(Slow(0, Some(conn)));
+    switch.flush_replies(Slow(0, Some((conn, 0))));
     assert!(!switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit());
 }
 
