@@ -4,7 +4,7 @@
 
 mod strangers;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,7 +283,8 @@ impl Supervisor {
         let Admitted { worker, incarnation } = admitted.map_err(|refusal| refusal.to_string())?;
         self.check_links(&hello)?;
         let (addresses, mgcp) = self.addresses_of(worker, &hello);
-        self.check_distinct(worker, addresses.iter().chain(&mgcp))?;
+        let here = connection.local_addr().map_err(|error| error.to_string())?.ip();
+        self.check_distinct(worker, here, addresses.iter().chain(&mgcp))?;
         let incarnation = match incarnation {
             Some(incarnation) => incarnation,
             None => self.new_life().map_err(|error| format!("{worker} gets no token: {error}"))?,
@@ -330,16 +331,21 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Checks that no other worker has an address of a worker on another host.
+    /// Checks that no address of a worker on another host is another worker's or the dispatcher's own, whose messages it
+    /// would get. The dispatcher is at `here`, as the worker sees it.
     fn check_distinct<'a>(
         &self,
         worker: WorkerId,
+        here: IpAddr,
         mut addresses: impl Iterator<Item = &'a SocketAddr>,
     ) -> Result<(), String> {
         let others = || self.unmanaged.iter().filter(|(other, it)| **other != worker && !it.is_down);
-        let is_taken = |address: &&SocketAddr| others().any(|(_, it)| it.addresses.contains(address));
+        let is_taken = |address: &&SocketAddr| {
+            let is_here = || address.ip() == here && self.is_in_use(**address, worker);
+            others().any(|(_, it)| it.addresses.contains(address)) || is_here()
+        };
         match addresses.find(is_taken) {
-            Some(taken) => Err(format!("{taken} is another worker's; name a port of your own")),
+            Some(taken) => Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own")),
             None => Ok(()),
         }
     }

@@ -73,6 +73,15 @@ impl Connection {
         certificate.valid_dns_names().next().map(str::to_ascii_lowercase).ok_or(NoName::Nameless)
     }
 
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// The socket is broken.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     /// The address of the other end.
     ///
     /// # Errors

@@ -43,7 +43,17 @@ impl Scene {
 
     /// A worker that is let in; the number of its link.
     fn rogue(&self) -> (Connection, u64) {
-        let port = Port { service: "sip".to_owned(), address: SocketAddr::new(own_address().into(), 6_000) };
+        let (connection, words) = self.rogue_at(SocketAddr::new(own_address().into(), 6_000));
+        let link = Frame::parse(&words).unwrap().find_map(|record| match record.unwrap() {
+            Record::Welcome(welcome) => Some(welcome.lan.unwrap().link),
+            _ => None,
+        });
+        (connection, link.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&words))))
+    }
+
+    /// The first words to a worker that takes calls at this address.
+    fn rogue_at(&self, address: SocketAddr) -> (Connection, Vec<u8>) {
+        let port = Port { service: "sip".to_owned(), address };
         let hello = Hello {
             program: "rogue".to_owned(),
             services: vec!["sip".to_owned()],
@@ -53,12 +63,7 @@ impl Scene {
             draining: true,
             ..Hello::default()
         };
-        let (connection, words) = self.dial(hello);
-        let link = Frame::parse(&words).unwrap().find_map(|record| match record.unwrap() {
-            Record::Welcome(welcome) => Some(welcome.lan.unwrap().link),
-            _ => None,
-        });
-        (connection, link.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&words))))
+        self.dial(hello)
     }
 
     /// The rogue is taken for dead, and calls go on.
@@ -120,6 +125,20 @@ fn a_certified_worker_that_sends_garbage_or_frames_without_end_or_of_a_newer_ver
         say(&mut rogue, bytes, 1);
         scene.is_given_up(why);
     }
+}
+
+#[test]
+fn a_worker_that_names_the_dispatchers_address_or_another_workers_as_its_own_is_refused() {
+    let scene = Scene::new();
+    let others = scene.pointsman.load()["workers"][0].clone();
+    let other =
+        SocketAddr::new(others["address"].as_str().unwrap().parse().unwrap(), others["port"].as_u64().unwrap() as u16);
+    for taken in [scene.pointsman.address(), other] {
+        let (_, words) = scene.rogue_at(taken);
+        let words = String::from_utf8_lossy(&words).into_owned();
+        assert!(words.contains("is the dispatcher's or another worker's"), "{taken}: {words}");
+    }
+    scene.calls_go_on();
 }
 
 #[test]
