@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_after_the_last_look_does_not_come_back() {
+    fn a_message_that_left_after_the_last_look_does_not_come_back() {
         let mut unsent = unsent(&[b"one", b"two"]);
         let last = Message { from: Some(WorkerId(1)), bytes: b"two".as_slice().into() };
         assert_eq!(unsent.take(CONN, 2).collect::<Vec<_>>(), [last]);
