@@ -331,8 +331,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Checks that no address of a worker on another host is another worker's or the dispatcher's own, whose messages it
-    /// would get. The dispatcher is at `here`, as the worker sees it.
+    /// Checks that no address of a worker on another host is another worker's or the dispatcher's own: it would get
+    /// their messages. The dispatcher is at `here`, as the worker sees it.
     fn check_distinct<'a>(
         &self,
         worker: WorkerId,
