@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use super::*;
+use crate::support::own_address;
 
 /// A request with another sent-by in its Via.
 fn sent_by(request: &str, sent_by: &str) -> String {
@@ -57,7 +58,11 @@ fn a_cancel_over_tcp_with_another_sent_by_than_its_invite_ends_the_call() {
 #[test]
 fn an_answer_after_a_reset_goes_to_the_sent_by_port_on_a_new_connection_and_never_to_the_source_port() {
     let rig = Rig::new(1);
-    let mut line = rig.line(false);
+    // An address of its own: connections of earlier tests may linger at ports of the usual one.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((own_address(), 0)).into()).unwrap();
+    socket.connect(&rig.tcp.into()).unwrap();
+    let mut line = Line::of(socket.into());
     let (caller, at) = listener(line.local_addr());
     let (invite, _) = ringing(&line, rig.tcp, "reset", 1_000);
     line.send(sent_by(&invite, &at.to_string()).as_bytes()).unwrap();
