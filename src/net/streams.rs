@@ -53,13 +53,6 @@ pub struct Remote {
     pub name: Option<Arc<str>>,
 }
 
-impl Remote {
-    /// Whether it is the one at this address, with this name.
-    pub fn is(&self, to: SocketAddr, name: Option<&str>) -> bool {
-        self.to == to && self.name.as_deref() == name
-    }
-}
-
 /// Connections that are gone, and the messages that went with them.
 #[derive(Debug, Default)]
 pub struct Lost {

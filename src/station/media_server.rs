@@ -202,9 +202,9 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         self.uas.on_dialled_failed(is_failed, now);
     }
 
-    /// The connection `conn` to a port of ours is closed.
-    pub fn on_connection_closed(&mut self, conn: u64, now: Time) {
-        self.uas.on_connection_closed(conn, now);
+    /// Connections to ports of ours are closed.
+    pub fn on_connections_closed(&mut self, is_closed: impl Fn(u64) -> bool, now: Time) {
+        self.uas.on_connections_closed(is_closed, now);
     }
 
     /// The connection `conn` to a port of ours is gone, and a message of ours with it.

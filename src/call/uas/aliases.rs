@@ -37,13 +37,8 @@ impl Aliases {
         self.0.get(&(to, peer.into())).copied()
     }
 
-    /// The connection `connection` is gone.
-    pub(super) fn lose(&mut self, connection: Hop) {
-        self.0.retain(|_, hop| !hop.is_on(connection));
-    }
-
-    /// All connections of the dispatcher are gone.
-    pub(super) fn lose_any(&mut self) {
-        self.0.retain(|_, hop| !matches!(hop, Hop::Dispatcher(_)));
+    /// These connections are gone.
+    pub(super) fn lose_where(&mut self, is_gone: impl Fn(Hop) -> bool) {
+        self.0.retain(|_, hop| !is_gone(*hop));
     }
 }

@@ -35,7 +35,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::exchange::{Arrival, CallKey, Event, Load, Output};
+use crate::call::exchange::{Arrival, CallKey, Event, Hop, Load, Output};
 use crate::call::identity::{Identity, Limits, SessionTimer};
 use crate::call::strangers::Strangers;
 use crate::call::uas::aliases::Aliases;
@@ -170,7 +170,7 @@ impl Uas {
     /// Its connections are gone as well. The next one has others with the same numbers, which belong to other peers.
     pub fn on_dispatcher_lost(&mut self) {
         self.given_back = GivenBack::new();
-        self.aliases.lose_any();
+        self.aliases.lose_where(|hop| matches!(hop, Hop::Dispatcher(_)));
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
             self.servers.change(key, Server::stay);

@@ -1,5 +1,6 @@
 //! The slot's sockets: what comes to them, and what leaves from them.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -110,10 +111,13 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
         }
         let (sessions, now) = (station.sessions_mut(), clock::now());
         unsent.iter().for_each(|(conn, bytes)| sessions.on_unsent_on(*conn, bytes, now));
-        closed.into_iter().for_each(|conn| sessions.on_connection_closed(conn, now));
+        if !closed.is_empty() {
+            let closed: HashSet<u64> = closed.into_iter().collect();
+            sessions.on_connections_closed(|conn| closed.contains(&conn), now);
+        }
         if !unreached.is_empty() {
-            let is_failed = |to, name: Option<&str>| unreached.iter().any(|it| it.is(to, name));
-            sessions.on_dialled_failed(is_failed, now);
+            let unreached: HashSet<_> = unreached.iter().map(|it| (it.to, it.name.as_deref())).collect();
+            sessions.on_dialled_failed(|to, name| unreached.contains(&(to, name)), now);
         }
         true
     }

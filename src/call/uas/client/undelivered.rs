@@ -16,7 +16,7 @@ use crate::words::ReplyTo;
 impl Uas {
     /// The connection `to` is gone, ours or the dispatcher's, and `bytes`, a message of ours, with it.
     pub fn on_undelivered(&mut self, to: Hop, bytes: &[u8], now: Time) {
-        self.aliases.lose(to);
+        self.aliases.lose_where(|hop| hop.is_on(to));
         let mut scanner = self.scanner.take().unwrap_or_default();
         if let Ok(msg) = scanner.scan(bytes) {
             match msg.is_request() {
@@ -27,13 +27,14 @@ impl Uas {
         self.scanner.get_or_insert(scanner);
     }
 
-    /// Our own connection `conn` is closed: the requests on it that wait for an answer get none.
-    pub fn on_connection_closed(&mut self, conn: u64, now: Time) {
-        let connection = Hop::Stream(conn);
-        self.aliases.lose(connection);
-        for key in self.trying(|client, _| client.hop.is_on(connection)) {
-            let call = self.clients.get(key).map(|client| client.call).and_then(|call| self.calls.get_mut(call));
-            call.into_iter().for_each(|call| call.addresses.lose(connection));
+    /// Connections to our ports are closed: the requests on them that wait for an answer get none.
+    pub fn on_connections_closed(&mut self, is_closed: impl Fn(u64) -> bool, now: Time) {
+        let is_gone = |hop| matches!(hop, Hop::Stream(conn) if is_closed(conn));
+        self.aliases.lose_where(is_gone);
+        for key in self.trying(|client, _| is_gone(client.hop)) {
+            let Some(Client { call, hop, .. }) = self.clients.get(key) else { continue };
+            let call = self.calls.get_mut(*call);
+            call.into_iter().for_each(|call| call.addresses.lose(*hop));
             self.send_elsewhere(key, now);
         }
     }

@@ -241,7 +241,7 @@ fn a_request_on_a_connection_that_is_there_does_not_fail_with_another_to_the_sam
     let (hop, ..) = desk.only_transmit();
     assert_eq!(hop, Hop::Stream(9));
     desk.act(|uas, now| uas.on_dialled_failed(|_, _| true, now));
-    desk.act(|uas, now| uas.on_connection_closed(8, now));
+    desk.act(|uas, now| uas.on_connections_closed(|conn| conn == 8, now));
     assert!(!desk.uas.is_quiet() && desk.sent().is_empty(), "its answer may come");
 }
 

@@ -280,7 +280,7 @@ fn nothing_of_a_call_over_tls_at_the_own_port_leaves_in_the_clear() {
     assert_eq!(hop, Hop::Stream(9));
     assert!(header(&bye, "Via").unwrap().starts_with("SIP/2.0/TLS "));
     // It breaks before the answer: the Contact is called, which says nothing of TLS.
-    desk.act(|uas, now| uas.on_connection_closed(9, now));
+    desk.act(|uas, now| uas.on_connections_closed(|conn| conn == 9, now));
     let called = desk.transmits().remove(0);
     assert_eq!(way(&called), (Hop::DialSecure, "192.0.2.9:5070".to_owned(), Some("192.0.2.9")));
     desk.outputs.clear();
