@@ -61,6 +61,7 @@ impl Scene {
             features: features::over_a_network(),
             // It gets no calls, which it would not answer.
             draining: true,
+            links: 64,
             ..Hello::default()
         };
         self.dial(hello)
