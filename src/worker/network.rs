@@ -156,7 +156,8 @@ impl Redial {
         let resume = Some(Resume { link: terms.link, lane: lane as u16, frames });
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Hello(Hello { features: features::over_a_network(), resume, ..Hello::default() }));
-        it.is_under_way = self.dialler.start(Some(lane as u16), frame.bytes().to_vec(), it.pause()).is_ok();
+        it.is_under_way =
+            self.dialler.start(Some((terms.link, lane as u16)), frame.bytes().to_vec(), it.pause()).is_ok();
     }
 
     /// Begins to look for a dispatcher.
@@ -173,7 +174,12 @@ impl Redial {
     pub(super) fn poll(&mut self) -> Option<Tried> {
         let mut bytes = [0; 64];
         while matches!(io::Read::read(&mut self.readable, &mut bytes), Ok(1..)) {}
-        let Dialled { lane, outcome } = self.dialler.poll()?;
+        let Dialled { of, outcome } = self.dialler.poll()?;
+        if of.is_some_and(|(link, _)| self.terms.is_none_or(|terms| terms.link != link)) {
+            // Of an earlier link, and held up on its way: its end is not that of the present one.
+            return Some(Tried::Failed(false));
+        }
+        let lane = of.map(|(_, lane)| lane);
         let at = lane.map_or(self.tries.len().saturating_sub(1), usize::from);
         let words = outcome.and_then(|(connection, frame, heard)| {
             let words = FirstWords::read(&frame, heard).map_err(io::Error::other)?;

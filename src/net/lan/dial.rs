@@ -36,8 +36,8 @@ pub struct Network {
 /// The end of a try.
 #[derive(Debug)]
 pub struct Dialled {
-    /// The lane that it was for; `None` for a link that begins.
-    pub lane: Option<u16>,
+    /// The link and the lane that it was for; `None` for a link that begins.
+    pub of: Option<(u64, u16)>,
     /// The connection, the first frame on it, and when that came; else why there is none.
     pub outcome: io::Result<(Connection, Vec<u8>, Time)>,
 }
@@ -111,12 +111,12 @@ impl Dialler {
     /// # Errors
     ///
     /// The system refuses the thread.
-    pub fn start(&self, lane: Option<u16>, hello: Vec<u8>, pause: Duration) -> io::Result<()> {
+    pub fn start(&self, of: Option<(u64, u16)>, hello: Vec<u8>, pause: Duration) -> io::Result<()> {
         let (network, wake, sender) = (self.network.clone(), Arc::clone(&self.wake), self.sender.clone());
         let run = move || {
             thread::sleep(pause);
             // A worker that has ended does not want it any more.
-            let _ = sender.send(Dialled { lane, outcome: dial(&network, &hello) });
+            let _ = sender.send(Dialled { of, outcome: dial(&network, &hello) });
             wake();
         };
         thread::Builder::new().name("dial".to_owned()).spawn(run).map(drop)
