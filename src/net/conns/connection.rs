@@ -17,6 +17,9 @@ use crate::words::Transport;
 /// A connection on which nothing has come for so long is quiet.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// A peer that has taken nothing for so long while bytes wait for it reads nothing.
+const STALLED: Duration = Duration::from_secs(30);
+
 /// A connection in its place.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -31,6 +34,8 @@ pub(super) struct Connection {
     ending: Option<(Time, CloseReason)>,
     /// Whether the kernel takes no more bytes until it says so.
     is_blocked: bool,
+    /// The time at which it was first found blocked since the kernel took bytes last.
+    stalled: Option<Time>,
     /// Whether it is still being opened.
     is_connecting: bool,
     /// Whether a message has come on it.
@@ -92,6 +97,7 @@ impl Connection {
             sent: 0,
             ending: None,
             is_blocked: false,
+            stalled: None,
             has_served: false,
             certificate: None,
             unanswered: 0,
@@ -154,7 +160,7 @@ impl Connection {
 
     /// The kernel takes bytes. True where it should be written to, and stands in no list for that yet.
     pub(super) fn on_writable(&mut self) -> bool {
-        self.is_blocked = false;
+        (self.is_blocked, self.stalled) = (false, None);
         self.is_connecting = false;
         let wants = self.wants_flush();
         self.is_unflushed |= wants;
@@ -316,6 +322,9 @@ impl Connection {
         match self.ending {
             Some((at, reason)) => (at <= now).then_some(reason),
             None if self.leaves_at() <= now => Some(CloseReason::Takeover),
+            None if self.is_blocked && now.since(*self.stalled.get_or_insert(now)) >= STALLED => {
+                Some(CloseReason::ReadsNothing)
+            }
             None if self.stream.poll_timeout() <= now => {
                 self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault)
             }

@@ -160,6 +160,20 @@ fn a_peer_that_reads_nothing_is_not_read_any_more_and_closed_in_the_end() {
 }
 
 #[test]
+fn a_peer_that_takes_nothing_for_half_a_minute_is_closed_though_little_waits_for_it() {
+    let mut rig = Rig::new();
+    let (key, mut peer) = rig.connect();
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    rig.until(|rig| !rig.messages.is_empty());
+    rig.fill(key, &vec![b'x'; 8 << 10]);
+    for _ in 0..4 {
+        rig.now = rig.now + LOOK_EVERY;
+        rig.turn(Duration::ZERO);
+    }
+    assert_eq!(rig.closed(), Some((key, CloseReason::ReadsNothing)));
+}
+
+#[test]
 fn a_peer_that_reads_late_is_read_again_when_its_answers_have_left() {
     let mut rig = Rig::new();
     let (key, mut peer) = rig.connect();
