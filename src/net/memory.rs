@@ -18,7 +18,7 @@ pub fn file() -> io::Result<File> {
     Ok(rustix::fs::memfd_create("pointsman", MemfdFlags::CLOEXEC)?.into())
 }
 
-/// A file like [`file`] with these bytes, which no process can change any more.
+/// A file like [`file()`] with these bytes, which no process can change any more.
 ///
 /// # Errors
 ///
