@@ -307,6 +307,19 @@ impl Connection {
         }
     }
 
+    /// Whether its peer has taken nothing for so long. The kernel says that it takes bytes again only when much of its
+    /// buffer is free: a peer that reads slowly is found by trying.
+    fn is_stalled(&mut self, now: Time) -> bool {
+        let before = self.waiting();
+        self.is_blocked = false;
+        // A connection that is broken shows as such to the poll.
+        let _ = self.write();
+        if self.waiting() < before {
+            self.stalled = None;
+        }
+        self.is_blocked && now.since(*self.stalled.get_or_insert(now)) >= STALLED
+    }
+
     /// The time at which it may be closed because another process enciphers for it: nothing has come for a while, and
     /// no request waits for its answer.
     fn leaves_at(&self) -> Time {
@@ -319,17 +332,19 @@ impl Connection {
 
     /// Reason to close it now, if its time is over.
     pub(super) fn handle_timeout(&mut self, now: Time) -> Option<CloseReason> {
-        match self.ending {
-            Some((at, reason)) => (at <= now).then_some(reason),
-            None if self.leaves_at() <= now => Some(CloseReason::Takeover),
-            None if self.is_blocked && now.since(*self.stalled.get_or_insert(now)) >= STALLED => {
-                Some(CloseReason::ReadsNothing)
-            }
-            None if self.stream.poll_timeout() <= now => {
-                self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault)
-            }
-            None => None,
+        if let Some((at, reason)) = self.ending {
+            return (at <= now).then_some(reason);
         }
+        if self.leaves_at() <= now {
+            return Some(CloseReason::Takeover);
+        }
+        if self.is_blocked && self.is_stalled(now) {
+            return Some(CloseReason::ReadsNothing);
+        }
+        if self.stream.poll_timeout() <= now {
+            return self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault);
+        }
+        None
     }
 }
 
