@@ -12,6 +12,7 @@ mod reading;
 mod room;
 mod saved;
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use self::room::{index_reserve, unread_limit};
@@ -32,6 +33,8 @@ pub use self::reading::{FromWorker, Orphans, WorkerFault};
 pub const UNREAD_LIMIT: u64 = 16_384;
 /// Bytes of control records that may wait for a link that takes nothing.
 const CONTROL_LIMIT: usize = 6 * 1024;
+/// Most frames of replies whose connection is gone: four connections that were as slow as they may be.
+const MOST_UNDELIVERED: usize = 16;
 
 /// The dispatcher's end of one link. It keeps a note `N` with each message, and gives the note back with the message or
 /// with its answer.
@@ -48,7 +51,7 @@ pub struct DispatcherEnd<N> {
     permits: Option<Permits>,
     control: FrameBuilder,
     /// Replies of the worker that found their connections gone: they leave in a frame of their own.
-    undelivered: FrameBuilder,
+    undelivered: VecDeque<FrameBuilder>,
     pushed: Seq,
     sent: Seq,
     taken: Seq,
@@ -127,7 +130,7 @@ impl<N: Copy> DispatcherEnd<N> {
             unsent_blocks: 0,
             permits: None,
             control: FrameBuilder::new(),
-            undelivered: FrameBuilder::new(),
+            undelivered: VecDeque::new(),
             pushed: Seq(0),
             sent: Seq(0),
             taken: Seq(0),
@@ -196,15 +199,22 @@ impl<N: Copy> DispatcherEnd<N> {
         self.keep_control(before)
     }
 
-    /// Gives the worker a reply back whose connection is gone. Beyond one frame of them the reply is dropped, and the
-    /// result is false: its transaction then ends by its timers.
+    /// Gives the worker a reply back whose connection is gone. Beyond so many frames of them the reply is dropped, and
+    /// the result is false: its transaction then ends by its timers.
     pub fn push_undelivered(&mut self, to: ReplyTo, bytes: &[u8]) -> bool {
         let length = RECORD_HEADER + size_of::<u64>() + bytes.len();
-        let fits = self.undelivered.len() + length <= FRAME_SOFT_LIMIT;
-        if fits {
-            self.undelivered.push(&Record::Undelivered { to, bytes });
+        let fits = |frame: &FrameBuilder| frame.len() + length <= FRAME_SOFT_LIMIT;
+        if !self.undelivered.back().is_some_and(fits) {
+            let new = FrameBuilder::new();
+            if self.undelivered.len() >= MOST_UNDELIVERED || !fits(&new) {
+                return false;
+            }
+            self.undelivered.push_back(new);
         }
-        fits
+        if let Some(last) = self.undelivered.back_mut() {
+            last.push(&Record::Undelivered { to, bytes });
+        }
+        true
     }
 
     /// Sends everything that waits, in as few frames as possible, until nothing waits or the link takes no more. `send`
@@ -216,18 +226,19 @@ impl<N: Copy> DispatcherEnd<N> {
     /// returned.
     pub fn poll_transmit(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>) -> io::Result<Transmit> {
         while self.wants_transmit() {
-            let undelivered = !self.undelivered.is_empty();
+            let undelivered = self.undelivered.front_mut();
+            let is_undelivered = undelivered.is_some();
             // Few records are the common case, and need few slices; the frame's header and the control records need
             // two.
-            let sent = if undelivered {
-                send(&[IoSlice::new(self.undelivered.bytes())])
+            let sent = if let Some(frame) = undelivered {
+                send(&[IoSlice::new(frame.bytes())])
             } else if self.unsent_blocks <= 14 {
                 self.send_frame::<16>(&mut send)
             } else {
                 self.send_frame::<320>(&mut send)
             };
             match sent {
-                Ok(()) if undelivered => self.undelivered.clear(),
+                Ok(()) if is_undelivered => drop(self.undelivered.pop_front()),
                 Ok(()) => {}
                 Err(error) if is_backpressure(&error) => {
                     self.stats.blocked += 1;
