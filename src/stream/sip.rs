@@ -70,7 +70,7 @@ impl Messages {
     fn count(&mut self, framed: Framed, now: Time) -> Result<(), Fault> {
         match framed {
             Framed::Message(_) => self.keepalives.on_message(),
-            Framed::Ping(_) if !self.keepalives.note(now) => return Err(Fault::Flood),
+            Framed::Ping(_) | Framed::Blank(_) if !self.keepalives.note(now) => return Err(Fault::Flood),
             _ => {}
         }
         Ok(())
