@@ -135,6 +135,8 @@ pub struct Closed {
 #[derive(Debug)]
 pub struct Conns {
     registry: Arc<Registry>,
+    /// Whether connections go to another thread as soon as their handshakes are done: their messages are for that one.
+    hands_over: bool,
     /// Token of the first place.
     first: usize,
     places: Slab<ConnKey, Connection>,
@@ -158,6 +160,7 @@ impl Conns {
     pub fn new(registry: Arc<Registry>, first: usize, limit: usize) -> Self {
         Conns {
             registry,
+            hands_over: false,
             first,
             places: Slab::new(limit.min((1 << ConnKey::PLACE_BITS) - 1)),
             readable: VecDeque::new(),
@@ -169,6 +172,12 @@ impl Conns {
             buffer: vec![0; READ].into_boxed_slice(),
             spare: Vec::new(),
         }
+    }
+
+    /// The same for the handshakes of connections, which are then asked for ([`Conns::poll_opened`]) and taken out. No
+    /// message of theirs is read.
+    pub fn of_handshakes(registry: Arc<Registry>, first: usize, limit: usize) -> Self {
+        Conns { hands_over: true, ..Conns::new(registry, first, limit) }
     }
 
     /// Number of connections.
@@ -337,11 +346,15 @@ impl Conns {
         } else {
             connection.give_back(&mut self.spare);
         }
-        if !was_open && connection.stream.is_open() {
+        let has_opened = !was_open && connection.stream.is_open();
+        if has_opened {
             self.opened.push_back(key);
         }
         match read {
+            // The end of the handshake may have come with messages, and with the end of the peer's half.
+            _ if has_opened && self.hands_over => {}
             Read::More => self.list(key),
+            Read::Drained if has_opened => self.list(key),
             Read::Drained => {}
             Read::Ended => self.end(key, now),
             Read::Over(reason) => self.close(key, reason),

@@ -35,6 +35,10 @@ use crate::words::AccessRule;
 
 /// Connections accepted at one listener before others have their turn.
 const ACCEPTED_A_TURN: usize = 64;
+/// Time for handshakes in one turn: those with long keys take milliseconds each, and orders wait.
+const READ_FOR: Duration = Duration::from_millis(10);
+/// Most handshakes under way, whatever a reload makes of `max-handshakes`.
+const MOST_HANDSHAKES: usize = 65_536;
 /// When no descriptor was left for a connection, it is accepted after this time.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -169,7 +173,7 @@ impl Gate {
             .map(|(at, listener)| Door::open(listener, poll.registry(), Token(FIRST_DOOR + at)));
         let doors = doors.collect::<io::Result<_>>()?;
         let gate = Gate {
-            conns: Conns::new(registry, FIRST_CONN, setup.limits.handshakes),
+            conns: Conns::of_handshakes(registry, FIRST_CONN, MOST_HANDSHAKES),
             crowds: Crowds::new(setup.limits),
             access: Access::new(&setup.access),
             events: Events::with_capacity(256),
@@ -211,7 +215,8 @@ impl Gate {
             self.accept(now);
         }
         // A message that comes with the end of a handshake waits in the connection for its lane.
-        self.conns.read(now, &mut |_, _| ());
+        let begun = std::time::Instant::now();
+        self.conns.read_while(now, || begun.elapsed() < READ_FOR, &mut |_, _| ());
         self.conns.flush();
         self.conns.handle_timeout(now, |_| false);
         while let Some(key) = self.conns.poll_opened() {

@@ -119,3 +119,53 @@ fn a_dialogs_bye_follows_the_connection_that_its_last_request_came_on_and_dials_
     assert!(bye.starts_with("BYE sip:caller@"), "{bye}");
     assert_eq!(caller.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
+
+/// Sends 60 OPTIONS over TLS in one write with the end of the handshake; the answers that have come when the dispatcher
+/// closes or says nothing more.
+fn burst(rig: &Rig, at: SocketAddr, ends: bool) -> usize {
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut session = rustls::ClientConnection::new(Arc::clone(&rig.config), name).unwrap();
+    let mut socket = std::net::TcpStream::connect(at).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    for number in 0..60 {
+        let request = format!(
+            "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/TLS {from};branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@{from}>;tag=1\r\nTo: <sip:{to}>\r\nCall-ID: burst-{number}-{ends}\r\nCSeq: 1 OPTIONS\r\n\
+             X-Fill: {fill}\r\nContent-Length: 0\r\n\r\n",
+            to = at,
+            from = socket.local_addr().unwrap(),
+            fill = "x".repeat(600),
+        );
+        io::Write::write_all(&mut session.writer(), request.as_bytes()).unwrap();
+    }
+    session.write_tls(&mut socket).unwrap();
+    while session.is_handshaking() {
+        session.read_tls(&mut socket).unwrap();
+        session.process_new_packets().unwrap();
+    }
+    let mut bytes = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut bytes).unwrap();
+    }
+    io::Write::write_all(&mut socket, &bytes).unwrap();
+    if ends {
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    let mut answers = Vec::new();
+    let count = |answers: &[u8]| String::from_utf8_lossy(answers).matches("SIP/2.0 200").count();
+    while count(&answers) < 60 && session.read_tls(&mut socket).is_ok_and(|read| read > 0) {
+        session.process_new_packets().unwrap();
+        // What has come may be no whole record yet.
+        let _ = io::Read::read_to_end(&mut session.reader(), &mut answers);
+    }
+    count(&answers)
+}
+
+#[test]
+fn messages_that_come_with_the_end_of_a_handshake_are_answered() {
+    let rig = Rig::new(1);
+    for at in [rig.tls, rig.pointsman.worker_address(0)] {
+        assert_eq!(burst(&rig, at, false), 60, "{at}");
+        assert_eq!(burst(&rig, at, true), 60, "{at}: the caller has ended its half");
+    }
+}
