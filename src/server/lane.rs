@@ -171,7 +171,10 @@ impl Lane {
         if self.holding_until.is_none() {
             self.read_parcels(now);
             self.read_ports();
-            self.read_streams(now);
+            // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
+            if !self.switch.has_parcels() {
+                self.read_streams(now);
+            }
         }
         self.switch.handle_timeout(now);
         self.conns.handle_timeout(now, |_| false);
@@ -242,7 +245,7 @@ impl Lane {
         let may_read = self.holding_until.is_none();
         self.has_commands
             || matches!(self.stage, Stage::Reading)
-                && (may_read && (self.ports.has_readable() || self.conns.has_readable())
+                && (may_read && (self.ports.has_readable() || self.conns.has_readable() && !self.switch.has_parcels())
                     || self.switch.has_readable_link()
                     || self.switch.has_orphans()
                     || self.switch.is_behind())
