@@ -42,6 +42,10 @@ const INVITE: &str = "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 
     Route: <sip:ms.example.net;lr>\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n\
     --b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n--b--\r\n";
 
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n";
+
 /// A lane without its sockets: scanner, decision, and the dispatcher's end of a link for each worker.
 struct Lane {
     scanner: Scanner,
@@ -217,17 +221,60 @@ fn idle(make: impl Fn() -> Stream, mut talk: impl FnMut(&mut Stream)) -> u64 {
 
 /// A frame of a client, its mask of zeros.
 fn frame(content: &[u8]) -> Vec<u8> {
+    frame_of(0x82, content)
+}
+
+/// A frame with this first byte.
+fn frame_of(first: u8, content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap();
-    [&[0x82, 0xfe], length.to_be_bytes().as_slice(), &[0; 4], content].concat()
+    [&[first, 0xfe], length.to_be_bytes().as_slice(), &[0; 4], content].concat()
+}
+
+/// A message with a body of this length.
+fn options(body: usize) -> Vec<u8> {
+    let head = "OPTIONS sip:ms@ms.example.net SIP/2.0\r\nVia: SIP/2.0/WS h;branch=z9hG4bK-1\r\nCall-ID: 1\r\n\
+        CSeq: 1 OPTIONS\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n";
+    format!("{head}Content-Length: {body}\r\n\r\n{}", "x".repeat(body)).into_bytes()
+}
+
+#[test]
+fn a_websocket_holds_no_memory_of_the_large_messages_that_it_has_brought() {
+    let message = options(60_000);
+    let middle = options(3_000);
+    let (front, back) = message.split_at(50_000);
+    let ping = [0x89, 0x80, 0, 0, 0, 0].as_slice();
+    let in_frames = [frame_of(0x02, front), ping.to_vec(), frame_of(0x80, back)].concat();
+    let tiny = message.split_at(message.len() - 1);
+    let ends_small = [frame_of(0x02, tiny.0), frame_of(0x80, tiny.1)].concat();
+    let rules = Arc::new(Rules::default());
+    for (name, bytes) in [
+        ("one frame", frame(&message)),
+        ("two frames, a Ping between", in_frames),
+        ("a small last frame", ends_small),
+        ("of some KiB", frame(&middle)),
+    ] {
+        for piece in [usize::MAX, 1_500, 40_000] {
+            let size = idle(
+                || Stream::new(Kind::WebSocket(rules.clone()), Limits::default(), Time(1)),
+                |stream| {
+                    let mut seen = 0;
+                    let mut read = |bytes: &[u8]| {
+                        stream.on_bytes(bytes, Time(1), &mut Vec::new(), &mut |_| seen += 1).unwrap();
+                    };
+                    read(UPGRADE);
+                    (0..3).for_each(|_| bytes.chunks(piece).for_each(&mut read));
+                    assert_eq!(seen, 3);
+                },
+            );
+            assert!((1_024..=3 << 10).contains(&size), "{name}, {piece}: {size} bytes");
+        }
+    }
 }
 
 #[test]
 fn an_idle_connection_holds_few_bytes() {
     let (server, client) = (certificates::server(DEFAULT_VERSIONS), certificates::client(DEFAULT_VERSIONS));
     let message = streamed();
-    let request =
-        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n";
     let new = |kind: &Kind| Stream::new(kind.clone(), Limits::default(), Time(1));
     let in_pieces = |stream: &mut Stream, bytes: &[u8]| {
         let (front, back) = bytes.split_at(bytes.len() / 2);
@@ -276,13 +323,13 @@ fn an_idle_connection_holds_few_bytes() {
             idle(
                 || new(&websocket),
                 |stream| {
-                    in_pieces(stream, request);
+                    in_pieces(stream, UPGRADE);
                     in_pieces(stream, &framed);
                 },
             ),
         ),
         ("tls", 10 << 10, idle(|| new(&secure), |stream| over_tls(stream, &[&message, &message]))),
-        ("wss", 14 << 10, idle(|| new(&both), |stream| over_tls(stream, &[request, &framed]))),
+        ("wss", 14 << 10, idle(|| new(&both), |stream| over_tls(stream, &[UPGRADE, &framed]))),
     ];
     println!("{sizes:?}");
     for (name, most, size) in sizes {

@@ -47,14 +47,8 @@ pub(in crate::stream) struct Open {
 
 impl Open {
     pub(super) fn new(limits: &Limits, now: Time) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ)
-            .write_buffer_size(0)
-            .max_write_buffer_size(LARGEST)
-            .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
         Open {
-            context: WebSocketContext::new(Role::Server, Some(config)),
+            context: context(),
             raw: Unfinished::default(),
             whole: 0,
             fragments: 0,
@@ -105,7 +99,6 @@ impl Open {
             self.unanswered = 0;
         }
         let mut rest = bytes;
-        let was_empty = self.raw.bytes.is_empty();
         while !rest.is_empty() {
             let partial = self.raw.bytes.get(self.whole..).unwrap_or_default();
             if partial.is_empty() {
@@ -130,7 +123,8 @@ impl Open {
             rest = after;
             self.complete(now, out, sink)?;
         }
-        self.raw.settle(was_empty, now);
+        // An idle one keeps no buffer.
+        self.raw.settle(true, now);
         Ok(())
     }
 
@@ -181,6 +175,11 @@ impl Open {
             Some(Message::Binary(bytes)) => (Data::Binary, bytes.as_ref()),
             _ => return Ok(()),
         };
+        let size = self.whole + frame.length;
+        if size > READ && !self.has_closed {
+            // The library's buffer has grown, and does not shrink. Between messages it holds nothing else.
+            self.context = context();
+        }
         (self.whole, self.fragments) = (0, 0);
         // The pieces before the last.
         self.raw.bytes.clear();
@@ -264,6 +263,17 @@ impl Open {
             let _ = self.context.close(&mut Pipe { incoming: &[], out }, Some(frame));
         }
     }
+}
+
+/// The library's part of a WebSocket between two messages.
+fn context() -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .write_buffer_size(0)
+        .max_write_buffer_size(LARGEST)
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST));
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// The fault behind an error of the library.
