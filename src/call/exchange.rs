@@ -170,6 +170,11 @@ impl Hop {
         matches!(self, Hop::Dial | Hop::DialSecure)
     }
 
+    /// Whether it is a connection that the dispatcher holds. The next dispatcher has others with the same numbers.
+    pub(super) const fn is_dispatchers_connection(self) -> bool {
+        matches!(self, Hop::Dispatcher(ReplyTo::Stream(_)))
+    }
+
     /// Whether both are one connection, ours or the dispatcher's.
     pub(super) const fn is_on(self, connection: Hop) -> bool {
         match (self, connection) {

@@ -146,7 +146,7 @@ impl Sessions for Adapter {
         !self.external.is_quiet()
     }
 
-    fn on_dispatcher_lost(&mut self) {
+    fn on_dispatcher_lost(&mut self, _now: Time) {
         self.external.on_dispatcher_lost();
     }
 

@@ -300,8 +300,8 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
         !self.uas.is_quiet() || if is_stopping { !gateway.is_quiet() } else { gateway.is_needed() }
     }
 
-    fn on_dispatcher_lost(&mut self) {
-        self.uas.on_dispatcher_lost();
+    fn on_dispatcher_lost(&mut self, now: Time) {
+        self.uas.on_dispatcher_lost(now);
         self.mgcp.gateway.on_dispatcher_lost();
     }
 

@@ -288,7 +288,7 @@ impl<S: Sessions> Station<S> {
 
     fn on_dispatcher_lost(&mut self, reason: &str, now: Time) -> Lost {
         tracing::info!(reason, calls = self.sessions.report(now).sessions, "no dispatcher: calls go on");
-        self.sessions.on_dispatcher_lost();
+        self.sessions.on_dispatcher_lost(now);
         let lost = self.ways.lost(self.dispatcher.stage.is_stopping());
         if lost == Lost::Closed {
             // Messages that would still leave from them leave from our own port.

@@ -52,7 +52,7 @@ pub trait Sessions {
     fn is_needed(&self, is_stopping: bool) -> bool;
 
     /// The dispatcher is gone.
-    fn on_dispatcher_lost(&mut self);
+    fn on_dispatcher_lost(&mut self, now: Time);
 
     /// The duplicates of the well-known sockets are other ones.
     fn set_listeners(&mut self, welcome: &Welcome, listeners: &Listeners);

@@ -168,7 +168,8 @@ impl Uas {
     /// first time.
     ///
     /// Its connections are gone as well. The next one has others with the same numbers, which belong to other peers.
-    pub fn on_dispatcher_lost(&mut self) {
+    /// A request of ours on one of them that waits for an answer is sent on another way.
+    pub fn on_dispatcher_lost(&mut self, now: Time) {
         self.given_back = GivenBack::new();
         self.aliases.lose_where(|hop| matches!(hop, Hop::Dispatcher(_)));
         let keys: Vec<ServerKey> = self.servers.keys().collect();
@@ -179,6 +180,10 @@ impl Uas {
         let keys: Vec<CallKey> = self.calls.keys().collect();
         for key in keys {
             self.calls.get_mut(key).into_iter().for_each(|call| call.addresses.lose_any());
+        }
+        let keys: Vec<ClientKey> = self.clients.keys().collect();
+        for key in keys {
+            self.leave_dispatcher(key, now);
         }
     }
 

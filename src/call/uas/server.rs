@@ -11,7 +11,6 @@ use crate::ids::Seq;
 use crate::slab::{Handle, Slab, handle};
 use crate::time::Time;
 use crate::transaction::sip_server::{Due, Transaction};
-use crate::words::ReplyTo;
 
 handle! {
     /// A server transaction.
@@ -162,7 +161,7 @@ impl Server {
 
     /// All connections of the dispatcher are gone.
     pub(super) fn lose_any(&mut self) {
-        if let Hop::Dispatcher(ReplyTo::Stream(_)) = self.way.hop {
+        if self.way.hop.is_dispatchers_connection() {
             self.lose(self.way.hop);
         }
     }

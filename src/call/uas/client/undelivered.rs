@@ -11,7 +11,6 @@ use crate::call::uas::addresses::Addresses;
 use crate::call::uas::next_hop::Towards;
 use crate::time::Time;
 use crate::wire::sip::Message;
-use crate::words::ReplyTo;
 
 impl Uas {
     /// The connection `to` is gone, ours or the dispatcher's, and `bytes`, a message of ours, with it.
@@ -39,6 +38,30 @@ impl Uas {
         }
     }
 
+    /// The dispatcher's connections are gone, and the call of this request knows it. Its ACK will take the way that the
+    /// call has now.
+    pub(in crate::call::uas) fn leave_dispatcher(&mut self, key: ClientKey, now: Time) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.heard = client.heard.take().filter(|heard| !heard.hop.is_dispatchers_connection());
+        if !client.hop.is_dispatchers_connection() {
+            return;
+        }
+        if client.sent.as_ref().is_some_and(|sent| sent.transaction.is_trying()) {
+            return self.send_elsewhere(key, now);
+        }
+        let (hop, peer) = self.way_of(key).map_or((Hop::Gone, None), |way| (way.hop, way.peer));
+        if let Some(client) = self.clients.get_mut(key) {
+            (client.hop, client.peer) = (hop, peer);
+            client.sent.iter_mut().for_each(|sent| sent.leaving.hop = hop);
+        }
+    }
+
+    /// The way that the call of this request has now.
+    fn way_of(&self, key: ClientKey) -> Option<Towards> {
+        let call = self.calls.get(self.clients.get(key)?.call)?;
+        Some(self.identity.towards(&call.addresses, call.dialog.next_hop(), call.dialog.has_route()))
+    }
+
     fn on_request_undelivered(&mut self, to: Hop, request: &Message<'_>, now: Time) {
         let Some(key) = self.find_client(request) else { return };
         let Some(client) = self.clients.get(key) else { return };
@@ -53,11 +76,7 @@ impl Uas {
 
     /// Sends a request on another way than the one that has failed.
     fn send_elsewhere(&mut self, key: ClientKey, now: Time) {
-        let way = self.clients.get(key).and_then(|client| {
-            let call = self.calls.get(client.call)?;
-            Some(self.identity.towards(&call.addresses, call.dialog.next_hop(), call.dialog.has_route()))
-        });
-        if let Some(Towards { hop, peer, to }) = way.filter(|way| way.hop != Hop::Gone)
+        if let Some(Towards { hop, peer, to }) = self.way_of(key).filter(|way| way.hop != Hop::Gone)
             && let Some(next) = self.same_request(key, hop, now)
         {
             self.clients.remove(key);
@@ -104,7 +123,7 @@ impl Addresses {
 
     /// All connections of the dispatcher are gone.
     pub(in crate::call::uas) fn lose_any(&mut self) {
-        if let Hop::Dispatcher(ReplyTo::Stream(_)) = self.heard.hop {
+        if self.heard.hop.is_dispatchers_connection() {
             self.lose(self.heard.hop);
         }
     }

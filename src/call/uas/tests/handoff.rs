@@ -138,7 +138,7 @@ fn a_request_from_a_dispatcher_that_is_gone_is_answered_instead_of_given_back() 
     let mut desk = Desk::new();
     let seq = desk.hand(&invite());
     let key = desk.incoming();
-    desk.uas.on_dispatcher_lost();
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     desk.act(|uas, now| uas.refuse(key, RefuseReason::Exhausted, now));
     assert_eq!((desk.statuses(), desk.settled()), (vec![503], (vec![seq], vec![])));
 }
@@ -149,7 +149,7 @@ fn a_request_that_went_back_to_a_dispatcher_that_is_gone_may_come_from_the_next_
     let mut desk = Desk::with(identity(), limits, SessionTimer::default());
     let refused = desk.hand_with(&invite(), |envelope| envelope.size = 2);
     assert_eq!(desk.settled(), (vec![], vec![(refused, RefuseReason::Full)]));
-    desk.uas.on_dispatcher_lost();
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     desk.uas.set_units(2);
     desk.hand_with(&invite(), |envelope| envelope.size = 2);
     desk.incoming();

@@ -1,5 +1,7 @@
 //! Calls over stream connections: those of the dispatcher, and our own.
 
+mod gone;
+
 use super::*;
 use crate::call::{ResolveKey, Transmit};
 use crate::names::{Endpoint, Protocol};
@@ -166,7 +168,7 @@ fn a_bye_for_a_browser_that_is_gone_is_over_at_once() {
 fn a_call_whose_caller_is_gone_waits_until_it_comes_back() {
     let mut desk = Desk::new();
     let (key, tag, _) = desk.standing_over(Transport::Ws, 5);
-    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     desk.hand_over(&text("INFO").to(&tag).cseq(2), Transport::Ws, 1);
     desk.outputs.clear();
     assert_eq!(desk.bye(key).0, Hop::Dispatcher(conn(1)));
@@ -176,20 +178,20 @@ fn a_call_whose_caller_is_gone_waits_until_it_comes_back() {
 fn no_message_leaves_on_a_new_dispatchers_connection_that_has_the_number_of_an_old_one() {
     let mut desk = Desk::new();
     let (key, ..) = desk.standing_over(Transport::Ws, 5);
-    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     desk.act(|uas, now| uas.hang_up(key, now));
     assert_eq!(desk.sent().len(), 0);
 
     let mut desk = Desk::new();
     let (key, ..) = desk.standing_over(Transport::Tcp, 5);
-    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     assert_eq!(desk.bye(key).0, Hop::Dial);
 
     // An answer that has not been acknowledged is repeated on a connection to the caller.
     let mut desk = Desk::new();
     desk.hand_over(&invite(), Transport::Tcp, 5);
     let key = desk.incoming();
-    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     let (hop, to, _) = desk.only_transmit();
     assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
@@ -470,7 +472,7 @@ fn a_dispatchers_connection_that_was_offered_ends_with_the_dispatcher() {
         desk.say(&options.replace("192.0.2.9:5070;branch", "pbx.example.net;branch"), &Arrival::handed_over(&envelope));
         desk.outputs.clear();
         if is_lost {
-            desk.act(|uas, _| uas.on_dispatcher_lost());
+            desk.act(|uas, now| uas.on_dispatcher_lost(now));
             desk.act(|uas, now| uas.hang_up(key, now));
             let asked = asked(&desk);
             let address = "192.0.2.9:5061".parse().unwrap();
