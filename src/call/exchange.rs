@@ -184,12 +184,11 @@ impl Hop {
         }
     }
 
-    /// The way to the peer of a connection that is gone. A browser takes no connections (RFC 7118 §5), and a pinned
-    /// peer can be reached by its own connections only.
-    pub(super) const fn without_connection(transport: Transport, pinned: bool) -> Hop {
+    /// The way to the peer of a connection that is gone. A browser takes no connections (RFC 7118 §5).
+    pub(super) const fn without_connection(transport: Transport) -> Hop {
         match transport {
-            Transport::Tcp if !pinned => Hop::Dial,
-            Transport::Tls if !pinned => Hop::DialSecure,
+            Transport::Tcp => Hop::Dial,
+            Transport::Tls => Hop::DialSecure,
             _ => Hop::Gone,
         }
     }

@@ -89,7 +89,7 @@ impl Uas {
             let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
             headers.extend(agreement.iter().flat_map(Agreement::headers));
             if let Some(call) = uas.calls.get_mut(key) {
-                call.session = agreement.as_ref().map(|agreement| agreement.begin(now));
+                call.session = agreement.as_ref().map(|agreement| agreement.begin(call.addresses.heard.transport, now));
                 call.offered = sdp.is_some() && session_description(request.msg) == Body::None;
                 call.allows_update = request.lists(Name::Allow, b"UPDATE");
                 call.takes_update = call.allows_update;

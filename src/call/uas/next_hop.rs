@@ -46,15 +46,21 @@ impl Identity {
     /// TLS, to the host that the URI names.
     ///
     /// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all
-    /// requests to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third
+    /// requests to a pinned peer whose connection stands, or that has none, requests to a peer that has not shown that it hears us (its Contact may name a third
     /// party), and requests to a target that is another address than the one it was heard at, as behind a NAT.
     pub(super) fn towards(&self, addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> Towards {
         let heard = &addresses.heard;
         // Only its Contact says who has to answer over TLS.
         let back = if heard.hop == Hop::DialSecure { Hop::Gone } else { heard.hop };
         let back = Towards { hop: back, peer: None, to: NextHop::Address(heard.to) };
-        let has_way = !matches!(heard.hop, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Gone);
-        let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && has_way) else { return back };
+        let has_way = match heard.hop {
+            Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Gone => false,
+            Hop::Dial => true,
+            // A worker without certificates has its calls over TLS pinned, and can open no such connection.
+            Hop::DialSecure => self.speaks_tls,
+            _ => !addresses.pinned,
+        };
+        let Some(uri) = uri.filter(|_| addresses.is_heard && has_way) else { return back };
         let transport = uri.param(b"transport");
         let is_over = |name: &[u8]| transport.is_some_and(|value| value.eq_ignore_ascii_case(name));
         // RFC 3263 §4.1: a SIPS URI means TLS. A worker without certificates has none.

@@ -54,7 +54,7 @@ impl Uas {
                     Proposal::read(msg.header(Name::SessionExpires), msg.header(Name::MinSe), true).accepted()
                 });
                 // RFC 4028 §7.2: if the peer has no session timers, we refresh.
-                *session = Session::new(agreed.unwrap_or(session.interval), now);
+                *session = Session::new(agreed.unwrap_or(session.interval), call.addresses.heard.transport, now);
                 if let Some(contact) = response.and_then(|msg| msg.contact()) {
                     call.dialog.refresh_target(contact.uri, limit);
                 }

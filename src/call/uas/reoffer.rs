@@ -154,7 +154,8 @@ impl Uas {
                 headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);
                 headers.extend(agreement.iter().flat_map(Agreement::headers));
                 if let Some(call) = uas.calls.get_mut(key).filter(|call| call.phase != Phase::Early) {
-                    call.session = agreement.as_ref().map(|agreement| agreement.begin(now));
+                    call.session =
+                        agreement.as_ref().map(|agreement| agreement.begin(call.addresses.heard.transport, now));
                 }
             }
             let response = Response { headers: &headers, sdp, ..Response::status(200) };

@@ -155,7 +155,7 @@ impl Server {
     /// The connection `connection` is gone: later responses go on a new one, where there may be one (RFC 3261 §18.2.2).
     pub(super) fn lose(&mut self, connection: Hop) {
         if self.way.hop.is_on(connection) {
-            self.way.hop = Hop::without_connection(self.way.transport, false);
+            self.way.hop = Hop::without_connection(self.way.transport);
         }
     }
 

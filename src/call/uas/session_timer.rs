@@ -7,6 +7,7 @@ use crate::call::identity::SessionTimer;
 use crate::call::uas::request::Request;
 use crate::time::Time;
 use crate::wire::sip::Name;
+use crate::words::Transport;
 
 /// The side that sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named
 /// from our point of view.
@@ -60,14 +61,22 @@ pub(super) struct Session {
     refused: u32,
 }
 
+/// A session over a connection is refreshed this often at least: connections that are silent for ten minutes are closed,
+/// and a browser cannot be called back.
+const KEEPS_CONNECTION: Duration = Duration::from_secs(300);
 /// The shortest pause before a refused refresh is tried again; each refusal doubles it.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The pause is doubled at most this often.
 const DOUBLED: u32 = 4;
 
 impl Session {
-    pub(super) fn new(interval: Interval, now: Time) -> Self {
-        Session { interval, due: now + interval.due(), expires: now + interval.last_call(), refused: 0 }
+    /// The timer of a call over `transport`, which begins now.
+    pub(super) fn new(interval: Interval, transport: Transport, now: Time) -> Self {
+        let due = match interval.refresher {
+            Refresher::Us if transport != Transport::Udp => interval.due().min(KEEPS_CONNECTION),
+            _ => interval.due(),
+        };
+        Session { interval, due: now + due, expires: now + interval.last_call(), refused: 0 }
     }
 
     /// A refresh of ours was refused. The next one comes after `pause` or, if the peer names none, after a pause that
@@ -185,8 +194,8 @@ impl Agreement {
     }
 
     /// The timer that begins with the 2xx.
-    pub(super) fn begin(&self, now: Time) -> Session {
-        Session::new(self.interval, now)
+    pub(super) fn begin(&self, transport: Transport, now: Time) -> Session {
+        Session::new(self.interval, transport, now)
     }
 }
 

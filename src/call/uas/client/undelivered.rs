@@ -117,7 +117,7 @@ impl Addresses {
     /// The connection `connection` is gone.
     fn lose(&mut self, connection: Hop) {
         if self.heard.hop.is_on(connection) {
-            self.heard.hop = Hop::without_connection(self.heard.transport, self.pinned);
+            self.heard.hop = Hop::without_connection(self.heard.transport);
         }
     }
 

@@ -80,3 +80,31 @@ fn a_bye_on_the_way_to_a_browser_is_over_when_the_dispatcher_dies() {
     assert_eq!(ways(&desk), []);
     assert!(desk.uas.is_quiet(), "its BYE waits");
 }
+
+#[test]
+fn a_pinned_call_whose_connection_is_gone_is_refreshed_over_a_new_one_to_its_contact() {
+    let mut desk = Desk::new();
+    let pinned = |desk: &mut Desk, text: &Text| {
+        desk.seq += 1;
+        let mut envelope = Envelope { received: desk.now, ..Envelope::plain(desk.seq) };
+        over(Transport::Tcp, 5)(&mut envelope);
+        (envelope.pinned, envelope.follows) = (true, text.to_tag.is_some());
+        desk.say(&via(text, Transport::Tcp), &Arrival::handed_over(&envelope));
+    };
+    pinned(&mut desk, &invite().header("Supported: timer").header("Session-Expires: 1800;refresher=uas"));
+    let key = desk.incoming();
+    assert!(desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now)));
+    let tag = to_tag(&desk.only());
+    pinned(&mut desk, &text("ACK").branch("ack").to(&tag));
+    desk.outputs.clear();
+    desk.wait(SECOND * 301);
+    let (hop, _, refresh) = desk.only_transmit();
+    assert_eq!(hop, Hop::Dispatcher(conn(5)), "half of its interval would be too late: the connection would be silent");
+    desk.reply(&refresh, 200, "Contact: <sip:caller@192.0.2.9:5070>\r\n", ANSWER);
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.on_dispatcher_lost(now));
+    desk.wait(SECOND * 301);
+    let (hop, to, refresh) = desk.only_transmit();
+    assert!(refresh.starts_with("INVITE "), "{refresh}");
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
+}
