@@ -53,7 +53,13 @@ impl Config {
         let is_spoken = self.listen.iter().any(|listen| listen.service.is_secure());
         let unused = !self.tls.is_empty() && !is_spoken;
         let nameless = self.contact_name().is_none() && self.serves(Service::Tls);
+        let is_required = self.tls.iter().any(|it| it.client_certificates == ClientCertificates::Required);
+        let is_open = [Service::Udp, Service::Tcp, Service::Ws].into_iter().any(|service| self.serves(service));
         let notes = [
+            (is_required && is_spoken && !is_open).then_some(
+                "tls: `client-certificates = \"required\"` does not hold at the workers' own ports, which take UDP, TCP and \
+                 TLS from everybody; admit only your callers there with [[access]] or a firewall",
+            ),
             unused.then_some("tls: no listener speaks TLS; add one, such as tls:0.0.0.0:5061"),
             nameless.then_some(
                 "tls: without `contact-name`, Contact names an IP address, which callers who verify the certificate \

@@ -117,6 +117,10 @@ fn certificates_and_their_notes_are_shown_and_read_back() {
     let notes = |text: &str| super::config(text).notes();
     assert_eq!(notes(IDENTITY), ["tls: no listener speaks TLS; add one, such as tls:0.0.0.0:5061"]);
     assert!(notes(&with_tls(IDENTITY))[0].contains("callers who verify the certificate reject"));
+    let required = "client-certificates = \"required\"\nclient-ca = \"ca.pem\"\ncontact-name = \"sip.example.net\"\n";
+    assert_eq!(notes(&with_tls(&format!("{IDENTITY}{required}"))), Vec::<String>::new());
+    let only_tls = format!("listen = [\"tls:192.0.2.1:5061\"]\n{IDENTITY}{required}");
+    assert!(notes(&only_tls)[0].contains("at the workers' own ports"), "{:?}", notes(&only_tls));
     assert_eq!(notes("origins = [\"https://example.net\"]"), ["origins: no listener speaks WebSocket"]);
 }
 
