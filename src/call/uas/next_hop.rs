@@ -46,8 +46,9 @@ impl Identity {
     /// TLS, to the host that the URI names.
     ///
     /// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all
-    /// requests to a pinned peer whose connection stands, or that has none, requests to a peer that has not shown that it hears us (its Contact may name a third
-    /// party), and requests to a target that is another address than the one it was heard at, as behind a NAT.
+    /// requests to a pinned peer whose connection stands, or that has none, requests to a peer that has not shown that
+    /// it hears us (its Contact may name a third party), and requests to a target that is another address than the one
+    /// it was heard at, as behind a NAT.
     pub(super) fn towards(&self, addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> Towards {
         let heard = &addresses.heard;
         // Only its Contact says who has to answer over TLS.

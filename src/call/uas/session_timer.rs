@@ -61,8 +61,8 @@ pub(super) struct Session {
     refused: u32,
 }
 
-/// A session over a connection is refreshed this often at least: connections that are silent for ten minutes are closed,
-/// and a browser cannot be called back.
+/// A session over a connection is refreshed this often at least: connections that are silent for ten minutes are
+/// closed, and a browser cannot be called back.
 const KEEPS_CONNECTION: Duration = Duration::from_secs(300);
 /// The shortest pause before a refused refresh is tried again; each refusal doubles it.
 const PAUSE: Duration = Duration::from_secs(2);
