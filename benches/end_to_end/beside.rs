@@ -25,7 +25,7 @@ const HANDSHAKES: f64 = 2_000.0;
 const OTHERS: usize = 99;
 const NAME: &str = "localhost";
 
-/// Whose calls are measured, and beside what.
+/// A case: the calls that are measured, and the connections beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     Udp,

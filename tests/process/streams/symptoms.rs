@@ -155,7 +155,7 @@ fn burst(rig: &Rig, at: SocketAddr, ends: bool) -> usize {
     let count = |answers: &[u8]| String::from_utf8_lossy(answers).matches("SIP/2.0 200").count();
     while count(&answers) < 60 && session.read_tls(&mut socket).is_ok_and(|read| read > 0) {
         session.process_new_packets().unwrap();
-        // What has come may be no whole record yet.
+        // The bytes that have come may be no whole record yet.
         let _ = io::Read::read_to_end(&mut session.reader(), &mut answers);
     }
     count(&answers)

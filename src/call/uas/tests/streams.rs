@@ -53,7 +53,7 @@ impl Desk {
         (key, tag, answer)
     }
 
-    /// What has been sent since the last look at all outputs.
+    /// Messages sent since the last look at all outputs.
     fn transmits(&self) -> Vec<Transmit> {
         let sent = self.outputs.iter().filter_map(|output| match output {
             Output::Transmit(transmit) => Some(transmit.clone()),
