@@ -215,8 +215,7 @@ impl Gate {
             self.accept(now);
         }
         // A message that comes with the end of a handshake waits in the connection for its lane.
-        let begun = std::time::Instant::now();
-        self.conns.read_while(now, || begun.elapsed() < READ_FOR, &mut |_, _| ());
+        self.conns.read_while(now, || clock::now().since(now) < READ_FOR, &mut |_, _| ());
         self.conns.flush();
         self.conns.handle_timeout(now, |_| false);
         while let Some(key) = self.conns.poll_opened() {
