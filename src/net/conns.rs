@@ -26,7 +26,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustls::pki_types::CertificateDer;
 
-use self::connection::{Connection, Read, Sender};
+use self::connection::{Connection, Read};
 pub use self::reason::{CloseReason, Closures};
 pub use self::seen::{ConnState, SourceCount};
 pub use self::taken::{ConnName, Pumped, SavedConns};
@@ -335,10 +335,7 @@ impl Conns {
         connection.is_listed = false;
         connection.lend(&mut self.spare);
         let was_open = connection.stream.is_open();
-        let (read, bytes) = connection.read(&mut self.buffer, now, &mut |sender, received| {
-            let Sender { ends, transport, certificate } = sender;
-            sink(Origin { key, ends, transport, certificate }, received);
-        });
+        let (read, bytes) = connection.read(key, &mut self.buffer, now, sink);
         let must_flush = connection.wants_flush();
         if must_flush {
             connection.is_unflushed = true;

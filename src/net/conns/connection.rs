@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
+use super::{CAP, CloseReason, ConnKey, Ends, Moved, Origin, PAUSE, SPARE, SPARE_BYTES};
 use crate::net::tcp;
 use crate::stream::{Fault, Received, Stream};
 use crate::time::Time;
-use crate::words::Transport;
 
 /// A connection on which nothing has come for so long is quiet.
 const QUIET: Duration = Duration::from_secs(5);
@@ -60,14 +59,6 @@ pub(super) struct Connection {
     pub(super) leaves: Option<(Time, Time)>,
     /// Our end of the pair that gives another process its plaintext.
     pub(super) plaintext: Option<UnixStream>,
-}
-
-/// The sender of a message.
-#[derive(Clone, Copy)]
-pub(super) struct Sender<'c> {
-    pub(super) ends: &'c Ends,
-    pub(super) transport: Transport,
-    pub(super) certificate: Option<&'c CertificateDer<'static>>,
 }
 
 /// Result of a read.
@@ -186,12 +177,14 @@ impl Connection {
         }
     }
 
-    /// Reads once into `buffer`, and gives the messages to `sink`. Returns the number of bytes as well.
+    /// Reads once into `buffer`, and gives the messages to `sink`, as those of the connection `key`. Returns the number
+    /// of bytes as well.
     pub(super) fn read(
         &mut self,
+        key: ConnKey,
         buffer: &mut [u8],
         now: Time,
-        sink: &mut impl FnMut(Sender<'_>, Received<'_>),
+        sink: &mut impl FnMut(Origin<'_>, Received<'_>),
     ) -> (Read, usize) {
         if !self.may_read() {
             return (Read::Drained, 0);
@@ -212,12 +205,12 @@ impl Connection {
         if count > 0 {
             self.heard = now;
         }
-        let sender = Sender { ends, transport: stream.transport(), certificate: certificate.as_ref() };
+        let origin = Origin { key, ends, transport: stream.transport(), certificate: certificate.as_ref() };
         let bytes = buffer.get(..count).unwrap_or_default();
         let taken = stream.on_bytes(bytes, now, outgoing, &mut |received| {
             *has_served = true;
             *unanswered += u32::from(awaits_answer(&received));
-            sink(sender, received);
+            sink(origin, received);
         });
         if matches!(outcome, Read::Drained) && count > 0 && !self.stream.pending().is_empty() {
             // A peer that writes a message in pieces may wait for the acknowledgement of the first (Nagle's algorithm).
