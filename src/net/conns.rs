@@ -362,7 +362,11 @@ impl Conns {
     }
 
     fn list(&mut self, key: ConnKey) {
-        let Some(connection) = self.places.get_mut(key).filter(|connection| connection.may_read()) else { return };
+        let Some(connection) = self.places.get_mut(key) else { return };
+        if !connection.may_read() {
+            connection.is_paused = true;
+            return;
+        }
         if !std::mem::replace(&mut connection.is_listed, true) {
             self.readable.push_back(key);
         }
@@ -409,7 +413,6 @@ impl Conns {
         for key in unflushed.drain(..) {
             let Some(connection) = self.places.get_mut(key) else { continue };
             connection.is_unflushed = false;
-            let was_paused = !connection.may_read();
             if connection.write().is_err() {
                 let reason = connection.broken();
                 self.close(key, reason);
@@ -418,7 +421,7 @@ impl Conns {
             connection.give_back(&mut self.spare);
             if let Some(reason) = connection.over() {
                 self.close(key, reason);
-            } else if was_paused {
+            } else if connection.is_paused {
                 self.list(key);
             }
         }
@@ -452,6 +455,7 @@ impl Conns {
             connection.armed = Time::NEVER;
             connection.lend(&mut self.spare);
             let over = connection.handle_timeout(now);
+            let is_paused = connection.is_paused;
             match over.filter(|reason| *reason != CloseReason::Fault(Fault::Idle) || !keeps(key)) {
                 Some(reason) => self.close(key, reason),
                 None if connection.wants_flush() => {
@@ -459,6 +463,9 @@ impl Conns {
                     self.unflushed.push(key);
                 }
                 None => connection.give_back(&mut self.spare),
+            }
+            if is_paused {
+                self.list(key);
             }
             self.arm(key, now);
         }

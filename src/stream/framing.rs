@@ -66,6 +66,14 @@ impl Framing {
         }
     }
 
+    /// The time of a message that is not whole yet counts from now on.
+    pub(super) const fn begin_again(&mut self, now: Time) {
+        match self {
+            Framing::Sip(messages) => messages.begin_again(now),
+            Framing::WebSocket(websocket) => websocket.begin_again(now),
+        }
+    }
+
     /// The time of the next Ping of a WebSocket.
     pub(super) fn ping_at(&self) -> Time {
         match self {

@@ -239,6 +239,15 @@ impl Stream {
         }
     }
 
+    /// Its owner has left bytes unread for a while and reads again: the peer has its whole time again.
+    pub fn read_again(&mut self, now: Time) {
+        self.since = now;
+        self.framing.begin_again(now);
+        if let Security::Tls(secured) = &mut self.security {
+            secured.tls.begin_again(now);
+        }
+    }
+
     /// When [`Stream::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Time {
         self.silent_at().min(self.slow_at()).min(self.framing.ping_at())

@@ -40,6 +40,11 @@ impl Records {
     pub(super) fn begun(&self) -> Option<Time> {
         self.begun
     }
+
+    /// Its time counts from now on.
+    pub(super) fn begin_again(&mut self, now: Time) {
+        self.begun = self.begun.map(|_| now);
+    }
 }
 
 #[cfg(test)]

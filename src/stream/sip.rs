@@ -66,6 +66,11 @@ impl Messages {
         self.pending.begun()
     }
 
+    /// The time of a message that is not whole yet counts from now on.
+    pub(super) const fn begin_again(&mut self, now: Time) {
+        self.pending.begin_again(now);
+    }
+
     /// Counts the keepalives between two messages.
     fn count(&mut self, framed: Framed, now: Time) -> Result<(), Fault> {
         match framed {

@@ -129,6 +129,11 @@ impl Tls {
         self.records.begun()
     }
 
+    /// The time of a record that is not whole yet counts from now on.
+    pub(super) fn begin_again(&mut self, now: Time) {
+        self.records.begin_again(now);
+    }
+
     fn take_plaintext(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut reader = self.connection.reader();
         // It fails where there is nothing, and is empty at the end.

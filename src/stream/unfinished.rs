@@ -19,6 +19,13 @@ impl Unfinished {
         self.begun
     }
 
+    /// Its time counts from now on.
+    pub(super) const fn begin_again(&mut self, now: Time) {
+        if !self.bytes.is_empty() {
+            self.begun = now;
+        }
+    }
+
     /// The message is whole: bytes that are left belong to another one, which has its own time.
     pub(super) const fn end(&mut self) {
         self.begun = Time::NEVER;

@@ -45,6 +45,8 @@ pub(super) struct Connection {
     pub(super) unanswered: u32,
     /// Whether it must be read to its end: the peer has ended its half, and no event follows.
     pub(super) must_reach_end: bool,
+    /// Whether something may be read from it that is not, because too much waits to leave.
+    pub(super) is_paused: bool,
     /// Whether it stands in the list of readable connections.
     pub(super) is_listed: bool,
     /// Whether it stands in the list of connections that have bytes to leave.
@@ -93,6 +95,7 @@ impl Connection {
             certificate: None,
             unanswered: 0,
             must_reach_end: false,
+            is_paused: false,
             is_listed: false,
             is_unflushed: false,
             since: now,
@@ -187,7 +190,11 @@ impl Connection {
         sink: &mut impl FnMut(Origin<'_>, Received<'_>),
     ) -> (Read, usize) {
         if !self.may_read() {
+            self.is_paused = true;
             return (Read::Drained, 0);
+        }
+        if std::mem::take(&mut self.is_paused) {
+            self.stream.read_again(now);
         }
         let (count, outcome) = match self.socket.read(buffer) {
             Ok(0) => (0, Read::Ended),
@@ -296,6 +303,7 @@ impl Connection {
     pub(super) fn poll_timeout(&self) -> Time {
         match self.ending {
             Some((at, _)) => at,
+            None if self.is_paused => self.leaves_at(),
             None => self.stream.poll_timeout().min(self.leaves_at()),
         }
     }
@@ -334,7 +342,8 @@ impl Connection {
         if self.is_blocked && self.is_stalled(now) {
             return Some(CloseReason::ReadsNothing);
         }
-        if self.stream.poll_timeout() <= now {
+        // Its message is late because it is not read.
+        if !self.is_paused && self.stream.poll_timeout() <= now {
             return self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault);
         }
         None

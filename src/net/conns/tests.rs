@@ -190,6 +190,33 @@ fn a_peer_that_reads_late_is_read_again_when_its_answers_have_left() {
 }
 
 #[test]
+fn a_message_is_not_slow_because_we_do_not_read_it() {
+    let mut rig = Rig::new();
+    let (key, mut peer) = rig.connect();
+    let (first, rest) = OPTIONS.split_at(20);
+    peer.write_all(first.as_bytes()).unwrap();
+    rig.until(|rig| !rig.conns.places.get(key).unwrap().stream.pending().is_empty());
+    rig.fill(key, &[OK, &vec![b'x'; 8 << 10]].concat());
+    peer.write_all(rest.as_bytes()).unwrap();
+    rig.until(|rig| rig.conns.places.get(key).unwrap().is_paused);
+    rig.now = rig.now + Duration::from_secs(20);
+    rig.turn(Duration::ZERO);
+    assert_eq!(rig.closed(), None);
+    let mut reader = peer.try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 16];
+        while reader.read(&mut bytes).unwrap_or_default() > 0 {}
+    });
+    rig.until(|rig| rig.messages.len() == 1);
+    // Read again, it has its usual time.
+    peer.write_all(first.as_bytes()).unwrap();
+    rig.until(|rig| !rig.conns.places.get(key).unwrap().stream.pending().is_empty());
+    rig.now = rig.now + Duration::from_secs(11);
+    assert_eq!(rig.until_closed(), (key, CloseReason::Fault(Fault::SlowMessage)));
+    reader.join().unwrap();
+}
+
+#[test]
 fn one_connection_that_sends_without_a_pause_keeps_no_other_waiting() {
     let mut rig = Rig::new();
     let (fast, mut fast_peer) = rig.connect();

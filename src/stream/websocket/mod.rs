@@ -82,6 +82,13 @@ impl WebSocket {
         }
     }
 
+    /// The time of a message that is not whole yet counts from now on.
+    pub(super) const fn begin_again(&mut self, now: Time) {
+        if let WebSocket::Open(open) = self {
+            open.raw.begin_again(now);
+        }
+    }
+
     /// The time of the next Ping.
     pub(super) fn ping_at(&self) -> Time {
         match self {
