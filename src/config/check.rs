@@ -139,6 +139,9 @@ impl Settings {
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
             mgcp_aliases: mgcp::aliases(&self.mgcp_aliases()?)?,
             mgcp_timeout: mgcp::timeout(self.mgcp_timeout()?)?,
+            routes: Vec::new(),
+            pools: Vec::new(),
+            proxies: Vec::new(),
             listen,
         })
     }

@@ -34,6 +34,7 @@ pub use lan::Lan;
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
 pub use network::Network;
+pub use proxies::{LoadSource, Pool, PoolMode, PoolPolicy, Probe, ProbeFrom, Proxy, RecordRoute, Route};
 pub use sip::SipRule;
 pub use source::Source;
 pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
@@ -52,6 +53,7 @@ mod lan;
 mod listen;
 mod mgcp;
 mod network;
+mod proxies;
 mod settings;
 mod sip;
 mod source;
@@ -150,6 +152,12 @@ pub struct Config {
     pub mgcp_aliases: BTreeMap<String, EndpointKind>,
     /// Time after which an MGCP connection without a sign of life is deleted; `None`: never.
     pub mgcp_timeout: Option<Duration>,
+    /// Routes of requests to pools.
+    pub routes: Vec<Route>,
+    /// Pools of proxies; [`Pool::DEFAULT`] is among them where it is written or has a member.
+    pub pools: Vec<Pool>,
+    /// Downstream proxies.
+    pub proxies: Vec<Proxy>,
 }
 
 impl Config {
