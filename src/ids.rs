@@ -24,6 +24,18 @@ pub struct ProxyId(pub u16);
 pub enum TargetId {
     /// The worker in this slot.
     Worker(WorkerId),
+    /// A downstream proxy.
+    Proxy(ProxyId),
+}
+
+impl TargetId {
+    /// The worker, if it is one.
+    pub const fn worker(self) -> Option<WorkerId> {
+        match self {
+            TargetId::Worker(worker) => Some(worker),
+            TargetId::Proxy(_) => None,
+        }
+    }
 }
 
 impl PartialEq<WorkerId> for TargetId {
@@ -36,6 +48,13 @@ impl From<WorkerId> for TargetId {
     #[inline]
     fn from(worker: WorkerId) -> Self {
         TargetId::Worker(worker)
+    }
+}
+
+impl From<ProxyId> for TargetId {
+    #[inline]
+    fn from(proxy: ProxyId) -> Self {
+        TargetId::Proxy(proxy)
     }
 }
 

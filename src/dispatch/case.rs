@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Tried};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Target, Tried};
 use super::group::GroupId;
 use super::returned::Returned;
 use super::table::{Entry, NewEntry, State};
@@ -74,6 +74,11 @@ pub(super) trait Request: Sized {
 
     /// Decides about a request that comes back from a worker and has made no entry: it followed something there.
     fn follower_returned(case: &Case<'_, Self>, dispatch: &mut Dispatch, back: &Returned) -> Decision;
+
+    /// Forwards a request to the downstream proxy that has its transaction. Only SIP has proxies.
+    fn forward(_: &Case<'_, Self>, _: &mut Dispatch, _: &Entry, _: Reason) -> Decision {
+        Decision { target: Target::Drop, reason: Reason::WorkerGone }
+    }
 
     /// Adds what only this protocol's worker is told.
     fn complete(case: &Case<'_, Self>, dispatch: &Dispatch, handoff: &mut Handoff);

@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
-use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, Seq, TargetId, WorkerId};
+use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, ProxyId, Seq, TargetId, WorkerId};
 use crate::time::Time;
 
 macro_rules! packed_numbers {
@@ -68,9 +68,10 @@ packed_as! {
     WorkerId: u16, WorkerId, |it| it.0;
     LinkId: u64, LinkId, |it| it.0;
     ListenerId: u16, ListenerId, |it| it.0;
+    ProxyId: u16, ProxyId, |it| it.0;
     Incarnation: u64, Incarnation::new, |it| it.bits();
 }
-packed!(TargetId as Worker(worker) = 0);
+packed!(TargetId as Worker(worker) = 0, Proxy(proxy) = 1);
 
 impl<T: Pack> Pack for Option<T> {
     #[inline]

@@ -111,7 +111,7 @@ impl Dispatch {
             return self.answer(case, code, Reason::AnsweredBefore);
         }
         if self.is_alive(entry) {
-            return self.follow(entry.target, Reason::Retransmission, case.now);
+            return self.follow_entry(case, entry, Reason::Retransmission);
         }
         if let Some(decision) = R::after_death(case, self, (id, entry)) {
             return decision;
@@ -178,12 +178,11 @@ impl Dispatch {
         search: Search,
     ) -> Decision {
         let Placement { target, reason, size, follows, group } = placement;
-        let TargetId::Worker(worker) = target;
+        let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
+        let Some(worker) = target.worker() else { return full };
         let group = group.filter(|_| R::RESERVES);
         let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
-        let Some(seq) = self.pool.hand_over(target, counted) else {
-            return Decision { target: Target::Drop, reason: Reason::LinkFull };
-        };
+        let Some(seq) = self.pool.hand_over(target, counted) else { return full };
         self.pool.count_handoff(target);
         let mut handoff = Handoff {
             worker,
@@ -204,9 +203,9 @@ impl Dispatch {
     }
 
     /// Hands a response to a worker's own request on, unless its source has sent too many of them.
-    pub(super) fn follow_response(&mut self, target: TargetId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
+    pub(super) fn follow_response(&mut self, worker: WorkerId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
         match self.access.admit_response(sender, || self.printer.source(sender), now) {
-            true => self.follow(target, reason, now),
+            true => self.follow(worker, reason, now),
             false => Decision { target: Target::Drop, reason: Reason::OverRate },
         }
     }
@@ -215,8 +214,8 @@ impl Dispatch {
     /// its sender sends it again.
     pub(super) fn follow(&mut self, target: impl Into<TargetId>, reason: Reason, now: Time) -> Decision {
         let target = target.into();
-        let TargetId::Worker(worker) = target;
         let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
+        let Some(worker) = target.worker() else { return full };
         let room = self.pool.get(target).map(|slot| slot.room);
         let is_full = match room {
             Some(Room::All | Room::Scarce) => false,
@@ -245,6 +244,14 @@ impl Dispatch {
             search: Search::new(now).at(target),
         };
         Decision { target: Target::Worker(handoff), reason }
+    }
+
+    /// Sends on a message that follows a transaction to the target that has it.
+    pub(super) fn follow_entry<R: Request>(&mut self, case: &Case<'_, R>, entry: &Entry, reason: Reason) -> Decision {
+        match entry.target {
+            TargetId::Worker(worker) => self.follow(worker, reason, case.now),
+            TargetId::Proxy(_) => R::forward(case, self, entry, reason),
+        }
     }
 
     /// Whether a live worker has the transaction, or was the last to have it.

@@ -262,7 +262,7 @@ impl Dispatch {
         let named =
             message.via().and_then(|via| via.branch()).and_then(branch_token).and_then(|at| self.directory.token(at));
         match named {
-            Some(Named::Live(worker)) => self.follow_response(worker.into(), arrival.source.ip(), Reason::Branch, now),
+            Some(Named::Live(worker)) => self.follow_response(worker, arrival.source.ip(), Reason::Branch, now),
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
             None => Decision { target: Target::Drop, reason: Reason::UnknownResponse },
         }
@@ -291,7 +291,7 @@ impl Dispatch {
         if let Some(entry) = by_name.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
                 State::AnsweredHere(_) => dropped(Reason::OwnAck),
-                _ if self.is_alive(&entry) => self.follow(entry.target, Reason::Ack, case.now),
+                _ if self.is_alive(&entry) => self.follow_entry(case, &entry, Reason::Ack),
                 _ => dropped(Reason::WorkerGone),
             };
         }
@@ -319,7 +319,7 @@ impl Dispatch {
                 self.groups.withdraw(group, id);
             }
             return match entry.state {
-                _ if self.is_alive(&entry) => self.follow(entry.target, Reason::Cancel, case.now),
+                _ if self.is_alive(&entry) => self.follow_entry(case, &entry, Reason::Cancel),
                 // Its INVITE comes back from the dead worker's link, is found cancelled and is answered 487.
                 State::Pending { .. } => self.answer(case, 200, Reason::CancelAnswered),
                 _ => self.answer(case, 481, Reason::WorkerGone),
@@ -349,7 +349,7 @@ impl Dispatch {
             Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {
                 self.answer_stranger(case, 481, Reason::UnknownDialog)
             }
-            Some(entry) if self.is_alive(&entry) => self.follow(entry.target, Reason::InDialog, case.now),
+            Some(entry) if self.is_alive(&entry) => self.follow_entry(case, &entry, Reason::InDialog),
             Some(_) => self.answer(case, 481, Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),

@@ -126,7 +126,7 @@ impl Pool {
 
     /// Numbers a message for a target's link and counts its size.
     pub fn hand_over(&mut self, target: TargetId, size: u32) -> Option<Seq> {
-        let at = place(target);
+        let at = place(target)?;
         let seq = self.workers.get_mut(at)?.hand_over(size);
         if size > 0 {
             self.refresh(at);
@@ -141,7 +141,7 @@ impl Pool {
 
     /// Counts an initial request.
     pub fn count_handoff(&mut self, target: TargetId) {
-        if let Some(worker) = self.workers.get_mut(place(target)) {
+        if let Some(worker) = place(target).and_then(|at| self.workers.get_mut(at)) {
             worker.handoffs += 1;
         }
     }
@@ -199,7 +199,7 @@ impl Pool {
 
     /// A slot; `None` beyond the last.
     pub fn get(&self, target: impl Into<TargetId>) -> Option<&Worker> {
-        self.workers.get(place(target.into()))
+        self.workers.get(place(target.into())?)
     }
 
     /// Every slot.
@@ -282,10 +282,9 @@ impl Pool {
     }
 }
 
-/// The place of a target in the pool.
-const fn place(target: TargetId) -> usize {
-    let TargetId::Worker(worker) = target;
-    worker.0 as usize
+/// The place of a target in the pool, if it is a worker.
+fn place(target: TargetId) -> Option<usize> {
+    target.worker().map(|worker| usize::from(worker.0))
 }
 
 #[cfg(test)]
