@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use pointsman::wire::framing::{self, Framed, StreamFault};
-use pointsman::wire::sip::{Fault, Method, Name, Scanner, Scheme, Uri};
+use pointsman::wire::sip::{Edits, Fault, Method, Name, Scanner, Scheme, Uri};
 use pointsman::wire::{mscml, msml};
 
 fn corpus(name: &str) -> Option<PathBuf> {
@@ -238,5 +238,55 @@ fn the_service_uris_of_rfc_4240_and_its_followers_are_read() {
             let expected = text.split_once(&format!(";{param}=")).map(|(_, value)| value.split(';').next().unwrap());
             assert_eq!(uri.param(param.as_bytes()), expected.map(str::as_bytes), "{text}");
         }
+    }
+}
+
+#[test]
+fn every_message_of_rfc_4475_and_5118_that_is_read_travels_on_with_all_that_is_not_edited() {
+    for corpus in ["rfc4475", "rfc5118"].iter().filter_map(|name| corpus(name)) {
+        let mut read = 0;
+        for file in fs::read_dir(&corpus).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+            let bytes = fs::read(&file).unwrap();
+            let (mut before, mut after) = (Scanner::new(), Scanner::new());
+            let Ok(message) = before.scan(&bytes) else { continue };
+            let mut edits = Edits::default();
+            if message.is_request() {
+                edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060", b"z9hG4bK2");
+                edits.complete_via(&message, "192.0.2.99:4711".parse().unwrap());
+                edits.put_record_route(&message, b"<sip:192.0.2.1;lr>");
+                edits.count_hop(&message);
+            } else {
+                edits.take_via(&message);
+            }
+            let leaves = edits.pieces(&message).collect::<Vec<_>>().concat();
+            assert_eq!(edits.len(&message), leaves.len());
+            let Ok(changed) = after.scan(&leaves) else {
+                assert!(!message.is_request(), "{}", file.display());
+                assert_eq!(message.values(Name::Via).count(), 1, "{}: only the last Via may be missed", file.display());
+                continue;
+            };
+            read += 1;
+            assert_eq!(changed.body(), message.body());
+            let vias = |message: &pointsman::wire::sip::Message<'_>| message.values(Name::Via).count();
+            if !message.is_request() {
+                assert_eq!(vias(&changed) + 1, vias(&message), "{}", file.display());
+                continue;
+            }
+            assert_eq!(vias(&changed), vias(&message) + 1, "{}", file.display());
+            assert_eq!(changed.via().unwrap().branch(), Some(&b"z9hG4bK2"[..]));
+            assert_eq!(
+                changed.vias().nth(1).and_then(|via| via.received()),
+                message.via().and(Some([192, 0, 2, 99].into()))
+            );
+            let status = |message: &pointsman::wire::sip::Message<'_>| message.check().map_err(Fault::status);
+            assert_eq!(status(&changed), status(&message), "{}", file.display());
+            let others = |message: &pointsman::wire::sip::Message<'_>| {
+                let edited = ["via", "v", "record-route", "max-forwards"].map(str::as_bytes);
+                let kept = message.fields().filter(|(name, _)| !edited.iter().any(|it| name.eq_ignore_ascii_case(it)));
+                kept.map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>()
+            };
+            assert_eq!(others(&changed), others(&message), "{}", file.display());
+        }
+        assert!(read > 5);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] goes over the header section once and notes where each field lies; [`Message`] is the view on it. A
 //! field's value is parsed when it is asked for. Responses are written with [`ResponseWriter`]; a message that travels
-//! on is changed with [`patch`].
+//! on is changed with [`Edits`].
 //!
 //! ```
 //! use pointsman::wire::sip::{Method, Scanner};
@@ -22,6 +22,7 @@ mod check;
 mod credentials;
 mod cseq;
 mod dialog_ref;
+mod edits;
 mod fault;
 mod head;
 mod host;
@@ -40,6 +41,7 @@ mod write;
 
 pub use cseq::CSeq;
 pub use dialog_ref::DialogRef;
+pub use edits::{Edits, Pieces, write_contact};
 pub use fault::{Fault, Unparsable};
 pub use host::Host;
 pub use message::{Essentials, Headers, Message, Start, Values, Vias};

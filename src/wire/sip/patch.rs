@@ -1,15 +1,12 @@
-//! Changes to a message that travels on.
+//! Changes to a message that is handed over. One that travels on is changed by [`Edits`](super::Edits).
 
-use std::io::Write as _;
-use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::edits::end_of_line;
 use super::head::StartLine;
 use super::message::{Message, Start};
 use super::text::offset_in;
 use super::uri::{Scheme, Uri};
-use super::via::Via;
-use crate::wire::line::clean;
 
 /// A message with one text put in, or put in place of another: sent in this order the pieces are the changed message.
 pub type Pieces<'a> = [&'a [u8]; 3];
@@ -45,43 +42,10 @@ pub fn without_field(out: &mut Vec<u8>, message: &Message<'_>, name: &str) {
     for field in &message.head.fields {
         if field.name_text(message.bytes).eq_ignore_ascii_case(name.as_bytes()) {
             out.extend_from_slice(message.bytes.get(from..field.line as usize).unwrap_or_default());
-            let behind = message.bytes.get(field.value_end as usize..).unwrap_or_default();
-            from = field.value_end as usize + end_of_fold(behind).unwrap_or_default();
+            from = end_of_line(message.bytes, field);
         }
     }
     out.extend_from_slice(message.bytes.get(from..).unwrap_or_default());
-}
-
-/// Appends a Via value as the receiver of a request completes it: `received` with the source address where it differs
-/// from the sent-by or `rport` stands there (RFC 3261 §18.2.1, RFC 3581 §4), `rport` with the source port where it is
-/// asked for. Values that the sender wrote there itself are not believed.
-pub fn via_with_source(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
-    let from = out.len();
-    let ip = source.ip().to_canonical();
-    let asks = via.params().has(b"rport");
-    let params = via.params().as_bytes();
-    out.extend_from_slice(
-        via.raw.get(..via.raw.len().saturating_sub(params.len())).unwrap_or_default().trim_ascii_end(),
-    );
-    for (name, value) in via.params() {
-        if name.is_empty() || name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
-            continue;
-        }
-        out.push(b';');
-        out.extend_from_slice(name);
-        if let Some(value) = value {
-            out.push(b'=');
-            out.extend_from_slice(value);
-        }
-    }
-    // Writing to a Vec cannot fail.
-    if asks {
-        let _ = write!(out, ";rport={}", source.port());
-    }
-    if asks || via.host.ip().map(|host| host.to_canonical()) != Some(ip) {
-        let _ = write!(out, ";received={ip}");
-    }
-    clean(out.get_mut(from..).unwrap_or_default());
 }
 
 fn uri_start(request: &Message<'_>) -> Option<usize> {
@@ -95,17 +59,6 @@ fn uri_start(request: &Message<'_>) -> Option<usize> {
 fn end_of_address(uri: &Uri<'_>) -> usize {
     let behind = uri.params().as_bytes().len() + uri.headers.map_or(0, |headers| headers.len() + 1);
     uri.raw.len().saturating_sub(behind)
-}
-
-/// The length of the rest of a field after its value: white space, empty folds, the line end.
-fn end_of_fold(behind: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr::memchr(b'\n', behind.get(at..)?)? + 1;
-        if !matches!(behind.get(at), Some(b' ' | b'\t')) {
-            return Some(at);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use super::edits::complete_via;
 use super::message::Message;
 use super::name::Name;
-use super::patch;
 use super::text::Members;
 use super::via::Via;
 use crate::wire::line::clean;
@@ -103,7 +103,7 @@ impl<'o> ResponseWriter<'o> {
             match members.next().and_then(Via::parse) {
                 Some(via) => {
                     let from = self.lines.out.len();
-                    patch::via_with_source(self.lines.out, &via, source);
+                    complete_via(self.lines.out, &via, source);
                     self.lines.clean(from);
                     for below in members.filter(|member| !member.is_empty()) {
                         self.lines.out.extend_from_slice(b", ");

@@ -1,0 +1,419 @@
+//! Edits of a message that travels on: texts that take the place of ranges of the bytes that came.
+//!
+//! Nothing of the message is copied. The lane keeps one [`Edits`] for all its messages, so that nothing is allocated
+//! for a message either. Lines are neither sorted nor written anew: what no edit names leaves as it came, its folds,
+//! compact names and white space included (RFC 3261 §16.6).
+//!
+//! ```
+//! use pointsman::wire::sip::{Edits, Scanner};
+//!
+//! let bytes = b"OPTIONS sip:a@ms.example.net SIP/2.0\r\nv: SIP/2.0/UDP 192.0.2.9:5062;rport;branch=z9hG4bK1\r\n\
+//!     Max-Forwards: 70\r\nf: <sip:b@c>;tag=7\r\nt: <sip:a@ms.example.net>\r\ni: a84b\r\nCSeq: 1 OPTIONS\r\n\r\n";
+//! let mut scanner = Scanner::new();
+//! let message = scanner.scan(bytes).unwrap();
+//! let mut edits = Edits::default();
+//! edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060", b"z9hG4bK2");
+//! edits.complete_via(&message, "198.51.100.7:4711".parse().unwrap());
+//! edits.count_hop(&message);
+//! let leaves: Vec<&[u8]> = edits.pieces(&message).collect();
+//! assert_eq!(
+//!     leaves.concat(),
+//!     b"OPTIONS sip:a@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2\r\n\
+//!     v: SIP/2.0/UDP 192.0.2.9:5062;branch=z9hG4bK1;rport=4711;received=198.51.100.7\r\n\
+//!     Max-Forwards: 69\r\nf: <sip:b@c>;tag=7\r\nt: <sip:a@ms.example.net>\r\ni: a84b\r\nCSeq: 1 OPTIONS\r\n\r\n"
+//! );
+//! ```
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use super::head::{Field, StartLine};
+use super::message::Message;
+use super::name::Name;
+use super::name_addr::NameAddr;
+use super::text::{Members, number, offset_in};
+use super::uri::{Scheme, Uri};
+use super::via::Via;
+use crate::wire::line::clean;
+
+/// Edits of one message, in the order of their places.
+#[derive(Debug)]
+pub struct Edits {
+    edits: Vec<Edit>,
+    /// The texts of all edits, in the order in which they were written.
+    text: Vec<u8>,
+}
+
+/// A range of the message, and the range of the text that stands there instead.
+#[derive(Clone, Copy, Debug)]
+struct Edit {
+    start: u32,
+    end: u32,
+    text: u32,
+    text_end: u32,
+}
+
+impl Default for Edits {
+    fn default() -> Self {
+        // More than any message needs: requests have at most eight edits, their texts some hundred bytes.
+        Edits { edits: Vec::with_capacity(16), text: Vec::with_capacity(1_024) }
+    }
+}
+
+impl Edits {
+    /// Begins with the next message.
+    pub fn clear(&mut self) {
+        self.edits.clear();
+        self.text.clear();
+    }
+
+    /// Puts a Via on a line of its own above the others (RFC 3261 §16.6 step 8). `sent_by`: `SIP/2.0/UDP host:port`.
+    pub fn put_via(&mut self, request: &Message<'_>, sent_by: &[u8], branch: &[u8]) {
+        let Some(at) = line_of(request, Name::Via) else { return };
+        let from = self.text.len();
+        [b"Via: ", sent_by, b";branch=", branch, b"\r\n"].iter().for_each(|text| self.text.extend_from_slice(text));
+        self.add(at..at, from);
+    }
+
+    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see [`complete_via`].
+    pub fn complete_via(&mut self, request: &Message<'_>, source: SocketAddr) {
+        let Some(via) = request.via() else { return };
+        let Some(at) = offset_in(request.bytes, via.raw) else { return };
+        let from = self.text.len();
+        if complete_via(&mut self.text, &via, source) {
+            self.add(at..at + via.raw.len(), from);
+        } else {
+            self.text.truncate(from);
+        }
+    }
+
+    /// Lowers Max-Forwards by one; a request without it gets `Max-Forwards: 70` (RFC 3261 §16.6 step 3). A value that
+    /// is no number stays as it is.
+    pub fn count_hop(&mut self, request: &Message<'_>) {
+        let from = self.text.len();
+        let Some(field) = request.head.field(Name::MaxForwards) else {
+            return self.put_line(request, b"Max-Forwards", b"70");
+        };
+        if let Some(hops) = number(field.value(request.bytes)) {
+            // Writing to a Vec cannot fail.
+            let _ = write!(self.text, "{}", hops.saturating_sub(1));
+            self.add(field.value as usize..field.value_end as usize, from);
+        }
+    }
+
+    /// Puts `Record-Route: value` above the other Record-Routes (RFC 3261 §16.6 step 4).
+    pub fn put_record_route(&mut self, request: &Message<'_>, value: &[u8]) {
+        let Some(at) = line_of(request, Name::RecordRoute) else {
+            return self.put_line(request, b"Record-Route", value);
+        };
+        let from = self.write_line(b"Record-Route", value);
+        self.add(at..at, from);
+    }
+
+    /// Adds a field among the others.
+    pub fn put_line(&mut self, message: &Message<'_>, name: &[u8], value: &[u8]) {
+        // Above From, which every message has, and above which proxies look for their fields (RFC 3261 §7.3.1).
+        let Some(at) = line_of(message, Name::From) else { return };
+        let from = self.write_line(name, value);
+        self.add(at..at, from);
+    }
+
+    /// Adds a field below all others.
+    pub fn append_line(&mut self, message: &Message<'_>, name: &[u8], value: &[u8]) {
+        let Some(last) = message.head.fields.last() else { return };
+        let at = end_of_line(message.bytes, last);
+        let from = self.write_line(name, value);
+        self.add(at..at, from);
+    }
+
+    /// Takes the topmost Via value off: a response goes on without that of its receiver (RFC 3261 §16.7 step 3).
+    pub fn take_via(&mut self, response: &Message<'_>) {
+        self.take_values(response, Name::Via, 0..1);
+    }
+
+    /// Takes the topmost Route values off (RFC 3261 §16.4): those that name the receiver of the request.
+    pub fn take_routes(&mut self, request: &Message<'_>, count: usize) {
+        self.take_values(request, Name::Route, 0..count);
+    }
+
+    /// Replaces host and port of the request-URI. A URI without a host, such as `tel:`, stays as it is.
+    pub fn replace_uri_host(&mut self, request: &Message<'_>, address: SocketAddr) {
+        let Some(place) = uri_place(request) else { return };
+        let from = self.text.len();
+        write_host_port(&mut self.text, address);
+        self.add(place, from);
+    }
+
+    /// Replaces the whole request-URI.
+    pub fn replace_uri(&mut self, request: &Message<'_>, uri: &[u8]) {
+        let StartLine::Request { uri: start, uri_end, .. } = request.head.start else { return };
+        let from = self.text.len();
+        // A space would end the URI as surely as a line end would.
+        self.text.extend(uri.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        self.add(start as usize..uri_end as usize, from);
+    }
+
+    /// Undoes the work of a strict router in front of us: the last Route value becomes the request-URI again (RFC 3261
+    /// §16.4). Returns whether there was one.
+    pub fn restore_uri(&mut self, request: &Message<'_>) -> bool {
+        let Some((place, last)) = request.values(Name::Route).enumerate().last() else { return false };
+        let Some(last) = NameAddr::parse(last) else { return false };
+        self.replace_uri(request, last.uri);
+        self.take_values(request, Name::Route, place..place + 1);
+        true
+    }
+
+    /// Writes the request as a strict router after us wants it (RFC 3261 §16.6 step 6): the request-URI goes below the
+    /// other Route values, and the one above them takes its place. `ours`: the topmost values that name the receiver,
+    /// which go as [`Edits::take_routes`] takes them.
+    pub fn give_strict(&mut self, request: &Message<'_>, ours: usize) {
+        let Some(next) = request.values(Name::Route).nth(ours).and_then(NameAddr::parse) else { return };
+        self.take_values(request, Name::Route, 0..ours + 1);
+        let Some(last) = request.head.fields_from(Name::Route).iter().rfind(|field| field.name == Name::Route) else {
+            return;
+        };
+        let at = end_of_line(request.bytes, last);
+        let from = self.text.len();
+        [b"Route: <", request.request_uri(), b">\r\n"].iter().for_each(|text| self.text.extend_from_slice(text));
+        self.add(at..at, from);
+        self.replace_uri(request, next.uri);
+    }
+
+    /// The changed message: sent in this order, the pieces are it.
+    pub fn pieces<'e>(&'e self, message: &Message<'e>) -> Pieces<'e> {
+        Pieces { bytes: message.bytes, edits: self.edits.iter(), text: &self.text, at: 0, next: None }
+    }
+
+    /// The length of the changed message.
+    pub fn len(&self, message: &Message<'_>) -> usize {
+        self.pieces(message).map(<[u8]>::len).sum()
+    }
+
+    /// Takes the values of the comma-separated fields of one name off that have these numbers; fields that hold no
+    /// other go whole.
+    fn take_values(&mut self, message: &Message<'_>, name: Name, numbers: Range<usize>) {
+        let bytes = message.bytes;
+        let mut number = 0;
+        for field in message.head.fields_from(name).iter().filter(|field| field.name == name) {
+            if number >= numbers.end {
+                return;
+            }
+            let mut off = Off::default();
+            for member in Members::new(field.value(bytes)).filter(|member| !member.is_empty()) {
+                let Some(at) = offset_in(bytes, member) else { continue };
+                off.see(at..at + member.len(), numbers.contains(&number));
+                number += 1;
+            }
+            if let Some(place) = off.place(field.line as usize, || end_of_line(bytes, field)) {
+                self.add(place, self.text.len());
+            }
+        }
+    }
+
+    fn write_line(&mut self, name: &[u8], value: &[u8]) -> usize {
+        let from = self.text.len();
+        [name, b": ", value].iter().for_each(|text| self.text.extend_from_slice(text));
+        clean(self.text.get_mut(from..).unwrap_or_default());
+        self.text.extend_from_slice(b"\r\n");
+        from
+    }
+
+    /// Puts the text that has been written since `from` in the place of a range. Texts for one place stand in the order
+    /// in which they were added.
+    fn add(&mut self, place: Range<usize>, from: usize) {
+        let (start, end) = (place.start as u32, place.end as u32);
+        let edit = Edit { start, end, text: from as u32, text_end: self.text.len() as u32 };
+        // What is put somewhere stands above what is taken away there.
+        let index = self.edits.partition_point(|other| (other.start, other.end) <= (start, end));
+        let after = self.edits.get(index).map_or(u32::MAX, |other| other.start);
+        let before = index.checked_sub(1).and_then(|index| self.edits.get(index)).map_or(0, |other| other.end);
+        let is_apart = before <= start && end <= after;
+        debug_assert!(is_apart, "two edits of one place: {edit:?} among {:?}", self.edits);
+        if is_apart {
+            self.edits.insert(index, edit);
+        }
+    }
+}
+
+/// The values of one field that are taken off, and those that stay.
+#[derive(Default)]
+struct Off {
+    /// The end of the last one that stays in front of them.
+    kept_before: Option<usize>,
+    taken: Option<Range<usize>>,
+    /// The start of the first one that stays below them.
+    kept_after: Option<usize>,
+}
+
+impl Off {
+    fn see(&mut self, place: Range<usize>, is_taken: bool) {
+        match (&mut self.taken, is_taken) {
+            (Some(taken), true) => taken.end = place.end,
+            (None, true) => self.taken = Some(place),
+            (None, false) => self.kept_before = Some(place.end),
+            (Some(_), false) => self.kept_after = self.kept_after.or(Some(place.start)),
+        }
+    }
+
+    /// The range that goes with them: their commas, or the line that holds nothing else.
+    fn place(self, line: usize, end_of_line: impl FnOnce() -> usize) -> Option<Range<usize>> {
+        let taken = self.taken?;
+        Some(match (self.kept_before, self.kept_after) {
+            (_, Some(after)) => taken.start..after,
+            (Some(before), None) => before..taken.end,
+            (None, None) => line..end_of_line(),
+        })
+    }
+}
+
+/// The pieces of a changed message, none of them empty.
+#[derive(Clone, Debug)]
+pub struct Pieces<'e> {
+    bytes: &'e [u8],
+    edits: std::slice::Iter<'e, Edit>,
+    text: &'e [u8],
+    at: usize,
+    /// The text after the piece that was given last.
+    next: Option<&'e [u8]>,
+}
+
+impl<'e> Iterator for Pieces<'e> {
+    type Item = &'e [u8];
+
+    fn next(&mut self) -> Option<&'e [u8]> {
+        loop {
+            if let Some(text) = self.next.take().filter(|text| !text.is_empty()) {
+                return Some(text);
+            }
+            let (piece, end) = match self.edits.next() {
+                Some(edit) => {
+                    self.next = self.text.get(edit.text as usize..edit.text_end as usize);
+                    (self.bytes.get(self.at..edit.start as usize), edit.end as usize)
+                }
+                None if self.at < self.bytes.len() => (self.bytes.get(self.at..), self.bytes.len()),
+                None => return None,
+            };
+            self.at = end;
+            if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                return Some(piece);
+            }
+        }
+    }
+}
+
+/// Appends a Via value as the receiver of a request completes it: `received` with the source address where it differs
+/// from the sent-by or `rport` stands there (RFC 3261 §18.2.1, RFC 3581 §4), `rport` with the source port where it is
+/// asked for. Values that the sender wrote there itself are not believed. Returns whether the value has changed.
+pub fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) -> bool {
+    let from = out.len();
+    let ip = source.ip().to_canonical();
+    let (mut asks, mut is_changed) = (false, false);
+    let params = via.params().as_bytes();
+    out.extend_from_slice(
+        via.raw.get(..via.raw.len().saturating_sub(params.len())).unwrap_or_default().trim_ascii_end(),
+    );
+    for (name, value) in via.params() {
+        let is_rport = name.eq_ignore_ascii_case(b"rport");
+        asks |= is_rport;
+        if name.is_empty() || is_rport || name.eq_ignore_ascii_case(b"received") {
+            is_changed = true;
+            continue;
+        }
+        out.push(b';');
+        out.extend_from_slice(name);
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+    // Writing to a Vec cannot fail.
+    if asks {
+        let _ = write!(out, ";rport={}", source.port());
+    }
+    if asks || via.host.ip().map(|host| host.to_canonical()) != Some(ip) {
+        let _ = write!(out, ";received={ip}");
+        is_changed = true;
+    }
+    clean(out.get_mut(from..).unwrap_or_default());
+    is_changed
+}
+
+/// Appends `<sip:user@host:port;params>`: where a caller finds what it has asked for at another address (RFC 3261
+/// §8.3). The parameters that would lead it elsewhere are left out: `maddr`, `ttl`, and `transport`, since the address
+/// is that of a UDP socket. A number becomes a user part (§19.1.6).
+pub fn write_contact(out: &mut Vec<u8>, uri: &Uri<'_>, address: SocketAddr) {
+    let from = out.len();
+    out.extend_from_slice(if uri.scheme == Scheme::Sips { b"<sips:" } else { b"<sip:" });
+    let is_number = uri.scheme == Scheme::Tel;
+    if let Some(user) = uri.user {
+        out.extend_from_slice(user);
+        if is_number {
+            out.extend_from_slice(uri.params().as_bytes());
+        }
+        if let Some(password) = uri.password {
+            out.push(b':');
+            out.extend_from_slice(password);
+        }
+        out.push(b'@');
+    }
+    write_host_port(out, address);
+    if is_number {
+        out.extend_from_slice(b";user=phone");
+    } else {
+        for (name, value) in uri.params() {
+            let leads_elsewhere = [&b"maddr"[..], b"ttl", b"transport"].iter().any(|it| name.eq_ignore_ascii_case(it));
+            if name.is_empty() || leads_elsewhere {
+                continue;
+            }
+            out.push(b';');
+            out.extend_from_slice(name);
+            if let Some(value) = value {
+                out.push(b'=');
+                out.extend_from_slice(value);
+            }
+        }
+    }
+    // Nothing of a peer's URI can end the brackets or the line.
+    let text = out.get_mut(from + 1..).unwrap_or_default();
+    text.iter_mut().filter(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)).for_each(|byte| *byte = b'_');
+    out.push(b'>');
+}
+
+/// Appends `host:port`, an IPv6 address in brackets.
+fn write_host_port(out: &mut Vec<u8>, address: SocketAddr) {
+    // Writing to a Vec cannot fail.
+    let _ = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => write!(out, "{ip}:{}", address.port()),
+        IpAddr::V6(ip) => write!(out, "[{ip}]:{}", address.port()),
+    };
+}
+
+/// The place of host and port of the request-URI.
+fn uri_place(request: &Message<'_>) -> Option<Range<usize>> {
+    let uri = request.uri().filter(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips))?;
+    let start = offset_in(request.bytes, uri.host.as_bytes())?;
+    let behind = uri.params().as_bytes().len() + uri.headers.map_or(0, |headers| headers.len() + 1);
+    let end = offset_in(request.bytes, uri.raw)? + uri.raw.len().checked_sub(behind)?;
+    (start <= end).then_some(start..end)
+}
+
+/// The start of the line of the first field of that name.
+fn line_of(message: &Message<'_>, name: Name) -> Option<usize> {
+    message.head.field(name).map(|field| field.line as usize)
+}
+
+/// The end of a field's line, folds and line end included.
+pub(super) fn end_of_line(bytes: &[u8], field: &Field) -> usize {
+    let mut at = field.value_end as usize;
+    while let Some(end) = bytes.get(at..).and_then(|behind| memchr::memchr(b'\n', behind)) {
+        at += end + 1;
+        if !matches!(bytes.get(at), Some(b' ' | b'\t')) {
+            return at;
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests;
