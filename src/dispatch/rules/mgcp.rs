@@ -361,7 +361,7 @@ impl Dispatch {
             TransactionRange::worker_of(transaction.0).and_then(|worker| Some((worker, self.pool.get(worker)?)));
         match named {
             Some((worker, slot)) if slot.is_alive() && slot.services.mgcp => {
-                self.follow_response(worker.into(), arrival.source.ip(), Reason::TransactionRange, now)
+                self.follow_response(worker, arrival.source.ip(), Reason::TransactionRange, now)
             }
             Some((_, slot)) if !slot.is_alive() => dropped(Reason::WorkerGone),
             _ => dropped(Reason::UnknownResponse),
