@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("slab", &["slab"]),
     ("transaction/timers", &["time"]),
     ("transaction/name", &["fingerprint", "words", "wire"]),
-    ("transaction", &["time", "fingerprint", "words", "wire", "transaction"]),
+    ("transaction", &["ids", "time", "fingerprint", "words", "wire", "transaction"]),
     ("wire", &["ids", "time", "words", "wire"]),
     ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
     ("access", &["ids", "time", "pack", "fingerprint", "words", "wire::handoff", "config::Network", "access"]),

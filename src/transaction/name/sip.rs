@@ -82,8 +82,18 @@ impl Fields<'_> {
 
     /// The name of the call that the request begins: Call-ID and From-tag.
     pub fn call(&self, printer: &Printer) -> Fingerprint {
-        printer.print_each(CALL, [AsItIs(self.call_id), InAnyCase(self.from_tag)])
+        call(self.call_id, self.from_tag, printer)
     }
+}
+
+fn call(call_id: &[u8], from_tag: &[u8], printer: &Printer) -> Fingerprint {
+    printer.print_each(CALL, [AsItIs(call_id), InAnyCase(from_tag)])
+}
+
+/// The name of the call that a message belongs to, as its caller's messages and the responses to them have it:
+/// [`Fields::call`].
+pub fn call_of(message: &Message<'_>, printer: &Printer) -> Fingerprint {
+    call(message.call_id(), message.from().and_then(|from| from.tag()).unwrap_or_default(), printer)
 }
 
 /// The names of one transaction.

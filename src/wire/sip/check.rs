@@ -35,16 +35,65 @@ impl Message<'_> {
                 return Err(Fault::Contact);
             }
         }
-        match self.header(Name::MaxForwards).map(|value| number(value).filter(|&hops| hops <= 255)) {
-            Some(None) => Err(Fault::MaxForwards),
-            _ => Ok(()),
+        self.hops().map(|_| ())
+    }
+
+    /// Whether a request may travel on (RFC 3261 §16.3). Only what a proxy works with is judged: any other field,
+    /// well-formed or not, is for the receiver. The body, and a method or field that nobody knows, are no hindrance.
+    pub fn check_travels(&self, read: &Essentials<'_>) -> Result<(), Hindrance> {
+        check_request_uri(read.uri.as_ref())?;
+        read.via.filter(Via::has_good_params).ok_or(Fault::Via)?;
+        if read.from.is_none() || read.to.is_none() {
+            return Err(Fault::FromTo.into());
         }
+        if self.hops()? == Some(0) {
+            return Err(Hindrance::TooManyHops);
+        }
+        match self.values(Name::ProxyRequire).next() {
+            Some(_option) => Err(Hindrance::BadExtension),
+            None => Ok(()),
+        }
+    }
+
+    /// Max-Forwards, if it stands there.
+    fn hops(&self) -> Result<Option<u32>, Fault> {
+        let Some(value) = self.header(Name::MaxForwards) else { return Ok(None) };
+        number(value).filter(|&hops| hops <= 255).map(Some).ok_or(Fault::MaxForwards)
     }
 
     fn check_vias_below(&self) -> Result<(), Fault> {
         let mut below = self.headers(Name::Via).flat_map(Members::new).skip(1);
         let is_good = |value| Via::parse(value).is_some_and(|via| via.has_good_params());
         if below.all(is_good) { Ok(()) } else { Err(Fault::ViaBelow) }
+    }
+}
+
+/// The reason why a request does not travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// A part that a proxy works with is malformed, or of a scheme that it does not know.
+    Fault(Fault),
+    /// Its Max-Forwards is 0: an OPTIONS may be answered by whoever has it then, any other request gets 483.
+    TooManyHops,
+    /// Proxy-Require names an extension: 420, with the values of Proxy-Require in Unsupported.
+    BadExtension,
+}
+
+impl From<Fault> for Hindrance {
+    fn from(fault: Fault) -> Self {
+        Hindrance::Fault(fault)
+    }
+}
+
+impl Hindrance {
+    /// The status of the response that says so.
+    pub const fn status(self) -> u16 {
+        match self {
+            Hindrance::Fault(Fault::UriScheme) => 416,
+            Hindrance::Fault(_) => 400,
+            Hindrance::TooManyHops => 483,
+            Hindrance::BadExtension => 420,
+        }
     }
 }
 
@@ -87,5 +136,38 @@ mod tests {
         assert_eq!(check((";tag=1", ";tag=1;")), Err(Fault::FromTo));
         assert_eq!(check(("Contact: <sip:b@h>", "Contact: <sip:b@h>;;")), Err(Fault::Contact));
         assert_eq!(check(("70", "300")), Err(Fault::MaxForwards));
+    }
+
+    fn travels(change: (&str, &str)) -> Result<(), u16> {
+        let plain = "INVITE sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nVia: SIP/2.0/TLS b\r\n\
+            From: <sip:b@h>;tag=1\r\nTo: <sip:a@h>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:b@h>\r\nMax-Forwards: 70\r\n\r\n";
+        assert!(plain.contains(change.0), "{change:?}");
+        let text = plain.replacen(change.0, change.1, 1);
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(text.as_bytes()).unwrap();
+        message.check_travels(&message.essentials()).map_err(Hindrance::status)
+    }
+
+    #[test]
+    fn a_request_travels_on_unless_a_part_that_a_proxy_works_with_forbids_it() {
+        assert_eq!(travels(("", "")), Ok(()));
+        assert_eq!(travels(("Max-Forwards: 70\r\n", "")), Ok(()));
+        assert_eq!(travels(("sip:a@h", "tel:+49")), Ok(()));
+        assert_eq!(travels(("sip:a@h", "soap:a")), Err(416));
+        assert_eq!(travels(("sip:a@h", "sip:2001:db8::10")), Err(400));
+        assert_eq!(travels((";branch", ";;branch")), Err(400));
+        assert_eq!(travels(("<sip:b@h>;tag", "<sip:b@h;tag")), Err(400));
+        for (hops, expected) in [("1", Ok(())), ("255", Ok(())), ("0", Err(483)), ("000", Err(483))] {
+            assert_eq!(travels(("70", hops)), expected, "{hops}");
+        }
+        for hops in ["-1", "x", "300", "256", "99999999999999999999", "", "70 70", "7.0"] {
+            assert_eq!(travels(("70", hops)), Err(400), "{hops}");
+        }
+        assert_eq!(travels(("Contact", "Proxy-Require: , \r\nContact")), Ok(()));
+        assert_eq!(travels(("Contact", "Proxy-Require: foo\r\nContact")), Err(420));
+        // Fields that are for the receiver alone.
+        assert_eq!(travels(("TLS b", "TLS b,")), Ok(()));
+        assert_eq!(travels(("Contact: <sip:b@h>", "Contact: <sip:b@h")), Ok(()));
+        assert_eq!(travels(("Contact", "Require: foo\r\nDate: never\r\nContact")), Ok(()));
     }
 }

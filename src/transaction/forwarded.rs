@@ -1,0 +1,206 @@
+//! The branch that we give a request which we forward (RFC 3261 §16.6 step 8, §16.11).
+//!
+//! ```text
+//! z9hG4bK 07 000j 3q1v 0f3kq9u2v7a1c
+//!         │  │    │    └ hash of all before it and of the request that came
+//!         │  │    └ way: hash of request-URI and Route as they came
+//!         │  └ proxy that it goes to
+//!         └ listener that it leaves from
+//! ```
+//!
+//! All of it follows from the request, so that a stateless proxy gives each copy of it the same branch. The hash is
+//! over the received branch, Call-ID, From-tag and CSeq number: CANCEL and the ACK to a 300–699 repeat them (§9.1,
+//! §17.1.1.3), and a response brings all of them back. So whether a response answers a request of ours is seen from the
+//! response alone. Sent-by and source do not count: copies may come another way. Instead of a branch without the
+//! cookie, which RFC 2543 knows, the Via's branch and sent-by count; §16.11 has the To-tag and the request-URI as well,
+//! but an ACK has another To-tag, and the request-URI counts by the way.
+//!
+//! The characters are digits and small letters, and are read in either case.
+
+use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
+use crate::fingerprint::{Fingerprint, Printer};
+use crate::ids::{ListenerId, ProxyId, TokenKey, decode, encode};
+use crate::transaction::name::sip::call_of;
+use crate::wire::sip::{Message, Name, Via};
+
+/// Purposes of fingerprints.
+const FORWARDED: u8 = b'v';
+const OF_OLD_PEER: u8 = b'w';
+const WAY: u8 = b'y';
+
+/// A branch of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ForwardedBranch([u8; ForwardedBranch::LEN]);
+
+impl ForwardedBranch {
+    /// The length of its text.
+    pub const LEN: usize = ForwardedBranch::FRONT + 13;
+    /// The length of its text without the hash.
+    const FRONT: usize = 7 + 2 + 4 + 4;
+
+    /// Reads a branch that has this form; it is not checked whether this dispatcher has made it.
+    pub fn read(branch: &[u8]) -> Option<Self> {
+        let text: [u8; Self::LEN] = branch.try_into().ok()?;
+        let (cookie, rest) = text.split_at_checked(COOKIE.len())?;
+        let branch = ForwardedBranch(text.map(|byte| byte.to_ascii_lowercase()));
+        let is_ours = cookie.eq_ignore_ascii_case(COOKIE) && decode(rest).is_some() && branch.number(9..13) <= 0xffff;
+        is_ours.then_some(branch.with_cookie())
+    }
+
+    /// The text.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The listener that the request has left from.
+    pub fn listener(&self) -> ListenerId {
+        ListenerId(self.number(7..9) as u16)
+    }
+
+    /// The proxy that the request has gone to.
+    pub fn proxy(&self) -> ProxyId {
+        ProxyId(self.number(9..13) as u16)
+    }
+
+    fn way(&self) -> Way {
+        Way(self.number(13..17) as u32)
+    }
+
+    fn number(&self, place: std::ops::Range<usize>) -> u64 {
+        self.0.get(place).and_then(decode).unwrap_or_default()
+    }
+
+    fn with_cookie(mut self) -> Self {
+        self.0.iter_mut().zip(COOKIE).for_each(|(byte, cookie)| *byte = *cookie);
+        self
+    }
+
+    /// The same with the hash that belongs to the request that came.
+    fn hashed(mut self, printer: &Printer, came: &Came<'_>) -> Self {
+        let (front, hash) = self.0.split_at_mut(Self::FRONT);
+        let (call, number) = (came.call.to_bytes(), came.cseq.to_be_bytes());
+        let common = [AsItIs(front), AsItIs(&call), AsItIs(&number)];
+        let print = match came.via.unique_branch() {
+            Some(branch) => printer.print_each(FORWARDED, common.into_iter().chain([InAnyCase(branch)])),
+            None => {
+                let branch = InAnyCase(came.via.branch().unwrap_or_default());
+                let sent_by = [InAnyCase(came.via.host.as_bytes()), Number(came.via.port.unwrap_or(0))];
+                printer.print_each(OF_OLD_PEER, common.into_iter().chain([branch]).chain(sent_by))
+            }
+        };
+        encode(print.short(), hash);
+        self
+    }
+}
+
+impl std::fmt::Debug for ForwardedBranch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
+/// The first characters of every RFC 3261 branch.
+const COOKIE: &[u8; 7] = b"z9hG4bK";
+
+/// The parts of a request, as it came, by which its branch is made.
+#[derive(Clone, Copy)]
+pub struct Came<'a> {
+    /// The topmost Via.
+    pub via: Via<'a>,
+    /// The name of the call: [`Names::call`](super::name::sip::Names::call).
+    pub call: Fingerprint,
+    /// The CSeq number.
+    pub cseq: u32,
+}
+
+/// A hash of request-URI and Route: a request that comes again by the same way has looped, one that comes by another
+/// spirals (RFC 3261 §16.6 step 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way(u32);
+
+/// Makes branches, and knows its own again.
+#[derive(Clone, Debug)]
+pub struct Branches {
+    current: Printer,
+    previous: Option<Printer>,
+}
+
+/// Via values that are looked at for a loop: more than any request has that is not made to cost time.
+const MOST_VIAS: usize = 100;
+
+impl Branches {
+    /// Branches are made with the `current` key, and known again by either.
+    pub fn new(current: &TokenKey, previous: Option<&TokenKey>) -> Self {
+        Branches { current: Printer::new(current), previous: previous.map(Printer::new) }
+    }
+
+    /// The way of a request.
+    pub fn way(&self, request: &Message<'_>) -> Way {
+        let texts = [AsItIs(request.request_uri())].into_iter().chain(request.headers(Name::Route).map(AsItIs));
+        Way(self.current.print_each(WAY, texts).short() as u32 & 0xf_ffff)
+    }
+
+    /// The branch of a request that leaves for a proxy.
+    pub fn give(&self, came: &Came<'_>, way: Way, listener: ListenerId, proxy: ProxyId) -> ForwardedBranch {
+        let mut branch = ForwardedBranch([0; ForwardedBranch::LEN]).with_cookie();
+        let numbers = [(u64::from(listener.0), 7..9), (u64::from(proxy.0), 9..13), (u64::from(way.0), 13..17)];
+        for (number, place) in numbers {
+            encode(number, branch.0.get_mut(place).unwrap_or_default());
+        }
+        branch.hashed(&self.current, came)
+    }
+
+    /// The branch of the request that a response answers, if it answers one of ours. `None` for responses that anyone
+    /// else has thought of: sent on, they would make us a reflector.
+    pub fn believed(&self, response: &Message<'_>) -> Option<ForwardedBranch> {
+        let mut vias = response.values(Name::Via);
+        let branch = ForwardedBranch::read(Via::parse(vias.next()?)?.branch()?)?;
+        let below = Via::parse(vias.next()?)?;
+        self.made(branch, below, &mut Call::of(response)).then_some(branch)
+    }
+
+    /// Whether the request has come here before and left for the same `way` (RFC 3261 §16.3 item 4).
+    pub fn is_loop(&self, request: &Message<'_>, way: Way) -> bool {
+        let mut call = Call::of(request);
+        let mut upper = None;
+        for value in request.values(Name::Via).take(MOST_VIAS) {
+            let via = Via::parse(value);
+            if let (Some(branch), Some(below)) = (upper, via)
+                && self.made(branch, below, &mut call)
+            {
+                return true;
+            }
+            upper = via.and_then(|via| ForwardedBranch::read(via.branch()?)).filter(|branch| branch.way() == way);
+        }
+        false
+    }
+
+    /// Whether the branch was made here, for a request that came with the Via below it.
+    fn made(&self, branch: ForwardedBranch, below: Via<'_>, call: &mut Call<'_>) -> bool {
+        let printers =
+            [Some((&self.current, &mut call.by_current)), self.previous.as_ref().zip(Some(&mut call.by_previous))];
+        let (message, cseq) = (call.message, call.cseq);
+        printers.into_iter().flatten().any(|(printer, known)| {
+            let call = *known.get_or_insert_with(|| call_of(message, printer));
+            branch.hashed(printer, &Came { via: below, call, cseq }) == branch
+        })
+    }
+}
+
+/// The call of a message, hashed at most once by each key however many Vias are looked at.
+struct Call<'a> {
+    message: &'a Message<'a>,
+    cseq: u32,
+    by_current: Option<Fingerprint>,
+    by_previous: Option<Fingerprint>,
+}
+
+impl<'a> Call<'a> {
+    fn of(message: &'a Message<'a>) -> Self {
+        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+        Call { message, cseq, by_current: None, by_previous: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;
