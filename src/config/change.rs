@@ -16,7 +16,7 @@ pub struct Change {
 pub struct Changed {
     /// The key.
     pub key: &'static str,
-    /// Its value before, as written in the file.
+    /// Its value before, as written in the file; a long one without its end.
     pub from: String,
     /// Its value now.
     pub to: String,
@@ -39,7 +39,10 @@ impl Change {
         let (mut keys, mut refused) = (Vec::new(), Vec::new());
         for key in KEYS.iter().filter(|key| !(key.is_same)(old, new)) {
             match key.apply {
-                Apply::Live => keys.push(Changed { key: key.name, from: (key.value)(old), to: (key.value)(new) }),
+                Apply::Live => {
+                    let (from, to) = (shortened((key.value)(old)), shortened((key.value)(new)));
+                    keys.push(Changed { key: key.name, from, to });
+                }
                 Apply::Restart => refused.push(key.name),
             }
         }
@@ -50,6 +53,16 @@ impl Change {
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+}
+
+/// The value without its end if it is long: a thousand proxies would fill the log.
+fn shortened(mut value: String) -> String {
+    const LONGEST: usize = 1000;
+    if let Some((end, _)) = value.char_indices().nth(LONGEST) {
+        value.truncate(end);
+        value.push('…');
+    }
+    value
 }
 
 impl fmt::Display for Change {

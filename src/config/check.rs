@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Fault, Origin};
 use super::key::within;
+use super::proxies::{self, Proxies};
 use super::{Config, Listen, MAX_WORKERS, MethodRule, PortRange, Settings, SizeSource, Span};
 use super::{access, connections, lan, mgcp, sip, tls};
 use crate::ids::WorkerId;
@@ -25,9 +26,9 @@ impl Config {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let streams = self.rtp_ports(WorkerId(0)).pairs();
-        if self.workers == 0 {
+        if self.workers == 0 && self.proxies.is_empty() {
             notes.push("workers: none is started; calls get 503 until one comes to the handoff socket".to_owned());
-        } else if streams < self.capacity {
+        } else if self.workers > 0 && streams < self.capacity {
             notes.push(format!(
                 "rtp-ports: {} leaves each of {} {streams} media streams, fewer than its capacity of {}",
                 self.rtp_ports,
@@ -63,6 +64,7 @@ impl Config {
             notes.push("mgcp-timeout: no listener speaks MGCP".to_owned());
         }
         notes.extend(self.tls_notes());
+        notes.extend(self.proxy_notes());
         if !self.origins.is_empty() && !self.listen.iter().any(|listen| listen.service.is_websocket()) {
             notes.push("origins: no listener speaks WebSocket".to_owned());
         }
@@ -93,6 +95,7 @@ impl Settings {
     fn fill_in(&self) -> Result<Config, Fault> {
         let workers = count_of(self.workers()?)?;
         let listen = listeners(self.listen()?)?;
+        let Proxies { routes, pools, defaults: proxy_defaults, proxies } = proxies::checked(self, &listen)?;
         Ok(Config {
             workers,
             run_dir: self.run_dir.as_deref().map(run_dir).transpose()?,
@@ -139,9 +142,10 @@ impl Settings {
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
             mgcp_aliases: mgcp::aliases(&self.mgcp_aliases()?)?,
             mgcp_timeout: mgcp::timeout(self.mgcp_timeout()?)?,
-            routes: Vec::new(),
-            pools: Vec::new(),
-            proxies: Vec::new(),
+            routes,
+            pools,
+            proxy_defaults,
+            proxies,
             listen,
         })
     }

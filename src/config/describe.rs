@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Lan, Listen, MethodRule, MgcpRule, Network, Policy,
-    PortRange, SipRule, SizeSource, Span, TlsIdentity,
+    AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Lan, Listen, MethodRule, MgcpRule, Network, Policy, Pool,
+    PortRange, Proxy, ProxyKeys, Route, SipRule, SizeSource, Span, TlsIdentity,
 };
 use crate::ids::TokenKey;
 use crate::words::ReplyFrom;
@@ -70,7 +70,7 @@ macro_rules! written_quoted {
     };
 }
 
-written_bare!(u16, u32, usize, AccessRule, Lan, MgcpRule, SipRule, TlsIdentity);
+written_bare!(bool, u16, u32, usize, AccessRule, Lan, MgcpRule, Pool, Proxy, ProxyKeys, Route, SipRule, TlsIdentity);
 written_quoted!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, MethodRule);
 written_quoted!(EndpointKind, ReplyFrom);
 
@@ -114,6 +114,13 @@ impl<K: Display, V: Written> Written for BTreeMap<K, V> {
         let rows: Vec<String> = self.iter().map(row).collect();
         if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) }
     }
+}
+
+/// A table on one line, of those fields that have a value.
+pub(super) fn inline_table<const N: usize>(fields: [(&str, Option<String>); N]) -> String {
+    let rows = fields.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
+    let rows: Vec<String> = rows.collect();
+    if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) }
 }
 
 /// A text as it is written in the file: in quotes, with quotes and backslashes in it marked.

@@ -28,8 +28,8 @@ use super::describe::Written;
 use super::error::Fault;
 use super::key::{Flag, Given, Key, keys, maybe, within, words_of};
 use super::{
-    AccessRule, Apply, Bytes, EndpointKind, Insert, Lan, Listen, MethodRule, MgcpRule, Network, Policy, PortRange,
-    Secret, Service, SipRule, SizeSource, Span, TlsIdentity,
+    AccessRule, Apply, Bytes, EndpointKind, Insert, Lan, Listen, MethodRule, MgcpRule, Network, Policy, PoolKeys,
+    PortRange, ProxyKeys, Route, Secret, Service, SipRule, SizeSource, Span, TlsIdentity,
 };
 use crate::transaction::LIFETIME;
 use crate::words::ReplyFrom;
@@ -280,5 +280,28 @@ keys! {
     /// Time after which MGCP connections without command and packet are deleted, 1s to 168h, or `never`.
     "mgcp-timeout" mgcp_timeout: Span {
         apply: Restart, default: minutes(10), flag: "TIME" under "Limits", see: "[MGCP](#mgcp)"
+    }
+
+    /// List of rules that lead requests to pools: by `method`, `user`, `host`, `from` and `header`. The first that fits
+    /// decides; without one, requests are for the workers, or for the pool `default` if no worker is started.
+    "route" routes: Vec<Route> {
+        apply: Live
+    }
+
+    /// List of pools of downstream proxies: `mode` is `proxy`, `stateful` or `redirect`. The pool `default` need not be
+    /// written, `workers` is that of the workers.
+    "pool" pools: Vec<PoolKeys> {
+        apply: Live
+    }
+
+    /// Values of keys that the tables of `proxy` leave out, as a table.
+    "proxy-defaults" proxy_defaults: ProxyKeys {
+        apply: Live
+    }
+
+    /// List of downstream proxies: SIP servers that requests are forwarded or redirected to, each with its `name` and
+    /// `uri`.
+    "proxy" proxies: Vec<ProxyKeys> {
+        apply: Live
     }
 }

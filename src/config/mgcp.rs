@@ -238,7 +238,7 @@ fn check_call_agent(agent: &str) -> Result<(), String> {
 }
 
 /// Whether `ip` cannot be the address of one host.
-fn is_no_host(ip: &IpAddr) -> bool {
+pub(super) fn is_no_host(ip: &IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || *ip == Ipv4Addr::BROADCAST
 }
 

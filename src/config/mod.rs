@@ -34,7 +34,10 @@ pub use lan::Lan;
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
 pub use network::Network;
-pub use proxies::{LoadSource, Pool, PoolMode, PoolPolicy, Probe, ProbeFrom, Proxy, RecordRoute, Route};
+pub use proxies::{
+    Asked, BadLoadSource, LoadSource, Pool, PoolKeys, PoolMode, PoolPolicy, Probe, ProbeFrom, Proxy, ProxyKeys,
+    RecordRoute, Route,
+};
 pub use sip::SipRule;
 pub use source::Source;
 pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
@@ -154,8 +157,10 @@ pub struct Config {
     pub mgcp_timeout: Option<Duration>,
     /// Routes of requests to pools.
     pub routes: Vec<Route>,
-    /// Pools of proxies; [`Pool::DEFAULT`] is among them where it is written or has a member.
+    /// Pools of proxies; [`Pool::DEFAULT`] is among them where it is written or named.
     pub pools: Vec<Pool>,
+    /// Values that `proxies` have where their tables leave a key out.
+    pub proxy_defaults: ProxyKeys,
     /// Downstream proxies.
     pub proxies: Vec<Proxy>,
 }

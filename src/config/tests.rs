@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod lan;
 mod mgcp;
+mod proxies;
 
 use super::describe::Apply;
 use super::*;
@@ -110,6 +111,17 @@ fn every_key_can_be_written_in_the_file() {
         certificate = "d.pem"
         key = "d.key"
         client-ca = "ca.pem"
+        [[route]]
+        user = "7*"
+        pool = "ivr"
+        [[pool]]
+        name = "ivr"
+        [proxy-defaults]
+        handicap = 50
+        [[proxy]]
+        name = "fs1"
+        uri = "sip:192.0.2.21"
+        pool = "ivr"
     "#;
     let settings = Settings::parse(text).unwrap();
     let unset: Vec<&str> = KEYS.iter().map(|key| key.name).filter(|key| !settings.sets(key)).collect();

@@ -1,7 +1,16 @@
 //! Pools of proxies.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use super::super::Span;
+use super::super::describe::{Written, inline_table};
+use super::super::error::Fault;
+use super::super::key::within;
+use super::name;
+use crate::transaction::LIFETIME;
 use crate::words::word_list::words;
 
 /// A pool of proxies.
@@ -107,3 +116,137 @@ pub enum RecordRoute {
 }
 
 words!(RecordRoute { Auto = "auto", Always = "always", Never = "never" });
+
+/// One table of the key `pool` as written.
+///
+/// ```toml
+/// [[pool]]
+/// name = "ivr"
+/// mode = "stateful"
+/// fallback = ["workers"]
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PoolKeys {
+    /// Its name.
+    pub name: Option<String>,
+    /// Treatment of its requests: `proxy`, `stateful` or `redirect`. Default `proxy`.
+    pub mode: PoolMode,
+    /// Policy by which a member is chosen. Default `latency`; for `redirect` `weighted`; with workers `least-load`.
+    pub policy: Option<PoolPolicy>,
+    /// Pools that are asked in turn when no member takes a request.
+    pub fallback: Vec<String>,
+    /// Whether the workers are members. Default false.
+    pub workers: bool,
+    /// Time without any response after which the next member gets a request. Default 1s.
+    pub answer_within: Option<Span>,
+    /// Statuses after which the next member gets a request. Default 500, 503, 504.
+    pub retry_on: Option<Vec<u16>>,
+    /// Most members that get a request, or that a 302 names. Default 3.
+    pub tries: Option<u32>,
+    /// Whether requests inside a dialog come back: `auto`, `always` or `never`. Default `auto`.
+    pub record_route: RecordRoute,
+    /// Whether host and port of the request-URI become the proxy's. Default false.
+    pub rewrite_uri: bool,
+    /// New requests a second below which the members get them evenly in turn. Default 0: never.
+    pub round_robin_below: u32,
+}
+
+impl PoolKeys {
+    /// The pool that is meant, checked alone. `at` is the place of the table, such as `pool.1`.
+    pub(super) fn checked(&self, at: &str) -> Result<Pool, Fault> {
+        let of = |key: &str, words: String| Fault::of(&format!("{at}.{key}"), words);
+        let default = Pool::default();
+        let name = self.name.clone().ok_or_else(|| Fault::of(at, "`name` is missing; give the pool a name"))?;
+        name::check(&name).map_err(|words| of("name", words))?;
+        if name == Pool::WORKERS {
+            return Err(of("name", format!("`{name}` is the pool of the workers and has no settings; give another")));
+        }
+        let answer_within = self.answer_within.unwrap_or(Span::Of(default.answer_within));
+        within(&format!("{at}.answer-within"), &answer_within, &ANSWER_WITHIN, "")?;
+        let tries = self.tries.unwrap_or(u32::from(default.tries));
+        within(&format!("{at}.tries"), &tries, &(1..=16), "")?;
+        within(&format!("{at}.round-robin-below"), &self.round_robin_below, &(0..=100_000), " requests a second")?;
+        let retry_on = self.retry_on.clone().unwrap_or(default.retry_on);
+        if retry_on.len() > MOST_STATUSES {
+            return Err(of("retry-on", format!("{} are too many; give at most {MOST_STATUSES}", retry_on.len())));
+        }
+        // A 6xx holds everywhere (RFC 3261 §16.7 step 5).
+        if let Some(status) = retry_on.iter().find(|status| !(400..600).contains(*status)) {
+            return Err(of("retry-on", format!("{status} does not ask for another server; give statuses 400 to 599")));
+        }
+        let policy = self.policy.unwrap_or(match (self.workers, self.mode) {
+            (true, _) => PoolPolicy::LeastLoad,
+            (false, PoolMode::Redirect) => PoolPolicy::Weighted,
+            (false, PoolMode::Proxy | PoolMode::Stateful) => PoolPolicy::Latency,
+        });
+        self.check_together(policy).map_err(|(key, words)| of(key, words))?;
+        if let Some(own) = self.fallback.iter().find(|other| **other == name) {
+            return Err(of("fallback", format!("`{own}` falls back to itself; name other pools")));
+        }
+        let twice = self.fallback.iter().enumerate().find(|(at, other)| self.fallback[..*at].contains(other));
+        if let Some((_, twice)) = twice {
+            return Err(of("fallback", format!("`{twice}` stands there twice; keep the first")));
+        }
+        Ok(Pool {
+            name,
+            mode: self.mode,
+            policy,
+            fallback: self.fallback.clone(),
+            workers: self.workers,
+            answer_within: answer_within.duration().unwrap_or(default.answer_within),
+            retry_on,
+            tries: u8::try_from(tries).unwrap_or(default.tries),
+            record_route: self.record_route,
+            rewrite_uri: self.rewrite_uri,
+            round_robin_below: self.round_robin_below,
+        })
+    }
+
+    /// Checks keys against each other; the error is the key, and the message.
+    fn check_together(&self, policy: PoolPolicy) -> Result<(), (&'static str, String)> {
+        let sees_delay = matches!(policy, PoolPolicy::Latency | PoolPolicy::Weighted);
+        if self.workers && self.mode == PoolMode::Redirect {
+            return Err(("workers", "a 302 names proxies alone; leave the workers to `fallback`".to_owned()));
+        }
+        if self.workers && sees_delay {
+            let words = format!(
+                "workers have no delay that `{policy}` could compare; write `least-load`, `round-robin` or `hash`"
+            );
+            return Err(("policy", words));
+        }
+        if self.mode == PoolMode::Redirect && policy == PoolPolicy::Latency {
+            let words = "a redirect pool sees no answers; write `weighted`, `least-load`, `round-robin` or `hash`";
+            return Err(("policy", words.to_owned()));
+        }
+        if self.mode == PoolMode::Redirect && self.record_route == RecordRoute::Always {
+            let words =
+                "a redirected call never comes through here; write mode `proxy` or `stateful`, or leave this out";
+            return Err(("record-route", words.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+const ANSWER_WITHIN: std::ops::RangeInclusive<Span> = Span::Of(Duration::from_millis(50))..=Span::Of(LIFETIME);
+
+/// Most statuses of `retry-on`.
+const MOST_STATUSES: usize = 32;
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&inline_table([
+            ("name", Some(self.name.written())),
+            ("mode", Some(format!("\"{}\"", self.mode))),
+            ("policy", Some(format!("\"{}\"", self.policy))),
+            ("fallback", (!self.fallback.is_empty()).then(|| self.fallback.written())),
+            ("workers", Some(self.workers.written())),
+            ("answer-within", Some(self.answer_within.written())),
+            ("retry-on", Some(self.retry_on.written())),
+            ("tries", Some(self.tries.to_string())),
+            ("record-route", Some(format!("\"{}\"", self.record_route))),
+            ("rewrite-uri", Some(self.rewrite_uri.written())),
+            ("round-robin-below", Some(self.round_robin_below.to_string())),
+        ]))
+    }
+}

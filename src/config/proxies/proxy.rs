@@ -1,8 +1,13 @@
 //! One downstream proxy.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use super::super::describe::{Written, inline_table};
+use super::super::text::written_as_text;
 use super::Pool;
+use super::place::Place;
 use crate::words::word_list::words;
 
 /// A downstream proxy.
@@ -111,4 +116,93 @@ pub enum LoadSource {
     Http(String),
     /// A line from this address, `HOST:PORT`.
     Agent(String),
+}
+
+impl Proxy {
+    /// The port of SIP over UDP where none is written (RFC 3261 §19.1.2).
+    pub const PORT: u16 = 5060;
+
+    /// Its URI as the file has it.
+    pub fn uri(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("sip:{host}{port}{}", if self.names_transport { ";transport=udp" } else { "" })
+    }
+}
+
+impl LoadSource {
+    /// Host, port and path of a source that is asked over TCP.
+    pub fn place(&self) -> Option<(String, u16, &str)> {
+        let (place, port, path) = match self {
+            LoadSource::None | LoadSource::Sip => return None,
+            LoadSource::Http(url) => {
+                let rest = url.strip_prefix("http://")?;
+                let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                (place, Some(80), if path.is_empty() { "/" } else { path })
+            }
+            LoadSource::Agent(place) => (place.as_str(), None, ""),
+        };
+        let place = Place::read(place).ok()?;
+        Some((place.host, place.port.or(port)?, path))
+    }
+}
+
+impl FromStr for LoadSource {
+    type Err = BadLoadSource;
+
+    fn from_str(text: &str) -> Result<Self, BadLoadSource> {
+        let bad = || BadLoadSource(text.to_owned());
+        if text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad());
+        }
+        let source = match (text, text.strip_prefix("agent:")) {
+            ("none", _) => return Ok(LoadSource::None),
+            ("sip", _) => return Ok(LoadSource::Sip),
+            (_, Some(place)) => LoadSource::Agent(place.to_owned()),
+            (_, None) => LoadSource::Http(text.to_owned()),
+        };
+        if source.place().is_some() { Ok(source) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for LoadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadSource::None => f.write_str("none"),
+            LoadSource::Sip => f.write_str("sip"),
+            LoadSource::Http(url) => f.write_str(url),
+            LoadSource::Agent(place) => write!(f, "agent:{place}"),
+        }
+    }
+}
+
+/// A text that names no source of the load.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no source of the load: write none, sip, http://HOST:PORT/PATH or agent:HOST:PORT")]
+pub struct BadLoadSource(String);
+
+written_as_text!(LoadSource, "`none`, `sip`, `http://HOST:PORT/PATH` or `agent:HOST:PORT`");
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_http = matches!(self.load, LoadSource::Http(_));
+        f.write_str(&inline_table([
+            ("name", Some(self.name.written())),
+            ("uri", Some(self.uri().written())),
+            ("pool", Some(self.pool.written())),
+            ("handicap", Some(self.handicap.to_string())),
+            ("capacity", self.capacity.map(|capacity| capacity.to_string())),
+            ("probe", Some(format!("\"{}\"", self.probe))),
+            ("probe-interval", Some(self.probe_interval.written())),
+            ("probe-within", Some(self.probe_within.written())),
+            ("probe-from", Some(format!("\"{}\"", self.probe_from))),
+            ("fall", Some(self.fall.to_string())),
+            ("rise", Some(self.rise.to_string())),
+            ("session-time", Some(self.session_time.written())),
+            ("load", Some(self.load.to_string().written())),
+            ("load-used", is_http.then(|| self.load_used.written())),
+            ("load-total", is_http.then(|| self.load_total.written())),
+            ("oc", Some(self.oc.written())),
+        ]))
+    }
 }

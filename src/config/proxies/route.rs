@@ -1,21 +1,126 @@
 //! Routes: the pool that a request is for.
 
-use super::Network;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::super::Network;
+use super::super::describe::{Written, inline_table};
+use super::pattern::{fits, fits_host, fits_user, read_header};
 
 /// One table of the key `route`: requests that fit it are for its pool. The first route that fits holds. A condition
 /// that is absent always holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```toml
+/// [[route]]
+/// method = "INVITE"
+/// user = "7*"
+/// pool = "ivr"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Route {
     /// The method, in upper case.
     pub method: Option<String>,
     /// Pattern of the user part of the request-URI; `*` stands for any characters.
     pub user: Option<String>,
-    /// Pattern of the host of the request-URI, in any case.
+    /// Pattern of the host of the request-URI, in lower case, an IPv6 address without brackets.
     pub host: Option<String>,
     /// Sources that it holds for; empty: all.
     pub from: Vec<Network>,
     /// Name of a header, in any case, and pattern of its value.
+    #[serde(deserialize_with = "read_header")]
     pub header: Option<(String, String)>,
-    /// Name of the pool; [`Pool::WORKERS`] is that of the slots.
+    /// Name of the pool; [`Pool::WORKERS`](super::Pool::WORKERS) is that of the slots.
     pub pool: String,
+}
+
+/// A request as routes look at it, beside its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its method.
+    pub method: &'a [u8],
+    /// The user part of its URI as written.
+    pub user: Option<&'a [u8]>,
+    /// The host of its URI as written.
+    pub host: &'a [u8],
+    /// Its source.
+    pub source: IpAddr,
+}
+
+impl Route {
+    /// Whether the request fits. `has` tells whether a header of this name has a value for which the test holds.
+    ///
+    /// The time it takes grows with the lengths of the request's texts and no faster; nothing is allocated.
+    pub fn fits(&self, asked: &Asked<'_>, has: impl Fn(&str, &dyn Fn(&[u8]) -> bool) -> bool) -> bool {
+        self.method.as_ref().is_none_or(|method| method.as_bytes() == asked.method)
+            && (self.from.is_empty() || self.from.iter().any(|network| network.contains(asked.source)))
+            && self.user.as_ref().is_none_or(|pattern| fits_user(pattern, asked.user.unwrap_or_default()))
+            && self.host.as_ref().is_none_or(|pattern| fits_host(pattern, asked.host))
+            && self.header.as_ref().is_none_or(|(name, pattern)| has(name, &|value| fits(pattern.as_bytes(), value)))
+    }
+
+    /// Whether every request fits.
+    pub(super) fn fits_all(&self) -> bool {
+        let Route { method, user, host, from, header, pool: _ } = self;
+        let is_any = |pattern: &Option<String>| pattern.as_ref().is_none_or(|pattern| pattern == "*");
+        method.is_none() && is_any(user) && is_any(host) && from.is_empty() && header.is_none()
+    }
+
+    /// Checks the route alone and brings its texts into the form that [`Route::fits`] compares; the error is the key
+    /// within it, and the message.
+    pub(super) fn checked(&self) -> Result<Route, (&'static str, String)> {
+        if let Some(method) = &self.method {
+            check_method(method).map_err(|words| ("method", words))?;
+        }
+        for (key, pattern) in [("user", &self.user), ("host", &self.host)] {
+            let is_bad = |byte: u8| !byte.is_ascii_graphic();
+            if let Some(pattern) = pattern.as_ref().filter(|it| it.is_empty() || it.bytes().any(is_bad)) {
+                return Err((key, format!("`{pattern}` is no pattern; give text such as 7*, or leave the key out")));
+            }
+        }
+        let longest = [&self.user, &self.host].into_iter().flatten().chain(self.header.as_ref().map(|(_, it)| it));
+        if longest.map(String::len).max().is_some_and(|length| length > LONGEST_PATTERN) {
+            return Err((
+                "pool",
+                format!("a pattern of this route is too long; give at most {LONGEST_PATTERN} characters"),
+            ));
+        }
+        if self.pool.is_empty() {
+            return Err(("pool", "`pool` is missing; name the pool of the requests that fit".to_owned()));
+        }
+        let bare = |host: &String| host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        Ok(Route { host: self.host.as_ref().map(bare), ..self.clone() })
+    }
+}
+
+/// The longest pattern.
+const LONGEST_PATTERN: usize = 255;
+
+fn check_method(method: &str) -> Result<(), String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
+        return Err(format!("`{method}` is not a method; give one such as INVITE"));
+    }
+    if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(format!("methods are in upper case: write {}", method.to_ascii_uppercase()));
+    }
+    if matches!(method, "ACK" | "CANCEL") {
+        return Err(format!("{method} goes where its INVITE went; write a route for INVITE"));
+    }
+    Ok(())
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&inline_table([
+            ("method", self.method.as_ref().map(String::written)),
+            ("user", self.user.as_ref().map(String::written)),
+            ("host", self.host.as_ref().map(String::written)),
+            ("from", (!self.from.is_empty()).then(|| self.from.written())),
+            ("header", self.header.as_ref().map(|(name, pattern)| format!("{name}: {pattern}").written())),
+            ("pool", Some(self.pool.written())),
+        ]))
+    }
 }

@@ -1,0 +1,328 @@
+//! Routes, pools and proxies.
+
+use super::*;
+
+/// A file in which everything about proxies is written, as the manual has it.
+const WHOLE: &str = r#"
+    [[route]]
+    method = "INVITE"
+    user = "7*"
+    host = "IVR.example.net"
+    from = ["10.0.0.0/8"]
+    header = "X-Tenant:  acme"
+    pool = "ivr"
+    [[pool]]
+    name = "ivr"
+    mode = "proxy"
+    policy = "latency"
+    fallback = ["overflow", "workers"]
+    workers = false
+    answer-within = "1s"
+    retry-on = [500, 503, 504]
+    tries = 3
+    record-route = "auto"
+    rewrite-uri = false
+    round-robin-below = 0
+    [[pool]]
+    name = "overflow"
+    mode = "redirect"
+    [proxy-defaults]
+    handicap = 50
+    load-used = "calls"
+    [[proxy]]
+    name = "fs1"
+    uri = "sip:192.0.2.21:5060"
+    pool = "ivr"
+    handicap = 100
+    capacity = 500
+    probe = "options"
+    probe-interval = "500ms"
+    probe-from = "own"
+    fall = 2
+    rise = 2
+    session-time = "3m"
+    load = "http://192.0.2.21:8088/metrics"
+    load-total = ""
+    oc = false
+    [[proxy]]
+    name = "fs2"
+    uri = "sip:FS.example.net;transport=udp"
+    pool = "overflow"
+    load = "agent:[2001:db8::2]:5555"
+    [[proxy]]
+    name = "fs3"
+    uri = "sip:[2001:DB8:0::3]:5070"
+"#;
+
+const BOTH: &str = "listen = [\"udp:192.0.2.1:5060\", \"udp:[2001:db8::1]:5060\"]\n";
+
+fn whole() -> Config {
+    config(&format!("{BOTH}{WHOLE}"))
+}
+
+#[test]
+fn routes_pools_and_proxies_are_read_as_the_manual_has_them() {
+    let config = whole();
+    let header = Some(("X-Tenant".to_owned(), "acme".to_owned()));
+    assert_eq!((&config.routes[0].header, config.routes[0].host.as_deref()), (&header, Some("ivr.example.net")));
+    let pools: Vec<(&str, PoolMode, PoolPolicy)> =
+        config.pools.iter().map(|pool| (pool.name.as_str(), pool.mode, pool.policy)).collect();
+    let expected = [
+        ("ivr", PoolMode::Proxy, PoolPolicy::Latency),
+        ("overflow", PoolMode::Redirect, PoolPolicy::Weighted),
+        ("default", PoolMode::Proxy, PoolPolicy::Latency),
+    ];
+    assert_eq!(pools, expected);
+    let [one, two, three] = &config.proxies[..] else { panic!("{:?}", config.proxies) };
+    assert_eq!((one.handicap, one.capacity, one.load_used.as_str()), (100, Some(500), "calls"));
+    assert_eq!((one.probe_interval, one.probe_within), (Duration::from_millis(500), Duration::from_millis(500)));
+    assert_eq!((two.handicap, two.host.as_str(), two.port, two.names_transport), (50, "fs.example.net", None, true));
+    assert_eq!(two.load.place(), Some(("2001:db8::2".to_owned(), 5555, "")));
+    assert_eq!(one.load.place(), Some(("192.0.2.21".to_owned(), 8088, "/metrics")));
+    assert_eq!((three.host.as_str(), three.port, three.pool.as_str()), ("2001:db8::3", Some(5070), "default"));
+    assert_eq!((two.load_used.as_str(), three.uri().as_str()), ("", "sip:[2001:db8::3]:5070"));
+}
+
+#[test]
+fn proxies_are_shown_as_text_that_reads_back_and_a_reload_may_change_them() {
+    let config = whole();
+    let text = printed(&config);
+    let again = config_of(&Settings::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}")));
+    assert_eq!(again, config, "{text}");
+    let change = Change::between(&super::config(BOTH), &config).unwrap();
+    let keys: Vec<&str> = change.keys.iter().map(|changed| changed.key).collect();
+    assert_eq!(keys, ["route", "pool", "proxy-defaults", "proxy"]);
+    assert_eq!(Change::between(&config, &again).unwrap().to_string(), "nothing changed");
+    let many: String = (0..1024)
+        .map(|n| format!("[[proxy]]\nname = \"p{n}\"\nuri = \"sip:10.0.{}.{}\"\n", n / 250, n % 250))
+        .collect();
+    let change = Change::between(&super::config(""), &super::config(&many)).unwrap();
+    assert!(change.to_string().len() < 3000, "a line of the log: {}", change.to_string().len());
+}
+
+#[test]
+fn requests_without_a_route_are_for_the_workers_while_there_are_some() {
+    let proxy = "[[proxy]]\nname = \"fs1\"\nuri = \"sip:192.0.2.21\"\n";
+    let other = "[[pool]]\nname = \"ivr\"\n[[proxy]]\nname = \"fs1\"\nuri = \"sip:192.0.2.21\"\npool = \"ivr\"\n";
+    assert_eq!(config(proxy).pool_without_route(), Pool::WORKERS);
+    assert_eq!(config(&format!("workers = 0\n{proxy}")).pool_without_route(), Pool::DEFAULT);
+    assert_eq!(config(&format!("workers = 0\n{other}")).pool_without_route(), Pool::WORKERS);
+    assert_eq!(config(&format!("workers = 0\n{proxy}")).notes(), Vec::<String>::new());
+    assert_eq!(config(proxy).pool("default"), Some(&Pool::default()));
+    assert_eq!(config("").pool("default"), None);
+}
+
+#[test]
+fn a_fault_about_proxies_names_key_and_place() {
+    let fs1 = "[[proxy]]\nname = \"fs1\"\nuri = \"sip:192.0.2.21\"\n";
+    let faults = [
+        (
+            "[[proxy]]\nuri = \"sip:192.0.2.21\"",
+            "1:1: proxy.1: `name` is missing; give the proxy a name, such as \"fs1\"",
+        ),
+        ("[[proxy]]\nname = \"fs1\"", "1:1: proxy.1: `uri` is missing; write such as `uri = \"sip:192.0.2.21:5060\"`"),
+        ("[[proxy]]\nname = \"FS 1\"", "2:1: proxy.1.name: `FS 1` is no name; give 1 to 32 of a to z, 0 to 9 and `-`"),
+        ("[[proxy]]\nname = \"w17\"", "2:1: proxy.1.name: `w17` is the name of a worker; give another"),
+        (
+            &format!("{fs1}[[proxy]]\nname = \"fs1\"\nuri = \"sip:192.0.2.22\"\n"),
+            "5:1: proxy.2.name: `fs1` is the name of proxy 1 already; give another",
+        ),
+        (
+            &format!("{fs1}[[proxy]]\nname = \"fs2\"\nuri = \"sip:192.0.2.21:5060;transport=udp\"\n"),
+            "6:1: proxy.2.uri: `fs1` of pool `default` has this address already; keep one of them",
+        ),
+        (
+            &format!("{fs1}pool = \"ivr\""),
+            "4:1: proxy.1.pool: there is no pool `ivr`; write [[pool]] with `name = \"ivr\"`",
+        ),
+        (
+            &format!("{fs1}pool = \"workers\""),
+            "4:1: proxy.1.pool: `workers` is the pool of the workers alone; name another, with `workers = true` for both",
+        ),
+        (&format!("{fs1}handicap = 0"), "4:1: proxy.1.handicap: 0 is out of range; give 1 to 1000"),
+        (&format!("{fs1}handicap = 1001"), "4:1: proxy.1.handicap: 1001 is out of range; give 1 to 1000"),
+        (&format!("{fs1}capacity = 0"), "4:1: proxy.1.capacity: 0 is out of range; give 1 to 1000000"),
+        (&format!("{fs1}fall = 0"), "4:1: proxy.1.fall: 0 is out of range; give 1 to 100"),
+        (
+            &format!("{fs1}probe-interval = \"1ms\""),
+            "4:1: proxy.1.probe-interval: 1ms is out of range; give 100ms to 1h",
+        ),
+        (
+            &format!("{fs1}probe-interval = \"1s\"\nprobe-within = \"2s\""),
+            "5:1: proxy.1.probe-within: 2s is longer than the `probe-interval` of 1s; give less, or leave it out",
+        ),
+        (&format!("{fs1}probe = \"ping\""), "4:9: proxy: `ping` is not one of options, options-0, invite, none"),
+        (
+            &format!("{fs1}load = \"https://192.0.2.21/\""),
+            "4:8: proxy: `https://192.0.2.21/` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
+             agent:HOST:PORT",
+        ),
+        (
+            &format!("{fs1}load = \"sip\"\nload-used = \"calls\""),
+            "5:1: proxy.1.load-used: it names a value of a document; with `load = \"http://HOST:PORT/PATH\"` alone it \
+             has a use",
+        ),
+        (
+            &format!("{fs1}load-used = \"a b\""),
+            "4:1: proxy.1.load-used: `a b` is neither a metric nor a JSON pointer; write such as asterisk_calls_count \
+             or /calls/used",
+        ),
+        (
+            "[proxy-defaults]\nname = \"fs\"",
+            "2:1: proxy-defaults.name: each proxy has its own `name`; write it into [[proxy]]",
+        ),
+        ("[proxy-defaults]\nhandicap = 0", "2:1: proxy-defaults.handicap: 0 is out of range; give 1 to 1000"),
+        ("[[pool]]\nmode = \"proxy\"", "1:1: pool.1: `name` is missing; give the pool a name"),
+        (
+            "[[pool]]\nname = \"workers\"",
+            "2:1: pool.1.name: `workers` is the pool of the workers and has no settings; give another",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"",
+            "4:1: pool.2.name: `a` is the name of pool 1 already; give another",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nfallback = [\"a\"]",
+            "3:1: pool.1.fallback: `a` falls back to itself; name other pools",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nfallback = [\"b\"]\n[[pool]]\nname = \"b\"\nfallback = [\"workers\", \"a\"]",
+            "3:1: pool.1.fallback: `a` falls back to itself over `b`; name other pools",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nfallback = [\"b\"]",
+            "3:1: pool.1.fallback: there is no pool `b`; write [[pool]] with `name = \"b\"`",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nfallback = [\"workers\", \"workers\"]",
+            "3:1: pool.1.fallback: `workers` stands there twice; keep the first",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nmode = \"redirect\"\nrecord-route = \"always\"",
+            "4:1: pool.1.record-route: a redirected call never comes through here; write mode `proxy` or `stateful`, or \
+             leave this out",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nmode = \"redirect\"\npolicy = \"latency\"",
+            "4:1: pool.1.policy: a redirect pool sees no answers; write `weighted`, `least-load`, `round-robin` or \
+             `hash`",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nworkers = true\npolicy = \"weighted\"",
+            "4:1: pool.1.policy: workers have no delay that `weighted` could compare; write `least-load`, `round-robin` \
+             or `hash`",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nworkers = true\nmode = \"redirect\"",
+            "3:1: pool.1.workers: a 302 names proxies alone; leave the workers to `fallback`",
+        ),
+        (
+            "[[pool]]\nname = \"a\"\nretry-on = [603]",
+            "3:1: pool.1.retry-on: 603 does not ask for another server; give statuses 400 to 599",
+        ),
+        ("[[pool]]\nname = \"a\"\ntries = 0", "3:1: pool.1.tries: 0 is out of range; give 1 to 16"),
+        (
+            "[[pool]]\nname = \"a\"\nanswer-within = \"1ms\"",
+            "3:1: pool.1.answer-within: 1ms is out of range; give 50ms to 32s",
+        ),
+        ("[[route]]\nuser = \"7*\"", "1:1: route.1.pool: `pool` is missing; name the pool of the requests that fit"),
+        ("[[route]]\npool = \"a\"", "2:1: route.1.pool: there is no pool `a`; write [[pool]] with `name = \"a\"`"),
+        (
+            "[[route]]\nmethod = \"invite\"\npool = \"workers\"",
+            "2:1: route.1.method: methods are in upper case: write INVITE",
+        ),
+        (
+            "[[route]]\nmethod = \"CANCEL\"\npool = \"workers\"",
+            "2:1: route.1.method: CANCEL goes where its INVITE went; write a route for INVITE",
+        ),
+        (
+            "[[route]]\nheader = \"X-Tenant acme\"\npool = \"workers\"",
+            "2:10: route: `X-Tenant acme` is no condition on a header: write `NAME: PATTERN`, such as `X-Tenant: acme`",
+        ),
+        (
+            "[[route]]\nuser = \"\"\npool = \"workers\"",
+            "2:1: route.1.user: `` is no pattern; give text such as 7*, or leave the key out",
+        ),
+    ];
+    for (text, line) in faults {
+        assert_eq!(fault(text), format!("p.toml:{line}"), "{text}");
+    }
+}
+
+#[test]
+fn a_uri_that_is_no_address_of_another_server_is_refused_by_one_line() {
+    let line = |uri: &str| fault(&format!("{BOTH}[[proxy]]\nname = \"a\"\nuri = \"{uri}\""));
+    let faults = [
+        ("sip:192.0.2.21;transport=tcp", "proxies are reached over UDP alone; leave `;transport=tcp` out"),
+        ("sip:192.0.2.21;transport=TLS", "proxies are reached over UDP alone; leave `;transport=TLS` out"),
+        ("sip:192.0.2.21;lr", "the parameter `;lr` has no use here; leave it out"),
+        ("sips:192.0.2.21", "`sips:` needs TLS, and proxies are reached over UDP; write sip:HOST[:PORT]"),
+        ("tel:+431", "`tel:+431` is not a URI of a server; write sip:HOST[:PORT]"),
+        ("192.0.2.21", "`192.0.2.21` is not a URI of a server; write sip:HOST[:PORT]"),
+        ("sip:me@192.0.2.21", "`sip:me@192.0.2.21` names a user; write sip:HOST[:PORT]"),
+        ("sip:192.0.2.21:0", "`0` is not a port; give 1 to 65535; write sip:HOST[:PORT]"),
+        ("sip:192.0.2.21:65536", "`65536` is not a port; give 1 to 65535; write sip:HOST[:PORT]"),
+        ("sip:2001:db8::1", "`2001:db8::1`: an IPv6 address stands in brackets: write [ADDR]; write sip:HOST[:PORT]"),
+        ("sip:[2001:db8::g]", "`2001:db8::g` is not an IPv6 address; write sip:HOST[:PORT]"),
+        ("sip:192.0.2.256", "`192.0.2.256` is neither an address nor a host's name; write sip:HOST[:PORT]"),
+        ("sip:0.0.0.0", "0.0.0.0 is no address of one host; write sip:HOST[:PORT]"),
+        ("sip:a..b", "`a..b` is neither an address nor a host's name; write sip:HOST[:PORT]"),
+        ("sip:192.0.2.1", "sip:192.0.2.1 is our own listener udp:192.0.2.1:5060; give the address of another server"),
+    ];
+    for (uri, words) in faults {
+        assert_eq!(line(uri), format!("p.toml:4:1: proxy.1.uri: {words}"));
+    }
+    for uri in ["sip:", "sip:[::1", "sip:[::1]x", "sip:a:", "sip:a:5060:1", "sip:a b", "sip:a/b", "sip:a?b=c", ""] {
+        assert!(line(uri).starts_with("p.toml:4:1: proxy.1.uri: "), "{uri}: {}", line(uri));
+    }
+    let proxy = "[[proxy]]\nname = \"a\"\nuri = \"sip:127.0.0.1\"\n";
+    assert_eq!(
+        fault(proxy),
+        "p.toml:3:1: proxy.1.uri: sip:127.0.0.1 is our own listener udp:0.0.0.0:5060; give the address of another server"
+    );
+    assert_eq!(
+        fault(&format!("listen = [\"tcp:0.0.0.0:5060\"]\n{proxy}")),
+        "p.toml:4:1: proxy.1.uri: requests for it leave from a UDP listener of IPv4, and there is none; add such as \
+         udp:0.0.0.0:5060"
+    );
+    assert_eq!(config(&proxy.replace("0.0.1", "0.0.1:5090")).notes(), Vec::<String>::new());
+    let mapped = config("[[proxy]]\nname = \"a\"\nuri = \"sip:[::ffff:192.0.2.7]:5070\"");
+    assert_eq!(mapped.proxies[0].host, "192.0.2.7");
+}
+
+#[test]
+fn more_proxies_than_a_table_of_weights_can_show_are_refused() {
+    let many: String = (0..1025).map(|n| format!("[[proxy]]\nname = \"p{n}\"\nuri = \"sip:h{n}.example\"\n")).collect();
+    assert_eq!(fault(&many), "p.toml:1:3: proxy: 1025 are too many; give at most 1024");
+}
+
+#[test]
+fn settings_of_proxies_that_are_probably_not_meant_are_noted() {
+    let notes = |text: &str| config(text).notes();
+    let two =
+        "[[proxy]]\nname = \"a\"\nuri = \"sip:127.0.0.1:5090\"\n[[proxy]]\nname = \"b\"\nuri = \"sip:192.0.2.2\"\n";
+    assert_eq!(notes(two), ["proxy: a is on this host, others are not"]);
+    assert_eq!(notes("[[pool]]\nname = \"a\""), ["pool: a has no proxy; its requests get 503"]);
+    let shadowed = "[[route]]\npool = \"workers\"\n[[route]]\nuser = \"7*\"\npool = \"workers\"";
+    assert_eq!(notes(shadowed), ["route: every request fits route 1; those after it are never asked"]);
+    let idle = "[[pool]]\nname = \"a\"\nworkers = true\nanswer-within = \"2s\"";
+    assert_eq!(notes(idle), ["pool: mode proxy of a does not look at answer-within and retry-on; `stateful` does"]);
+}
+
+#[test]
+fn a_request_fits_a_route_when_it_fits_each_of_its_conditions() {
+    let route = &whole().routes[0];
+    let asked = Asked { method: b"INVITE", user: Some(b"701"), host: b"ivr.EXAMPLE.net", source: [10, 1, 2, 3].into() };
+    let with = |value: &'static str| {
+        move |name: &str, test: &dyn Fn(&[u8]) -> bool| name == "X-Tenant" && test(value.as_bytes())
+    };
+    assert!(route.fits(&asked, with("acme")));
+    assert!(!route.fits(&asked, with("Acme")) && !route.fits(&asked, |_: &str, _: &dyn Fn(&[u8]) -> bool| false));
+    assert!(!route.fits(&Asked { method: b"MESSAGE", ..asked }, with("acme")));
+    assert!(!route.fits(&Asked { user: None, ..asked }, with("acme")));
+    assert!(!route.fits(&Asked { user: Some(b"801"), ..asked }, with("acme")));
+    assert!(!route.fits(&Asked { host: b"example.net", ..asked }, with("acme")));
+    assert!(!route.fits(&Asked { source: [192, 0, 2, 1].into(), ..asked }, with("acme")));
+    let any = Route { pool: "x".into(), ..Route::default() };
+    assert!(any.fits(&Asked { user: None, ..asked }, |_: &str, _: &dyn Fn(&[u8]) -> bool| false));
+}
