@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Items without a use in production code, as they are reported, each with the reason why it stays.
 const MAY_STAY: &[(&str, &str)] = &[
-    ("src/wire/sip/edits.rs: Edits", "a proxy changes what it sends on (RFC 3261 §16.6)"),
     ("src/wire/sip/edits.rs: Edits::put_via", "a proxy adds its Via (RFC 3261 §16.6 step 8)"),
     ("src/wire/sip/edits.rs: Edits::count_hop", "a proxy counts hops (RFC 3261 §16.6 step 3)"),
     ("src/wire/sip/edits.rs: Edits::put_record_route", "a proxy stays on the path (RFC 3261 §16.6 step 4)"),
-    ("src/wire/sip/edits.rs: Edits::append_line", "a proxy asks for a load in the requests that it sends on"),
     ("src/wire/sip/edits.rs: Edits::take_via", "a proxy sends responses on (RFC 3261 §16.7 step 3)"),
     ("src/wire/sip/edits.rs: Edits::take_routes", "a proxy takes its own Route off (RFC 3261 §16.4)"),
     ("src/wire/sip/edits.rs: Edits::replace_uri_host", "a proxy names the server (RFC 3261 §16.6 step 2)"),
@@ -27,6 +25,7 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/transaction/forwarded.rs: Branches::believed", "a proxy sends on responses to its own requests"),
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
+    ("src/transaction/response_context/mod.rs: ResponseContext", "pools of mode `stateful` (RFC 3261 §16.2)"),
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
     ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
 ];

@@ -39,6 +39,7 @@ pub mod forwarded;
 pub mod mgcp_client;
 pub mod mgcp_server;
 pub mod name;
+pub mod response_context;
 pub mod sip_client;
 pub mod sip_server;
 pub mod timers;

@@ -33,6 +33,7 @@
 //! - `Completed` of other requests (timer K) is left out: a copy of the response finds no transaction, and is ignored.
 //! - Timer D does not depend on the transport: over a stream it holds a little memory for 32 s.
 //! - An INVITE stays in `Proceeding` for 181 s at most: timer C of §16.6, which is a proxy's.
+//! - That limit is the owner's where it has a timer C of its own ([`Transaction::end_at`]).
 //! - Copies can be limited, for a destination that a peer has named and from which nothing was heard.
 
 use std::net::SocketAddr;
@@ -44,14 +45,15 @@ use super::timers::{LIFETIME, Resend, T1, T2};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, RequestWriter, Start};
 
-/// A client transaction.
+/// A client transaction. `M` stands for the request, and later for its ACK: their bytes, or nothing where the owner has
+/// them.
 #[derive(Debug)]
-pub struct Transaction {
+pub struct Transaction<M = Arc<[u8]>> {
     kind: Kind,
     state: State,
     to: SocketAddr,
     /// The request; after its final response, the ACK of an INVITE.
-    bytes: Arc<[u8]>,
+    bytes: M,
     /// Timer A or E.
     resend: Option<Resend>,
     /// Copies that may still leave while no response has come; `None`: as many as the timers want.
@@ -62,13 +64,13 @@ pub struct Transaction {
 
 /// A request to send.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct Opening<M = Arc<[u8]>> {
     /// The kind of request.
     pub kind: Kind,
     /// Its destination.
     pub to: SocketAddr,
     /// The request as it leaves.
-    pub bytes: Arc<[u8]>,
+    pub bytes: M,
     /// Whether the transport repeats lost messages by itself.
     pub is_reliable: bool,
     /// Copies that may leave while no response has come, the first one included; `None`: as many as the timers want.
@@ -88,16 +90,16 @@ enum State {
 
 /// A copy of the message that leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub struct Copy<M = Arc<[u8]>> {
     /// The request, or the ACK.
-    pub bytes: Arc<[u8]>,
+    pub bytes: M,
     /// Whether it counts as one of the limited copies.
     pub is_counted: bool,
 }
 
 /// The meaning of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Outcome<M = Arc<[u8]>> {
     /// None: it is a copy, or comes too late.
     Nothing,
     /// The request is being dealt with.
@@ -105,16 +107,16 @@ pub enum Outcome {
     /// The final response. That of an INVITE is to be acknowledged ([`Transaction::acknowledge`]).
     Final,
     /// A copy of the final response to an INVITE: send the ACK again.
-    Again(Arc<[u8]>),
+    Again(M),
 }
 
 /// Something for the owner to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Due<M = Arc<[u8]>> {
     /// Nothing; look again at [`Transaction::poll_timeout`].
     Nothing,
     /// Send this.
-    Send(Copy),
+    Send(Copy<M>),
     /// It is over without a final response: as by 408 (RFC 3261 §8.1.3.1).
     TimedOut,
     /// It is over.
@@ -124,9 +126,9 @@ pub enum Due {
 /// Time for which an INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
 const PROCEEDING_LIMIT: Duration = Duration::from_secs(181);
 
-impl Transaction {
+impl<M: Clone> Transaction<M> {
     /// Begins the transaction of a request; the first copy leaves now.
-    pub fn begin(opening: Opening, now: Time) -> (Self, Copy) {
+    pub fn begin(opening: Opening<M>, now: Time) -> (Self, Copy<M>) {
         let Opening { kind, to, bytes, is_reliable, copies, end } = opening;
         let resend = (!is_reliable).then(|| Resend::first(T1, now));
         let mut transaction = Transaction { kind, state: State::Trying, to, bytes, resend, copies, end };
@@ -135,7 +137,7 @@ impl Transaction {
     }
 
     /// A response has come.
-    pub fn on_response(&mut self, status: u16, now: Time) -> Outcome {
+    pub fn on_response(&mut self, status: u16, now: Time) -> Outcome<M> {
         match (self.state, self.kind) {
             (State::Acknowledged, Kind::Invite) if status >= 200 => Outcome::Again(self.bytes.clone()),
             (State::Acknowledged | State::Terminated, _) => Outcome::Nothing,
@@ -159,7 +161,7 @@ impl Transaction {
 
     /// The ACK to the final response of an INVITE: a request of its own after a 2xx (RFC 3261 §13.2.2.4), part of this
     /// transaction otherwise ([`write_ack`]). It leaves now.
-    pub fn acknowledge(&mut self, ack: Arc<[u8]>, now: Time) -> Copy {
+    pub fn acknowledge(&mut self, ack: M, now: Time) -> Copy<M> {
         self.state = State::Acknowledged;
         self.bytes = ack;
         self.resend = None;
@@ -183,8 +185,18 @@ impl Transaction {
         self.resend = None;
     }
 
+    /// Another time at which it is over without a final response.
+    pub const fn end_at(&mut self, end: Time) {
+        self.end = end;
+    }
+
+    /// The request cannot be sent: it is over.
+    pub const fn fail(&mut self) {
+        (self.state, self.resend) = (State::Terminated, None);
+    }
+
     /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Time) -> Due {
+    pub fn handle_timeout(&mut self, now: Time) -> Due<M> {
         if self.end <= now {
             let is_answered = matches!(self.state, State::Acknowledged | State::Terminated);
             self.state = State::Terminated;
@@ -202,11 +214,6 @@ impl Transaction {
         self.resend.map_or(self.end, |resend| resend.at().min(self.end))
     }
 
-    /// The request as it left; after the final response to an INVITE, its ACK.
-    pub fn message(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// The destination.
     pub const fn to(&self) -> SocketAddr {
         self.to
@@ -217,11 +224,23 @@ impl Transaction {
         self.state == State::Trying
     }
 
-    fn send(&mut self) -> Copy {
+    /// Whether no message of it is awaited any more.
+    pub fn is_terminated(&self) -> bool {
+        self.state == State::Terminated
+    }
+
+    fn send(&mut self) -> Copy<M> {
         let copies = self.copies.as_mut().filter(|_| self.state == State::Trying);
         let is_counted = copies.is_some();
         copies.into_iter().for_each(|copies| *copies = copies.saturating_sub(1));
         Copy { bytes: self.bytes.clone(), is_counted }
+    }
+}
+
+impl Transaction {
+    /// The request as it left; after the final response to an INVITE, its ACK.
+    pub fn message(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -33,6 +33,10 @@
 //! - At most five datagrams leave for an INVITE from a source that may be forged, where §17.2.1 sends about eleven.
 //! - The minute of §13.3.1.1, after which a provisional response is sent again, is counted here.
 //! - A request other than INVITE without a final response ends by the clock: its sender gave up at 64·T1 (timer F).
+//!
+//! That is for an agent, which makes its responses. Above a proxy ([`Transaction::open_for_proxy`]) the responses are
+//! another's: it repeats provisional ones and a 2xx itself, so that they pass and nothing is repeated here but a
+//! 300–699. A request other than INVITE then gets a 100 at last (RFC 4320 §4.1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,12 +46,13 @@ use super::allowance::{Allowance, Purpose};
 use super::timers::{LIFETIME, Resend, T1, T2, T4};
 use crate::time::Time;
 
-/// A server transaction.
+/// A server transaction. `M` stands for a response.
 #[derive(Debug)]
-pub struct Transaction {
+pub struct Transaction<M = Arc<[u8]>> {
     kind: Kind,
+    core: Core,
     state: State,
-    kept: Kept,
+    kept: Kept<M>,
     cseq: u32,
     is_reliable: bool,
     /// Timer G, or the core's repetition of a 2xx.
@@ -75,6 +80,13 @@ pub struct Opening {
     pub may_be_forged: bool,
 }
 
+/// The layer above the transaction (RFC 3261 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Core {
+    Agent,
+    Proxy,
+}
+
 /// The states of the figure. Of the two kinds only INVITE has `Confirmed` and `Accepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -87,24 +99,24 @@ enum State {
 
 /// The messages a transaction holds.
 #[derive(Clone, Debug)]
-enum Kept {
+enum Kept<M> {
     /// The request, as long as it is needed.
     Request(Arc<[u8]>),
     /// The request and the last provisional response to it.
-    Both(Arc<[u8]>, Arc<[u8]>),
-    /// The final response.
-    Response(Arc<[u8]>),
+    Both(Arc<[u8]>, M),
+    /// The final response; above a proxy also the last provisional one.
+    Response(M),
     /// None.
     Nothing,
 }
 
 /// Something for the owner to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Due<M = Arc<[u8]>> {
     /// Nothing; look again at [`Transaction::poll_timeout`].
     Nothing,
     /// Send this response again.
-    Send(Arc<[u8]>),
+    Send(M),
     /// Respond with 100 (§17.2.1).
     Trying,
     /// Respond with a final status: the request has gone without one for its whole life.
@@ -122,18 +134,22 @@ pub enum Due {
 
 /// A 100 leaves if no other response has left for this time (RFC 3261 §17.2.1).
 const TRYING_AFTER: Duration = Duration::from_millis(200);
+/// A proxy responds with 100 to a request other than INVITE after this time, in which timer E has come to T2 (RFC 4320
+/// §4.1).
+const TRYING_OTHER_AFTER: Duration = T1.saturating_mul(7);
 /// RFC 3261 §13.3.1.1: a ringing call sends a provisional response every minute, or proxies on its way give up (timer
 /// C).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
 /// Time of the last provisional response if only one more is allowed: timer C is 3 minutes, and 2 in some proxies.
 const PROVISIONAL_ONCE_MORE: Duration = Duration::from_secs(110);
 
-impl Transaction {
+impl<M: Clone> Transaction<M> {
     /// The transaction of a request that is no copy of another.
     pub fn open(opening: Opening, now: Time) -> Self {
         let Opening { kind, cseq, request, is_reliable, may_be_forged } = opening;
         Transaction {
             kind,
+            core: Core::Agent,
             state: State::Proceeding,
             kept: request.map_or(Kept::Nothing, Kept::Request),
             cseq,
@@ -148,8 +164,21 @@ impl Transaction {
         }
     }
 
+    /// The same above a proxy.
+    pub fn open_for_proxy(opening: Opening, now: Time) -> Self {
+        let end = match opening.kind {
+            Kind::Invite => now + TRYING_AFTER,
+            Kind::Other => now + TRYING_OTHER_AFTER,
+        };
+        Transaction { core: Core::Proxy, end, ..Transaction::open(opening, now) }
+    }
+
     /// Takes a response, and moves to the state that follows it. Returns whether the response leaves now.
-    pub fn respond(&mut self, status: u16, response: Arc<[u8]>, now: Time) -> bool {
+    pub fn respond(&mut self, status: u16, response: M, now: Time) -> bool {
+        if self.core == Core::Proxy && status < 300 {
+            self.pass(status, response, now);
+            return true;
+        }
         let purpose = if status < 200 { Purpose::Provisional } else { Purpose::Final };
         let leaves = self.allowance.take(purpose);
         match (self.kind, status) {
@@ -172,13 +201,31 @@ impl Transaction {
         leaves
     }
 
+    /// Lets a provisional response or a 2xx of a server after us pass.
+    fn pass(&mut self, status: u16, response: M, now: Time) {
+        match (self.kind, status) {
+            (Kind::Invite, ..200) => self.end = Time::NEVER,
+            // The clock goes on: the sender gives up at 64·T1.
+            (Kind::Other, ..200) => {}
+            (Kind::Invite, _) => {
+                (self.state, self.kept, self.end) = (State::Accepted, Kept::Nothing, now + LIFETIME);
+                return;
+            }
+            (Kind::Other, _) => {
+                self.state = if self.is_reliable { State::Terminated } else { State::Completed };
+                self.end = now + LIFETIME;
+            }
+        }
+        self.kept = Kept::Response(response);
+    }
+
     /// Later responses leave over another transport: a copy of the request has come over it.
     pub const fn change_transport(&mut self, is_reliable: bool) {
         self.is_reliable = is_reliable;
     }
 
     /// A copy of the request has come: returns the response that it gets.
-    pub fn on_copy(&self) -> Option<&Arc<[u8]>> {
+    pub fn on_copy(&self) -> Option<&M> {
         self.response()
     }
 
@@ -232,7 +279,7 @@ impl Transaction {
     }
 
     /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Time) -> Due {
+    pub fn handle_timeout(&mut self, now: Time) -> Due<M> {
         if self.end <= now {
             return self.on_end(now);
         }
@@ -250,7 +297,7 @@ impl Transaction {
         self.resend.map_or(self.end, |resend| resend.at().min(self.end))
     }
 
-    fn on_end(&mut self, now: Time) -> Due {
+    fn on_end(&mut self, now: Time) -> Due<M> {
         match (self.state, self.kind) {
             (State::Proceeding, Kind::Invite) => {
                 let Some(last) = self.response().cloned() else {
@@ -259,6 +306,10 @@ impl Transaction {
                 };
                 self.end = now + self.says_again_after();
                 if self.allowance.take(Purpose::Provisional) { Due::Send(last) } else { Due::Nothing }
+            }
+            (State::Proceeding, Kind::Other) if self.core == Core::Proxy && self.response().is_none() => {
+                self.end = now + (LIFETIME - TRYING_OTHER_AFTER);
+                Due::Trying
             }
             (State::Proceeding, Kind::Other) => {
                 self.end = Time::NEVER;
@@ -291,16 +342,11 @@ impl Transaction {
     }
 
     /// The response that would be sent again.
-    pub const fn response(&self) -> Option<&Arc<[u8]>> {
+    pub const fn response(&self) -> Option<&M> {
         match &self.kept {
             Kept::Response(response) | Kept::Both(_, response) => Some(response),
             Kept::Request(_) | Kept::Nothing => None,
         }
-    }
-
-    /// Bytes of the messages it holds.
-    pub fn bytes(&self) -> usize {
-        self.request().map_or(0, |bytes| bytes.len()) + self.response().map_or(0, |bytes| bytes.len())
     }
 
     /// The CSeq number of its request.
@@ -332,6 +378,13 @@ impl Transaction {
     /// Whether its sender cannot ask for the answer again: it is to be forgotten.
     pub fn is_terminated(&self) -> bool {
         self.state == State::Terminated
+    }
+}
+
+impl Transaction {
+    /// Bytes of the messages it holds.
+    pub fn bytes(&self) -> usize {
+        self.request().map_or(0, |bytes| bytes.len()) + self.response().map_or(0, |bytes| bytes.len())
     }
 }
 
@@ -455,5 +508,57 @@ mod tests {
         assert_eq!(pass(&mut invite, 20 * SECOND), [&three[..], &[(7_500, Due::Unheard)]].concat());
         invite.on_heard(Time(20 * SECOND));
         assert_eq!(pass(&mut invite, 24 * SECOND), [(24_000, again("200"))]);
+    }
+
+    /// A transaction above a proxy, whose responses stand there as their statuses.
+    fn open_for_proxy(kind: Kind) -> Transaction<u16> {
+        let opening = Opening { kind, cseq: 1, request: None, is_reliable: false, may_be_forged: false };
+        Transaction::open_for_proxy(opening, Time(0))
+    }
+
+    fn pass_statuses(transaction: &mut Transaction<u16>, until: u64) -> Vec<(u64, Due<u16>)> {
+        let mut all = Vec::new();
+        while !transaction.is_terminated() && transaction.poll_timeout() <= Time(until) {
+            let at = transaction.poll_timeout();
+            match transaction.handle_timeout(at) {
+                Due::Nothing => {}
+                due => all.push((at.0 / 1_000, due)),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn above_a_proxy_provisional_responses_and_a_2xx_are_left_to_their_sender() {
+        let mut invite = open_for_proxy(Kind::Invite);
+        assert_eq!(pass_statuses(&mut invite, SECOND), [(200, Due::Trying)]);
+        assert!(invite.respond(100, 100, Time(SECOND)) && invite.respond(180, 180, Time(SECOND)));
+        assert_eq!(invite.on_copy(), Some(&180));
+        assert_eq!(pass_statuses(&mut invite, 300 * SECOND), []);
+        assert!(invite.respond(200, 200, Time(300 * SECOND)));
+        assert_eq!(invite.on_copy(), None, "RFC 6026 §7.1: a copy is absorbed");
+        assert_eq!(pass_statuses(&mut invite, 400 * SECOND), [(332_000, Due::Over)]);
+    }
+
+    #[test]
+    fn above_a_proxy_a_refusal_is_repeated_until_its_ack() {
+        let mut invite = open_for_proxy(Kind::Invite);
+        assert!(invite.respond(486, 486, Time(0)));
+        assert_eq!(pass_statuses(&mut invite, SECOND), [(500, Due::Send(486))]);
+        invite.on_ack(Time(SECOND));
+        assert_eq!(pass_statuses(&mut invite, 60 * SECOND), [(6_000, Due::Over)]);
+    }
+
+    #[test]
+    fn above_a_proxy_another_request_gets_a_100_when_timer_e_has_come_to_t2() {
+        let mut other = open_for_proxy(Kind::Other);
+        assert_eq!(pass_statuses(&mut other, 30 * SECOND), [(3_500, Due::Trying)]);
+        other.respond(100, 100, Time(3_500_000));
+        assert_eq!(other.on_copy(), Some(&100));
+        assert_eq!(pass_statuses(&mut other, 60 * SECOND), [(32_000, Due::Undecided)]);
+        let mut other = open_for_proxy(Kind::Other);
+        other.respond(200, 200, Time(0));
+        assert_eq!(other.on_copy(), Some(&200));
+        assert_eq!(pass_statuses(&mut other, 60 * SECOND), [(32_000, Due::Over)]);
     }
 }

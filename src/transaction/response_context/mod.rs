@@ -1,0 +1,454 @@
+//! A response context (RFC 3261 §16.2): one request that is forwarded with the state of its transaction.
+//!
+//! ```text
+//!  caller                 response context                    proxies
+//!    │ request ──▶ server transaction    branch to p1 ── request, timers A, E ──▶ p1
+//!    │ ◀── 100     (sip_server)          (sip_client)    no response in time,
+//!    │                  ▲                     │          a status to retry, no way
+//!    │                  │                     ▼
+//!    │                  │                Ask: may another one have it?
+//!    │                  │                     │ the owner: p2
+//!    │                  │                     ▼
+//!    │                  │                branch to p2 ── request ───────────────▶ p2
+//!    │                  │                branch to p1: abandoned;  ◀── late 1xx ─ p1
+//!    │                  │                     └───────── CANCEL ────────────────▶ p1
+//!    │ ◀── 101–199, 2xx ┴── from any branch, at once
+//!    │ ◀── 300–699 ──────── the best, when no branch is left that could do better (§16.7 step 6)
+//! ```
+//!
+//! Branches follow one another; there is no parallel forking. Another proxy gets the request only as long as nothing
+//! has bound the call to the one that has it: no 101–199 has passed, the caller has not cancelled, no 6xx has come.
+//!
+//! The owner keeps the request, finds the context of a message, writes and sends messages, and knows which other proxy
+//! may have the request. It passes messages and the time in, carries out the [`Effect`]s in their order, and calls
+//! again at [`ResponseContext::poll_timeout`]. "In hand" is the message that the owner has just passed in.
+//!
+//! It departs from the RFC in these points:
+//!
+//! - An abandoned branch sends no more copies: nobody wants its server to ring. It gets its CANCEL when a provisional
+//!   response shows that there is something to cancel (§9.1). Its 101–199 do not pass, since the call is another's by
+//!   then; its 2xx does.
+//! - A branch without a final response is not waited for once the request has gone on to another and that one has
+//!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
+//! - A request that the caller has cancelled and that nobody answers ends by 487, where §16.7 step 6 has 408.
+//! - CANCEL is repeated until its INVITE has a final response, whether it is answered or not.
+
+mod best;
+mod branch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::best::Final;
+use self::branch::Branch;
+use super::Kind;
+use super::sip_server::{self, Due};
+use super::timers::LIFETIME;
+use crate::ids::ProxyId;
+use crate::time::Time;
+
+/// A request and what has become of it.
+#[derive(Debug)]
+pub struct ResponseContext {
+    kind: Kind,
+    terms: Arc<Terms>,
+    server: sip_server::Transaction<Answer>,
+    /// In the order in which they began: only the last one can be in use, the others are abandoned or have failed.
+    branches: Vec<Branch>,
+    /// A question to the owner that has not been answered.
+    asked: Option<Why>,
+    /// No other proxy gets the request: a 101–199 has passed, or a 6xx has come.
+    is_bound: bool,
+    /// The caller has cancelled it.
+    is_cancelled: bool,
+    /// When the server transaction of the CANCEL ends.
+    cancel_ends: Option<Time>,
+    /// The final response that the caller got first.
+    answered: Option<u16>,
+    /// The request has had no final response for all its life, and gets none.
+    is_expired: bool,
+}
+
+/// Terms on which requests of a pool are forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Time without any response after which another proxy may get the request.
+    pub answer_within: Duration,
+    /// Statuses after which another proxy may get the request.
+    pub retry_on: Vec<u16>,
+    /// Most proxies that get the request.
+    pub tries: u8,
+    /// Time after a 101–199 without a final response (timer C, RFC 3261 §16.8).
+    pub pending_max: Duration,
+}
+
+/// A proxy that may have the request, and its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// Its address: CANCEL goes there as well, wherever its name leads by then.
+    pub to: SocketAddr,
+}
+
+/// The circumstances in which a context begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The kind of request.
+    pub kind: Kind,
+    /// The terms of its pool.
+    pub terms: Arc<Terms>,
+    /// The first proxy that has it.
+    pub first: Candidate,
+    /// Whether the caller's transport repeats lost messages by itself.
+    pub is_reliable: bool,
+    /// Whether the caller's address may be forged.
+    pub may_be_forged: bool,
+}
+
+/// A response to the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// One of our own with this status, to be written from the request. 503 stands for Retry-After as well.
+    Own(u16),
+    /// The response of a proxy, without our Via.
+    Theirs(Arc<[u8]>),
+}
+
+/// The reason why a request leaves its proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No response has come in time.
+    Silent,
+    /// No response has come at all (timers B and F).
+    TimedOut,
+    /// A status that is to be retried.
+    Status(u16),
+    /// It could not be sent.
+    Unsent,
+}
+
+/// The owner's answer to [`Effect::Ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This proxy, which has not had the request yet.
+    This(Candidate),
+    /// None that would be better.
+    None,
+    /// None, and any other request would find none either: a 503 may say so (RFC 3261 §16.7 step 6).
+    Nowhere,
+}
+
+/// Something for the owner to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send the request to this proxy, with the branch for it.
+    Send {
+        /// The proxy.
+        to: Candidate,
+        /// Whether it has had a copy already.
+        is_copy: bool,
+    },
+    /// Decide whether another proxy may have the request, and call [`ResponseContext::on_next`].
+    Ask {
+        /// The proxy that has it.
+        left: ProxyId,
+        /// The reason.
+        why: Why,
+    },
+    /// Send the CANCEL of the branch to this proxy.
+    Cancel(Candidate),
+    /// Acknowledge the 300–699 in hand to this proxy.
+    Acknowledge(Candidate),
+    /// Send a response to the caller.
+    Respond(Answer),
+    /// Send a response to the caller again.
+    Again(Answer),
+    /// Send the 2xx in hand on to the caller.
+    Forward,
+    /// Answer the CANCEL in hand with 200.
+    AcceptCancel,
+}
+
+/// A response in hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// The proxy whose branch it has.
+    pub proxy: ProxyId,
+    /// Its status.
+    pub status: u16,
+    /// Its bytes without our Via.
+    pub bytes: &'a [u8],
+}
+
+impl ResponseContext {
+    /// The context of a request that is no copy of another.
+    pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
+        let Opening { kind, terms, first, is_reliable, may_be_forged } = opening;
+        // An ACK is known by its transaction alone, so that the CSeq number does not matter.
+        let server = sip_server::Opening { kind, cseq: 0, request: None, is_reliable, may_be_forged };
+        let mut context = ResponseContext {
+            kind,
+            terms,
+            server: sip_server::Transaction::open_for_proxy(server, now),
+            branches: Vec::with_capacity(1),
+            asked: None,
+            is_bound: false,
+            is_cancelled: false,
+            cancel_ends: None,
+            answered: None,
+            is_expired: false,
+        };
+        context.branch_to(first, now, out);
+        context
+    }
+
+    /// A copy of the request has come.
+    pub fn on_copy(&mut self, out: &mut Vec<Effect>) {
+        out.extend(self.server.on_copy().cloned().map(Effect::Again));
+    }
+
+    /// An ACK has come in the request's transaction. Returns whether it is for a response of this context, and so goes
+    /// no further.
+    pub fn on_ack(&mut self, now: Time) -> bool {
+        self.server.on_ack(now);
+        // The ACK to a 2xx is a transaction of its own, between caller and server.
+        self.answered.is_some_and(|status| status >= 300)
+    }
+
+    /// The caller's CANCEL, or a copy of it, has come.
+    pub fn on_cancel(&mut self, now: Time, out: &mut Vec<Effect>) {
+        // A transaction of its own: each copy gets the same 200 for 64·T1 (§9.2, §17.2.2).
+        out.push(Effect::AcceptCancel);
+        if self.is_cancelled || self.kind == Kind::Other {
+            return;
+        }
+        (self.is_cancelled, self.cancel_ends) = (true, Some(now + LIFETIME));
+        self.cancel_all_but(None, now, out);
+    }
+
+    /// A response with the branch of a proxy has come. Returns whether the proxy has one here.
+    pub fn on_response(&mut self, response: Response<'_>, now: Time, out: &mut Vec<Effect>) -> bool {
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == response.proxy) else {
+            return false;
+        };
+        match response.status {
+            ..200 => self.on_provisional(index, response, now, out),
+            200..300 => self.on_success(index, response, now, out),
+            _ => self.on_refusal(index, response, now, out),
+        }
+        true
+    }
+
+    /// A response to our CANCEL of the branch to this proxy has come.
+    pub fn on_response_to_cancel(&mut self, proxy: ProxyId, status: u16, now: Time) {
+        let branch = self.branches.iter_mut().find(|branch| branch.to().proxy == proxy);
+        branch.into_iter().for_each(|branch| branch.on_response_to_cancel(status, now));
+    }
+
+    /// The request could not be sent to this proxy: as if it had answered 503 (RFC 3261 §16.9).
+    pub fn on_unsent(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        if self.branches.get_mut(index).is_some_and(Branch::on_unsent) && self.is_in_use(index) {
+            self.leave(Why::Unsent, now, out);
+        }
+    }
+
+    /// The owner's answer to [`Effect::Ask`].
+    pub fn on_next(&mut self, next: Next, now: Time, out: &mut Vec<Effect>) {
+        let Some(why) = self.asked.take() else { return };
+        match next {
+            Next::This(candidate) if self.branches.iter().all(|branch| branch.to().proxy != candidate.proxy) => {
+                self.branches.last_mut().into_iter().for_each(Branch::abandon);
+                self.branch_to(candidate, now, out);
+            }
+            // What has the request may still answer.
+            Next::This(_) | Next::None | Next::Nowhere if why == Why::Silent => {}
+            Next::This(_) | Next::None => self.decide(false, now, out),
+            Next::Nowhere => self.decide(true, now, out),
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.asked.is_some() {
+            // A question that an owner forgets must not keep the request for ever.
+            self.on_next(Next::None, now, out);
+        }
+        self.cancel_ends = self.cancel_ends.filter(|end| *end > now);
+        match self.server.handle_timeout(now) {
+            Due::Nothing | Due::Unheard | Due::Unacknowledged { .. } | Due::Over => {}
+            Due::Send(answer) => out.push(Effect::Again(answer)),
+            Due::Trying => self.respond(100, Answer::Own(100), now, out),
+            // RFC 4320 §4.2: no 408. A response that still comes has nobody who waits for it.
+            Due::Undecided => self.expire(),
+        }
+        for index in 0..self.branches.len() {
+            self.on_branch_timeout(index, now, out);
+        }
+    }
+
+    /// When [`ResponseContext::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Time {
+        if self.asked.is_some() {
+            return Time(0);
+        }
+        let server =
+            if self.server.is_terminated() || self.is_expired { Time::NEVER } else { self.server.poll_timeout() };
+        let own = server.min(self.cancel_ends.unwrap_or(Time::NEVER));
+        self.branches.iter().map(Branch::poll_timeout).fold(own, Time::min)
+    }
+
+    /// Whether no message of it is awaited any more: it is to be forgotten.
+    pub fn is_over(&self, now: Time) -> bool {
+        (self.server.is_terminated() || self.is_expired)
+            && self.cancel_ends.is_none_or(|end| end <= now)
+            && self.branches.iter().all(Branch::is_over)
+    }
+
+    /// The final response that the caller got first.
+    pub const fn answered(&self) -> Option<u16> {
+        self.answered
+    }
+
+    /// The proxies that have had the request, in their order.
+    pub fn tried(&self) -> impl Iterator<Item = ProxyId> {
+        self.branches.iter().map(|branch| branch.to().proxy)
+    }
+
+    /// Whether this is the branch whose outcome the caller waits for.
+    fn is_in_use(&self, index: usize) -> bool {
+        index + 1 == self.branches.len() && self.server.is_proceeding()
+    }
+
+    fn may_move(&self) -> bool {
+        let is_free = !self.is_bound && !self.is_cancelled && self.server.is_proceeding();
+        is_free && !self.is_expired && self.branches.len() < usize::from(self.terms.tries)
+    }
+
+    fn branch_to(&mut self, candidate: Candidate, now: Time, out: &mut Vec<Effect>) {
+        self.branches.push(Branch::begin(self.kind, candidate, &self.terms, now));
+        out.push(Effect::Send { to: candidate, is_copy: false });
+    }
+
+    /// The request may leave the proxy that has it.
+    fn leave(&mut self, why: Why, now: Time, out: &mut Vec<Effect>) {
+        let Some(left) = self.branches.last().map(|branch| branch.to().proxy) else { return };
+        if self.may_move() {
+            self.asked = Some(why);
+            out.push(Effect::Ask { left, why });
+        } else if why != Why::Silent {
+            self.decide(false, now, out);
+        }
+    }
+
+    fn on_provisional(&mut self, index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        if !branch.on_provisional(response.status, self.terms.pending_max, now, out) {
+            return;
+        }
+        let passes = response.status > 100 && self.kind == Kind::Invite && !branch.is_abandoned();
+        if passes && self.server.is_proceeding() {
+            self.is_bound = true;
+            self.respond(response.status, Answer::Theirs(response.bytes.into()), now, out);
+        }
+    }
+
+    fn on_success(&mut self, index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        branch.on_success(response.status, now);
+        if self.kind == Kind::Other {
+            // RFC 4320 §4.2: exactly one, and none that is late.
+            if self.server.is_proceeding() && !self.is_expired {
+                self.respond(response.status, Answer::Theirs(response.bytes.into()), now, out);
+                self.branches.iter_mut().for_each(Branch::give_up);
+            }
+            return;
+        }
+        // RFC 6026 §7.1, RFC 3261 §16.7 step 5: each 2xx passes, its copies too, whatever has been sent before.
+        out.push(Effect::Forward);
+        if self.server.is_proceeding() {
+            // Nothing of it is kept.
+            self.server.respond(response.status, Answer::Own(response.status), now);
+            self.answered = Some(response.status);
+            self.cancel_all_but(Some(index), now, out);
+        }
+    }
+
+    fn on_refusal(&mut self, index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        let is_new = branch.on_refusal(response.status, now, out);
+        if !is_new || !self.server.is_proceeding() || self.is_expired {
+            return;
+        }
+        branch.keep(Final { status: response.status, bytes: response.bytes.into() });
+        if response.status >= 600 {
+            // RFC 3261 §16.7 step 5: no new branch, and the others are cancelled.
+            self.is_bound = true;
+            self.cancel_all_but(Some(index), now, out);
+        }
+        match self.is_in_use(index) {
+            true if self.terms.retry_on.contains(&response.status) => {
+                self.leave(Why::Status(response.status), now, out)
+            }
+            true => self.decide(false, now, out),
+            false => {}
+        }
+    }
+
+    fn on_branch_timeout(&mut self, index: usize, now: Time, out: &mut Vec<Effect>) {
+        let Some(branch) = self.branches.get_mut(index) else { return };
+        let is_timed_out = branch.handle_timeout(now, out);
+        let is_silent = branch.is_silent(self.terms.answer_within, now);
+        if !self.is_in_use(index) {
+            return;
+        }
+        if is_timed_out {
+            self.leave(Why::TimedOut, now, out);
+        } else if is_silent {
+            self.leave(Why::Silent, now, out);
+        }
+    }
+
+    /// Sends the best final response (RFC 3261 §16.7 step 6). `nowhere`: no other request would find a proxy either.
+    fn decide(&mut self, nowhere: bool, now: Time, out: &mut Vec<Effect>) {
+        if !self.server.is_proceeding() || self.is_expired {
+            return;
+        }
+        let without = match self.branches.iter().any(Branch::is_timed_out) {
+            _ if self.is_cancelled => 487,
+            true => 408,
+            false => 503,
+        };
+        let (status, answer) = best::choose(self.branches.iter().filter_map(Branch::refusal), without, nowhere);
+        if self.kind == Kind::Other && status == 408 {
+            // RFC 4320 §4.2: the caller knows as much as a 408 would say.
+            return self.expire();
+        }
+        self.respond(status, answer, now, out);
+        self.cancel_all_but(None, now, out);
+    }
+
+    fn respond(&mut self, status: u16, answer: Answer, now: Time, out: &mut Vec<Effect>) {
+        if status >= 200 {
+            self.answered = self.answered.or(Some(status));
+        }
+        if self.server.respond(status, answer.clone(), now) {
+            out.push(Effect::Respond(answer));
+        }
+    }
+
+    fn expire(&mut self) {
+        self.is_expired = true;
+        self.branches.iter_mut().for_each(Branch::give_up);
+    }
+
+    fn cancel_all_but(&mut self, spared: Option<usize>, now: Time, out: &mut Vec<Effect>) {
+        let others = self.branches.iter_mut().enumerate().filter(|(index, _)| Some(*index) != spared);
+        others.for_each(|(_, branch)| branch.cancel(now, out));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! A walk of random events, with what must hold whatever happens.
+
+use super::*;
+
+/// A number from 0 to `below`, from a seed that moves on (xorshift).
+fn draw(seed: &mut u64, below: u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed % below
+}
+
+/// What has been done so far.
+#[derive(Default)]
+struct Seen {
+    finals: usize,
+    forwarded: usize,
+    is_bound: bool,
+    is_cancelled: bool,
+    branches: u16,
+    has_rung: [bool; 8],
+    is_done: [bool; 8],
+    asked: bool,
+}
+
+impl Seen {
+    fn take(&mut self, effects: &[Effect], kind: Kind, came: Option<u16>, step: &str) {
+        for effect in effects {
+            match effect {
+                Effect::Send { is_copy: false, .. } => {
+                    self.branches += 1;
+                    assert!(
+                        self.branches == 1 || !self.is_bound && !self.is_cancelled,
+                        "{step}: fail-over of a bound call"
+                    );
+                    assert_eq!(self.finals + self.forwarded, 0, "{step}: fail-over after the end");
+                }
+                Effect::Send { to, .. } => {
+                    assert_eq!(to.proxy.0, self.branches, "{step}: a copy to an abandoned proxy")
+                }
+                Effect::Ask { .. } => {
+                    assert!(!self.is_bound && !self.is_cancelled && !self.asked, "{step}: a question too many");
+                    self.asked = true;
+                }
+                Effect::Cancel(to) => {
+                    assert_eq!(kind, Kind::Invite, "{step}");
+                    assert!(self.has_rung[usize::from(to.proxy.0)], "{step}: CANCEL before any provisional response");
+                }
+                Effect::Acknowledge(_) => {
+                    assert!(came.is_some_and(|status| status >= 300) && kind == Kind::Invite, "{step}")
+                }
+                Effect::Respond(answer) => match (answer, came) {
+                    (Answer::Own(100), _) => assert_eq!(self.finals, 0, "{step}"),
+                    (Answer::Theirs(_), Some(101..200)) => self.is_bound = true,
+                    _ => self.finals += 1,
+                },
+                Effect::Forward => {
+                    assert!(came.is_some_and(|status| (200..300).contains(&status)), "{step}");
+                    self.forwarded += 1;
+                }
+                Effect::Again(_) | Effect::AcceptCancel => {}
+            }
+        }
+        match kind {
+            Kind::Invite => assert!(self.finals <= 1, "{step}: two final responses"),
+            Kind::Other => assert!(self.finals <= 1 && self.forwarded == 0, "{step}"),
+        }
+    }
+}
+
+fn walk(seed: u64) {
+    let mut random = seed | 1;
+    let kind = if draw(&mut random, 4) == 0 { Kind::Other } else { Kind::Invite };
+    let may_be_forged = draw(&mut random, 2) == 0;
+    let opening = Opening { kind, terms: Arc::new(terms()), first: candidate(1), is_reliable: false, may_be_forged };
+    let (mut now, mut out, mut seen) = (Time(0), Vec::new(), Seen::default());
+    let mut context = ResponseContext::begin(opening, now, &mut out);
+    seen.take(&out, kind, None, "begin");
+    let mut successes = 0;
+    for count in 0..60 {
+        out.clear();
+        let mut came = None;
+        let event = draw(&mut random, 10);
+        let step = format!("seed {seed}, step {count}, event {event}, {now}");
+        match event {
+            0 => context.on_copy(&mut out),
+            1 if draw(&mut random, 3) == 0 => {
+                context.on_cancel(now, &mut out);
+                seen.is_cancelled = kind == Kind::Invite;
+            }
+            2 => drop(context.on_ack(now)),
+            3 => {
+                let proxy = ProxyId(draw(&mut random, 3) as u16 + 1);
+                context.on_unsent(proxy, now, &mut out);
+                seen.is_done[usize::from(proxy.0)] |= proxy.0 <= seen.branches;
+            }
+            4 => context.on_response_to_cancel(ProxyId(draw(&mut random, 3) as u16 + 1), 200, now),
+            5..8 => {
+                let statuses = [100, 180, 183, 200, 200, 302, 401, 408, 486, 487, 500, 503, 503, 504, 603];
+                let status = statuses[draw(&mut random, statuses.len() as u64) as usize];
+                let proxy = ProxyId(draw(&mut random, 3) as u16 + 1);
+                let is_ours = context.on_response(Response { proxy, status, bytes: b"x" }, now, &mut out);
+                assert_eq!(is_ours, proxy.0 <= seen.branches, "{step}");
+                came = Some(status);
+                if is_ours {
+                    seen.has_rung[usize::from(proxy.0)] |= status < 200;
+                    successes += usize::from(kind == Kind::Invite && (200..300).contains(&status));
+                    let is_first = status >= 200 && !seen.is_done[usize::from(proxy.0)] && proxy.0 == seen.branches;
+                    seen.is_done[usize::from(proxy.0)] |= status >= 200;
+                    seen.is_bound |= status >= 600 && is_first && seen.finals + seen.forwarded == 0;
+                }
+            }
+            _ => {
+                now = now + Duration::from_millis(draw(&mut random, 3_000));
+                // Late wake-ups too: several timers may be due at once.
+                context.handle_timeout(now, &mut out);
+            }
+        }
+        seen.take(&out, kind, came, &step);
+        assert_eq!(seen.forwarded, successes, "{step}: each 2xx passes");
+        if seen.asked {
+            out.clear();
+            let next = match draw(&mut random, 4) {
+                0 => Next::None,
+                1 => Next::Nowhere,
+                _ => Next::This(candidate(seen.branches + 1)),
+            };
+            seen.asked = false;
+            context.on_next(next, now, &mut out);
+            seen.take(&out, kind, came, &step);
+        }
+    }
+    // Left alone it ends, and the caller has its answer.
+    let mut turns = 0;
+    while !context.is_over(now) {
+        out.clear();
+        let at = context.poll_timeout();
+        assert!(at < Time::NEVER, "seed {seed}: it waits for nothing");
+        now = now.max(at);
+        context.handle_timeout(now, &mut out);
+        seen.take(&out, kind, None, &format!("seed {seed}, {now}"));
+        seen.asked = false;
+        turns += 1;
+        assert!(turns < 1_000, "seed {seed}: it turns round and round at {now}");
+    }
+    if kind == Kind::Invite {
+        assert!(seen.finals + seen.forwarded > 0, "seed {seed}: the caller was never answered");
+        assert!(context.answered().is_some());
+    }
+    assert!(now < Time(1_000 * 1_000 * MS), "seed {seed}");
+}
+
+#[test]
+fn whatever_comes_in_whatever_order_the_caller_gets_one_final_response_and_each_2xx() {
+    for seed in 1..20_000_u64 {
+        walk(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+}
