@@ -28,6 +28,13 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/transaction/response_context/mod.rs: ResponseContext", "pools of mode `stateful` (RFC 3261 §16.2)"),
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
     ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
+    (
+        "the prober tells the lanes what names resolve to",
+    ),
+    (
+        "the prober tells the lanes which names no longer resolve",
+    ),
+    ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
 ];
 
 /// Words in front of the name that they define.

@@ -59,6 +59,7 @@ macro_rules! packed_as {
 }
 packed_as! {
     bool: u8, |number| number != 0, |it| u8::from(*it);
+    f64: u64, f64::from_bits, |it| it.to_bits();
     usize: u64, |number| number as usize, |it| *it as u64;
     Duration: u64, Duration::from_micros, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
     Time: u64, Time, |it| it.0;

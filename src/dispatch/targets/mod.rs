@@ -1,8 +1,9 @@
-//! Targets: those that can get a new session. Workers are the only kind.
+//! Targets: those that can get a new session: workers and downstream proxies.
 //!
 //! [`worker`] holds the link, the ledger and the reports of one worker; [`pool`] is the set of them from which a
-//! selection is made.
+//! selection is made; [`proxy`] is one downstream proxy.
 
 mod ledger;
 pub mod pool;
+pub mod proxy;
 pub mod worker;

@@ -1,0 +1,165 @@
+//! Requests that one proxy has not answered yet, by the time at which it got them.
+//!
+//! A request has one place here, from its sending until its first response or its end. What is outstanding is the
+//! number of places: nothing is counted up in one place and down in another. One that no one speaks of any more goes by
+//! itself.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::pack::packed;
+use crate::time::Time;
+use crate::transaction::LIFETIME;
+
+/// Requests without a response, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// Number of the request at the front.
+    first: u32,
+    /// Times of sending; [`Time::NEVER`] once a request waits no more.
+    sent: VecDeque<Time>,
+    /// Requests that wait.
+    open: u32,
+    /// Places at the front whose requests were found silent already.
+    judged: u32,
+}
+
+packed!(Waiting { first, sent, open, judged });
+
+impl Waiting {
+    /// Most places. If more requests are sent, the oldest is forgotten.
+    pub const LIMIT: usize = 16_384;
+
+    /// Notes a request, and numbers it.
+    pub fn push(&mut self, now: Time) -> u32 {
+        if self.sent.len() >= Waiting::LIMIT {
+            self.take(self.first);
+        }
+        self.sent.push_back(now);
+        self.open += 1;
+        self.first.wrapping_add(self.sent.len() as u32 - 1)
+    }
+
+    /// Takes out a request, and returns when it was sent; `None` if it does not wait.
+    pub fn take(&mut self, number: u32) -> Option<Time> {
+        let at = number.wrapping_sub(self.first) as usize;
+        let sent = self.sent.get_mut(at).filter(|sent| **sent != Time::NEVER)?;
+        let sent = std::mem::replace(sent, Time::NEVER);
+        self.open -= 1;
+        while self.sent.front() == Some(&Time::NEVER) {
+            self.sent.pop_front();
+            self.first = self.first.wrapping_add(1);
+            self.judged = self.judged.saturating_sub(1);
+        }
+        Some(sent)
+    }
+
+    /// Takes out a request that has ended without a response (RFC 3261 §17.1.1.2 and §17.1.2.2: timers B and F).
+    pub fn poll_ended(&mut self, now: Time) -> Option<u32> {
+        let number = self.first;
+        let oldest = self.oldest().filter(|sent| now.since(*sent) >= LIFETIME)?;
+        debug_assert!(oldest != Time::NEVER);
+        self.take(number).map(|_| number)
+    }
+
+    /// A request that has waited for `span`, with the time of its sending; each once.
+    pub fn poll_silent(&mut self, span: Duration, now: Time) -> Option<(u32, Time)> {
+        while let Some(&sent) = self.sent.get(self.judged as usize) {
+            if sent != Time::NEVER && now.since(sent) < span {
+                return None;
+            }
+            let number = self.first.wrapping_add(self.judged);
+            self.judged += 1;
+            if sent != Time::NEVER {
+                return Some((number, sent));
+            }
+        }
+        None
+    }
+
+    /// Number of requests that wait.
+    pub const fn len(&self) -> u32 {
+        self.open
+    }
+
+    /// Time at which the oldest that waits was sent.
+    pub fn oldest(&self) -> Option<Time> {
+        self.sent.front().copied()
+    }
+
+    /// Panics if it contradicts itself.
+    pub fn check(&self) {
+        let open = self.sent.iter().filter(|sent| **sent != Time::NEVER).count();
+        assert_eq!(open, self.open as usize, "{self:?}");
+        assert!(self.sent.front() != Some(&Time::NEVER) && self.judged as usize <= self.sent.len(), "{self:?}");
+        assert!(self.sent.len() <= Waiting::LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_plain_list(operations in prop::collection::vec((0..4_u8, 0..60_u32), 0..300)) {
+            let (mut waiting, mut list, mut now) = (Waiting::default(), Vec::new(), Time(1_000_000));
+            let (mut given, mut silent, mut expected) = (0, Vec::new(), Vec::new());
+            for (kind, number) in operations {
+                match kind {
+                    0 => {
+                        prop_assert_eq!(waiting.push(now), given);
+                        list.push((given, now));
+                        given += 1;
+                    }
+                    1 => {
+                        let known = list.iter().position(|&(other, _)| other == number).map(|at| list.remove(at).1);
+                        prop_assert_eq!(waiting.take(number), known);
+                    }
+                    2 => now = now + Duration::from_millis(100 * u64::from(number)),
+                    _ => {
+                        silent.extend(std::iter::from_fn(|| waiting.poll_silent(Duration::from_millis(500), now)));
+                        let late = |&(_, sent): &(u32, Time)| now.since(sent) >= Duration::from_millis(500);
+                        expected.extend(list.iter().copied().filter(late));
+                        expected.dedup();
+                        expected.sort_unstable();
+                        expected.dedup();
+                        while let Some(ended) = waiting.poll_ended(now) {
+                            prop_assert_eq!(list.remove(0).0, ended);
+                        }
+                    }
+                }
+                waiting.check();
+                prop_assert_eq!(waiting.len() as usize, list.len());
+                prop_assert_eq!(waiting.oldest(), list.first().map(|&(_, sent)| sent));
+                prop_assert_eq!(&silent, &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_without_answers_costs_no_more_memory_than_the_limit_and_goes_by_itself() {
+        let mut waiting = Waiting::default();
+        for number in 0..Waiting::LIMIT as u64 + 10 {
+            waiting.push(Time(number));
+        }
+        waiting.check();
+        assert_eq!((waiting.len() as usize, waiting.take(9)), (Waiting::LIMIT, None));
+        let late = Time(Waiting::LIMIT as u64 + 10) + LIFETIME;
+        while waiting.poll_ended(late).is_some() {}
+        assert_eq!((waiting.len(), waiting.oldest()), (0, None));
+    }
+
+    #[test]
+    fn numbers_go_on_over_their_end() {
+        let mut waiting = Waiting { first: u32::MAX, ..Waiting::default() };
+        let numbers: Vec<_> = (0..3).map(|at| waiting.push(Time(at))).collect();
+        assert_eq!(numbers, [u32::MAX, 0, 1]);
+        assert_eq!(
+            (waiting.take(0), waiting.take(u32::MAX), waiting.oldest()),
+            (Some(Time(1)), Some(Time(0)), Some(Time(2)))
+        );
+    }
+}
