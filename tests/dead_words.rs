@@ -29,11 +29,16 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
     ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
     (
+        "src/dispatch/targets/proxies/entries.rs: Proxies::set_addresses",
         "the prober tells the lanes what names resolve to",
     ),
     (
+        "src/dispatch/targets/proxies/entries.rs: Proxies::set_stale",
         "the prober tells the lanes which names no longer resolve",
     ),
+    ("src/dispatch/targets/proxies/entries.rs: Proxies::set_handicap", "the command `handicap`"),
+    ("src/dispatch/targets/proxies/mod.rs: Proxies::choose_several", "pools of mode `redirect`"),
+    ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
     ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
 ];
 

@@ -6,6 +6,7 @@
 //! room.
 
 mod hash;
+pub mod latency;
 mod least_load;
 mod pack;
 mod round_robin;
@@ -100,7 +101,7 @@ pub struct Selector {
 impl Selector {
     /// A selector; `weights` by slot are for [`Policy::Weighted`].
     pub fn new(policy: Policy, weights: &[u32], workers: usize, seed: u64) -> Self {
-        Selector { policy, schedule: Schedule::of(policy, weights, workers), cursor: 0, random: Random(seed | 1) }
+        Selector { policy, schedule: Schedule::of(policy, weights, workers), cursor: 0, random: Random::new(seed) }
     }
 
     /// Sets another policy, other weights, another number of workers.
@@ -124,16 +125,21 @@ impl Selector {
 
 /// A small pseudo-random sequence (splitmix64) from a seed given once: the same seed gives the same selections.
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    /// The sequence of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Random(seed | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number below `bound`, without a division.
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
@@ -144,7 +150,7 @@ impl Random {
 }
 
 /// The finisher of splitmix64: every input bit affects all output bits.
-const fn mix(mut bits: u64) -> u64 {
+pub const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ bits >> 31

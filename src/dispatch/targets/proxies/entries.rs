@@ -1,0 +1,364 @@
+//! The entries of the settings: which proxies and pools there are, after a start, a reload, and an answer of a name
+//! server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::pool::{Link, PoolId, ProxyPool};
+use super::slots::Slot;
+use super::{Proxies, State};
+use crate::config::{self, PoolMode};
+use crate::dispatch::decision::Admin;
+use crate::dispatch::select::mix;
+use crate::dispatch::targets::proxy::{Limits, Proxy, Terms};
+use crate::ids::ProxyId;
+use crate::pack::{Damaged, packed};
+use crate::time::Time;
+
+/// The port of a URI without one (RFC 3261 §19.1.2).
+const DEFAULT_PORT: u16 = 5060;
+/// Most addresses of one name.
+const ADDRESSES: usize = 16;
+
+/// An address of a name, as SRV records give it (RFC 2782). Without them priority and weight are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub address: SocketAddr,
+    /// Addresses of a higher number get requests when no lower one takes any.
+    pub priority: u16,
+    /// Share of the handicap among those of the same name.
+    pub weight: u16,
+}
+
+packed!(Address { address, priority, weight });
+
+/// One entry of the settings.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) settings: config::Proxy,
+    /// The operator's order for all its proxies.
+    admin: Admin,
+    /// The handicap that the operator said since the settings last changed it.
+    said_handicap: Option<u16>,
+    /// Addresses of its host.
+    addresses: Vec<Address>,
+    /// Whether the addresses are old.
+    pub(super) is_stale: bool,
+    /// Its proxies; never empty.
+    pub(super) proxies: Vec<ProxyId>,
+}
+
+/// State of an entry that a takeover hands on.
+#[derive(Debug)]
+pub(super) struct KeptEntry {
+    name: String,
+    host: String,
+    handicap: u16,
+    admin: Admin,
+    said_handicap: Option<u16>,
+    addresses: Vec<Address>,
+    is_stale: bool,
+}
+
+packed!(KeptEntry { name, host, handicap, admin, said_handicap, addresses, is_stale });
+
+impl Entry {
+    fn new(settings: config::Proxy) -> Self {
+        let mut entry = Entry {
+            settings,
+            admin: Admin::Ready,
+            said_handicap: None,
+            addresses: Vec::new(),
+            is_stale: false,
+            proxies: Vec::new(),
+        };
+        entry.addresses.extend(entry.written());
+        entry
+    }
+
+    /// Sets other settings. An order and a handicap that the operator said stay unless the settings change them.
+    fn set(&mut self, settings: config::Proxy) {
+        if settings.handicap != self.settings.handicap {
+            self.said_handicap = None;
+        }
+        let is_moved = (&settings.host, settings.port) != (&self.settings.host, self.settings.port);
+        self.settings = settings;
+        if is_moved {
+            self.addresses = self.written().into_iter().collect();
+            self.is_stale = false;
+        }
+    }
+
+    /// The address, if the URI has a numeric one.
+    fn written(&self) -> Option<Address> {
+        let ip: IpAddr = self.settings.host.parse().ok()?;
+        let port = self.settings.port.unwrap_or(DEFAULT_PORT);
+        Some(Address { address: SocketAddr::new(ip, port), priority: 0, weight: 0 })
+    }
+
+    /// Its share beside others.
+    pub(super) fn handicap(&self) -> u16 {
+        self.said_handicap.unwrap_or(self.settings.handicap)
+    }
+
+    /// Host and port of its URI.
+    pub(super) fn host_and_port(&self) -> String {
+        match self.settings.port {
+            Some(port) => format!("{}:{port}", self.settings.host),
+            None => self.settings.host.clone(),
+        }
+    }
+
+    /// The name of its proxy at an address.
+    fn name_at(&self, address: Option<SocketAddr>) -> String {
+        match address {
+            Some(address) if self.written().is_none() => format!("{}/{address}", self.settings.name),
+            _ => self.settings.name.clone(),
+        }
+    }
+
+    /// Its addresses with their ranks and shares of the handicap; one without an address while the name has none.
+    fn places(&self) -> Vec<(Option<SocketAddr>, u16, f64)> {
+        let mut priorities: Vec<u16> = self.addresses.iter().map(|address| address.priority).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        let heaviest = |priority: u16| {
+            let same = self.addresses.iter().filter(move |address| address.priority == priority);
+            same.map(|address| address.weight).max().unwrap_or(0)
+        };
+        let place = |address: &Address| {
+            let rank = priorities.iter().position(|priority| *priority == address.priority).unwrap_or(0);
+            let heaviest = heaviest(address.priority);
+            // RFC 2782: a weight of 0 has a very small chance beside others.
+            let share = if heaviest == 0 { 1.0 } else { f64::from(address.weight.max(1)) / f64::from(heaviest) };
+            (Some(address.address), rank as u16, share)
+        };
+        if self.addresses.is_empty() { vec![(None, 0, 1.0)] } else { self.addresses.iter().map(place).collect() }
+    }
+}
+
+impl Proxies {
+    /// Sets the proxies and pools of the settings. State stays by name.
+    pub fn set(&mut self, proxies: &[config::Proxy], pools: &[config::Pool], now: Time) {
+        let mut before = std::mem::take(&mut self.entries);
+        for settings in proxies {
+            let entry = match before.iter().position(|entry| entry.settings.name == settings.name) {
+                Some(at) => {
+                    let mut entry = before.swap_remove(at);
+                    if entry.settings.load != settings.load {
+                        self.forget_reports(&entry);
+                    }
+                    entry.set(settings.clone());
+                    entry
+                }
+                None => Entry::new(settings.clone()),
+            };
+            self.entries.push(entry);
+        }
+        self.set_pools(pools);
+        self.rebuild(now);
+    }
+
+    /// Sets the time after its return until a proxy has its full share.
+    pub fn set_slow_start(&mut self, slow_start: std::time::Duration, now: Time) {
+        self.slow_start = slow_start;
+        self.rebuild(now);
+    }
+
+    /// Sets the addresses of an entry's name. None: the name is gone. Returns whether there is such an entry.
+    pub fn set_addresses(&mut self, name: &str, addresses: &[Address], now: Time) -> bool {
+        let is_it = |entry: &&mut Entry| entry.settings.name == name && entry.written().is_none();
+        let Some(entry) = self.entries.iter_mut().find(is_it) else { return false };
+        entry.is_stale = false;
+        let mut unique: Vec<Address> = Vec::new();
+        for address in addresses {
+            if unique.len() < ADDRESSES && unique.iter().all(|other| other.address != address.address) {
+                unique.push(*address);
+            }
+        }
+        if entry.addresses != unique {
+            entry.addresses = unique;
+            self.rebuild(now);
+        }
+        true
+    }
+
+    /// Takes note whether the addresses of an entry's name are old.
+    pub fn set_stale(&mut self, name: &str, is_stale: bool) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.settings.name == name) {
+            entry.is_stale = is_stale;
+        }
+    }
+
+    /// Sets the operator's order for an entry, or for one of its proxies. Returns whether there is one of that name.
+    pub fn set_admin(&mut self, name: &str, admin: Admin) -> bool {
+        let (mut ids, mut is_known) = (Vec::new(), false);
+        for entry in &mut self.entries {
+            let is_all = entry.settings.name == name;
+            if is_all {
+                (entry.admin, is_known) = (admin, true);
+            }
+            ids.extend(entry.proxies.iter().copied().filter(|id| is_all || self.slots.is_named(*id, name)));
+        }
+        for id in &ids {
+            if let Some(slot) = self.slots.get_mut(*id) {
+                slot.proxy.set_admin(admin);
+            }
+        }
+        is_known || !ids.is_empty()
+    }
+
+    /// Sets the handicap of an entry until the settings change it. Returns whether there is one of that name.
+    pub fn set_handicap(&mut self, name: &str, handicap: u16, now: Time) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.settings.name == name) else { return false };
+        entry.said_handicap = Some(handicap.clamp(1, 1_000));
+        self.rebuild(now);
+        true
+    }
+
+    /// Puts every proxy that entries and addresses ask for into a place, and all into their pools.
+    pub(super) fn rebuild(&mut self, now: Time) {
+        let mut wanted: Vec<ProxyId> = Vec::new();
+        let mut members: Vec<Vec<(u16, ProxyId, u64)>> = vec![Vec::new(); self.pools.len()];
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            let pool = self.pool_id(&entry.settings.pool);
+            let is_redirected = pool.and_then(|id| self.pool(id)).is_some_and(|pool| pool.mode == PoolMode::Redirect);
+            entry.proxies.clear();
+            for (address, rank, share) in entry.places() {
+                let terms = self.terms(entry, share, is_redirected);
+                let Some(id) = self.place(entry, address, terms, now) else { continue };
+                entry.proxies.push(id);
+                wanted.push(id);
+                if let Some(members) = pool.and_then(|id| members.get_mut(usize::from(id.0))) {
+                    members.push((rank, id, hash(&entry.name_at(address))));
+                }
+            }
+        }
+        self.entries = entries;
+        let lost: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).filter(|id| !wanted.contains(id)).collect();
+        lost.into_iter().for_each(|id| self.slots.remove(id, now));
+        self.next_farewell = self.slots.let_go(now);
+        for (pool, members) in self.pools.iter_mut().zip(members) {
+            pool.set_members(members);
+        }
+        self.addresses = self.iter().filter_map(|(id, proxy)| Some((proxy.address()?, id))).collect();
+        self.addresses.sort_unstable();
+        self.busy.resize(self.slots.len());
+        let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.note(id, now));
+    }
+
+    /// The proxy of an entry at an address, in its old place or a new one.
+    fn place(&mut self, entry: &Entry, address: Option<SocketAddr>, terms: Terms, now: Time) -> Option<ProxyId> {
+        if let Some(id) = self.slots.find(&entry.settings.name, address)
+            && let Some(slot) = self.slots.get_mut(id)
+        {
+            slot.removed = None;
+            slot.proxy.set_terms(terms);
+            return Some(id);
+        }
+        let mut proxy = Proxy::new(address, self.slots.new_life(), terms, now);
+        proxy.set_admin(entry.admin);
+        let slot = Slot { name: entry.name_at(address), entry: entry.settings.name.clone(), proxy, removed: None };
+        self.slots.add(slot)
+    }
+
+    fn terms(&self, entry: &Entry, share: f64, is_redirected: bool) -> Terms {
+        let settings = &entry.settings;
+        Terms {
+            handicap: f64::from(entry.handicap()) * share,
+            fall: settings.fall,
+            rise: settings.rise,
+            probe_interval: settings.probe_interval,
+            limits: Limits {
+                capacity: settings.capacity,
+                interval: settings.probe_interval,
+                session_time: settings.session_time,
+                lanes: self.lanes,
+            },
+            slow_start: self.slow_start,
+            is_redirected,
+        }
+    }
+
+    fn forget_reports(&mut self, entry: &Entry) {
+        for id in &entry.proxies {
+            if let Some(slot) = self.slots.get_mut(*id) {
+                slot.proxy.forget_reports();
+            }
+        }
+    }
+
+    /// Sets the pools: each keeps its number by its name.
+    fn set_pools(&mut self, pools: &[config::Pool]) {
+        for pool in &mut self.pools {
+            pool.settings = None;
+        }
+        for settings in pools {
+            let at = self.pools.iter().position(|pool| pool.name == settings.name);
+            // A name that the settings have no more leaves its number to another.
+            let at = at.or_else(|| self.pools.iter().position(|pool| !pools.iter().any(|new| new.name == pool.name)));
+            let at = at.unwrap_or_else(|| {
+                self.pools.push(ProxyPool::default());
+                self.pools.len() - 1
+            });
+            if self.pools[at].name != settings.name {
+                self.pools[at] = ProxyPool::named(&settings.name);
+            }
+            self.pools[at].settings = Some(settings.clone());
+        }
+        for at in 0..self.pools.len() {
+            let mut chain = Vec::new();
+            self.follow(PoolId(at as u16), &mut chain);
+            self.pools[at].chain = chain;
+        }
+    }
+
+    /// Adds a pool and those after it, in the order of the settings, each once.
+    fn follow(&self, id: PoolId, chain: &mut Vec<Link>) {
+        let Some(settings) = self.pool(id).filter(|_| !chain.contains(&Link::Pool(id))) else { return };
+        chain.push(Link::Pool(id));
+        for name in &settings.fallback {
+            match self.pool_id(name) {
+                Some(next) => self.follow(next, chain),
+                None if name == config::Pool::WORKERS && !chain.contains(&Link::Workers) => chain.push(Link::Workers),
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn kept(&self) -> State {
+        let keep = |entry: &Entry| KeptEntry {
+            name: entry.settings.name.clone(),
+            host: entry.host_and_port(),
+            handicap: entry.settings.handicap,
+            admin: entry.admin,
+            said_handicap: entry.said_handicap,
+            addresses: entry.addresses.clone(),
+            is_stale: entry.is_stale,
+        };
+        State { entries: self.entries.iter().map(keep).collect(), slots: self.slots.kept(), seen: self.seen }
+    }
+
+    pub(super) fn restore_kept(&mut self, state: State) -> Result<(), Damaged> {
+        for kept in state.entries {
+            let Some(entry) = self.entries.iter_mut().find(|entry| entry.settings.name == kept.name) else { continue };
+            entry.admin = kept.admin;
+            if kept.handicap == entry.settings.handicap {
+                entry.said_handicap = kept.said_handicap;
+            }
+            if entry.written().is_none() && kept.host == entry.host_and_port() {
+                (entry.addresses, entry.is_stale) = (kept.addresses, kept.is_stale);
+            }
+        }
+        self.slots.restore(state.slots, state.seen);
+        self.rebuild(state.seen);
+        Ok(())
+    }
+}
+
+/// A hash of a name: the same in every lane and dispatcher.
+fn hash(name: &str) -> u64 {
+    mix(crate::pack::fingerprint(name))
+}

@@ -1,0 +1,457 @@
+//! The downstream proxies and their pools, as one lane sees them: state by name over reloads, and the choice.
+//!
+//! Settings name entries; an entry whose URI has a host name is as many proxies as that has addresses, each with its
+//! own health. A proxy is one entry at one address: another address is another proxy, with another number and life.
+
+mod entries;
+mod pool;
+mod slots;
+mod turns;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Row, Sent};
+use crate::config;
+use crate::dispatch::bits::Bits;
+use crate::dispatch::decision::Tried;
+use crate::dispatch::select::{Ask, Random};
+use crate::ids::ProxyId;
+use crate::pack::{packed, saved};
+use crate::time::Time;
+
+pub use entries::Address;
+use entries::Entry;
+pub use pool::{Choice, PoolId};
+use pool::{Link, ProxyPool, Situation};
+use slots::{KeptSlot, Slots};
+
+/// Interval at which proxies with requests that wait are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Most changes of state that wait for the log.
+const CHANGES: usize = 4_096;
+
+/// The reason why no member of a pool takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The pool has no member with an address, and neither have those after it.
+    Empty,
+    /// Those that could take it have had it.
+    AllTried,
+    /// Members that are up have no room; this one and others may have it again.
+    Full,
+    /// All are down, or the operator has them take nothing.
+    Down,
+}
+
+/// Members of a redirect pool, best first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Several {
+    ids: [ProxyId; Several::LIMIT],
+    count: usize,
+}
+
+impl Several {
+    /// Most members of one answer.
+    pub const LIMIT: usize = Tried::LIMIT;
+
+    /// The members.
+    pub fn as_slice(&self) -> &[ProxyId] {
+        &self.ids[..self.count]
+    }
+
+    fn add(&mut self, id: ProxyId) {
+        if let Some(place) = self.ids.get_mut(self.count) {
+            *place = id;
+            self.count += 1;
+        }
+    }
+}
+
+/// All proxies and pools.
+#[derive(Debug)]
+pub struct Proxies {
+    entries: Vec<Entry>,
+    slots: Slots,
+    pools: Vec<ProxyPool>,
+    /// Proxies by their addresses; several may share one.
+    addresses: Vec<(SocketAddr, ProxyId)>,
+    slow_start: Duration,
+    lanes: u32,
+    random: Random,
+    /// Proxies that time changes: requests wait there, or the end of a hold is due.
+    busy: Bits,
+    next_look: Option<Time>,
+    /// When removed proxies are let go.
+    next_farewell: Option<Time>,
+    changes: VecDeque<(ProxyId, Change)>,
+    wishes: VecDeque<ProxyId>,
+    /// The time of the last event.
+    seen: Time,
+}
+
+/// State that a takeover hands on.
+#[derive(Debug)]
+struct State {
+    entries: Vec<entries::KeptEntry>,
+    slots: Vec<KeptSlot>,
+    seen: Time,
+}
+
+packed!(State { entries, slots, seen });
+saved!(Proxies by State: Proxies::kept, Proxies::restore_kept);
+
+impl Proxies {
+    /// No proxies.
+    pub fn new(slow_start: Duration, seed: u64) -> Self {
+        Proxies {
+            entries: Vec::new(),
+            slots: Slots::default(),
+            pools: Vec::new(),
+            addresses: Vec::new(),
+            slow_start,
+            lanes: 1,
+            random: Random::new(seed),
+            busy: Bits::default(),
+            next_look: None,
+            next_farewell: None,
+            changes: VecDeque::new(),
+            wishes: VecDeque::new(),
+            seen: Time(0),
+        }
+    }
+
+    /// Takes note that a new request is sent to a proxy.
+    pub fn on_sent(&mut self, id: ProxyId, now: Time) -> Sent {
+        let sent = self.slots.get_mut(id).map(|slot| slot.proxy.on_sent(now)).unwrap_or_default();
+        self.note(id, now);
+        sent
+    }
+
+    /// Takes note of the first response to a request, of any class.
+    pub fn on_first_response(&mut self, id: ProxyId, sent: Sent, status: u16, now: Time) {
+        if let Some(proxy) = self.slots.of(id, sent) {
+            proxy.on_first_response(sent, status, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note of the final response to a request, which may be the first one too.
+    pub fn on_final_response(&mut self, id: ProxyId, sent: Sent, last: Final, now: Time) {
+        if let Some(proxy) = self.slots.of(id, sent) {
+            proxy.on_final_response(last, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note that a request could not be sent.
+    pub fn on_transport_error(&mut self, id: ProxyId, sent: Sent, now: Time) {
+        if let Some(proxy) = self.slots.of(id, sent) {
+            proxy.on_transport_error(sent, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note that no first response to a request is waited for any more: it is cancelled, or its entry is gone.
+    pub fn on_given_up(&mut self, id: ProxyId, sent: Sent, now: Time) {
+        if let Some(proxy) = self.slots.of(id, sent) {
+            proxy.on_given_up(sent, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note that another proxy gets a request after this one.
+    pub fn on_moved(&mut self, id: ProxyId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.proxy.on_moved();
+        }
+    }
+
+    /// Takes note of the answer to a probe.
+    pub fn on_probe_answered(&mut self, id: ProxyId, probe: ProbeNumber, answered: &Answered, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.proxy.on_probe_answered(probe, answered, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note that a probe was lost.
+    pub fn on_probe_lost(&mut self, id: ProxyId, probe: ProbeNumber, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.proxy.on_probe_lost(probe, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note that the kernel says that nothing listens where a probe went.
+    pub fn on_probe_refused(&mut self, id: ProxyId, probe: ProbeNumber, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.proxy.on_probe_refused(probe, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Takes note of a report of a proxy's load.
+    pub fn on_load(&mut self, id: ProxyId, life: u32, report: &Reported, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && slot.proxy.life() == life
+        {
+            slot.proxy.on_load(report, now);
+            self.note(id, now);
+        }
+    }
+
+    /// Divides the calls of each proxy among `lanes` lanes.
+    pub fn share_among(&mut self, lanes: usize, now: Time) {
+        self.lanes = u32::try_from(lanes).unwrap_or(u32::MAX);
+        self.rebuild(now);
+    }
+
+    /// Does everything that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.next_look.is_some_and(|look| look <= now) {
+            self.next_look = None;
+            let mut at = 0;
+            loop {
+                let next = self.busy.around(at).next().filter(|next| *next >= at);
+                let Some(next) = next else { break };
+                let id = ProxyId(next as u16);
+                if let Some(slot) = self.slots.get_mut(id) {
+                    slot.proxy.handle_timeout(now);
+                }
+                self.note(id, now);
+                at = next + 1;
+            }
+        }
+        if self.next_farewell.is_some_and(|due| due <= now) {
+            self.next_farewell = self.slots.let_go(now);
+        }
+    }
+
+    /// The time at which [`Proxies::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.next_look.into_iter().chain(self.next_farewell).min()
+    }
+
+    /// Takes out a change of state, for the log.
+    pub fn poll_change(&mut self) -> Option<(ProxyId, Change)> {
+        self.changes.pop_front()
+    }
+
+    /// Takes out a proxy that is to be probed at once.
+    pub fn poll_wish(&mut self) -> Option<ProxyId> {
+        self.wishes.pop_front()
+    }
+
+    /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
+    /// new work.
+    pub fn choose(&mut self, pool: PoolId, ask: &Ask, workers: usize, now: Time) -> Result<Choice, Refused> {
+        let Proxies { slots, pools, random, lanes, .. } = self;
+        let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
+        let chain = std::mem::take(&mut first.chain);
+        first.on_asked(now);
+        let mut situation = Situation { slots, random, workers, lanes: *lanes, now };
+        let mut found = chain.iter().find_map(|link| match link {
+            Link::Workers => (workers > 0).then_some(Choice::Workers),
+            Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
+        });
+        // A request that another proxy has had must not go to one that is known to be down.
+        let is_panic = found.is_none() && ask.tried.as_slice().is_empty();
+        if is_panic {
+            let panics =
+                [true, false].into_iter().flat_map(|by_probes| chain.iter().map(move |link| (by_probes, *link)));
+            found = panics.into_iter().find_map(|(by_probes_alone, link)| match link {
+                Link::Workers => None,
+                Link::Pool(id) => {
+                    pools.get_mut(usize::from(id.0))?.pick_in_panic(by_probes_alone, slots, now).map(Choice::Proxy)
+                }
+            });
+        }
+        let refused = found.is_none().then(|| self.refused(&chain, ask, now));
+        if let Some(first) = self.pools.get_mut(usize::from(pool.0)) {
+            first.chain = chain;
+            first.is_panic = is_panic && found.is_some();
+        }
+        found.ok_or(refused.unwrap_or(Refused::Empty))
+    }
+
+    /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights.
+    pub fn choose_several(&mut self, pool: PoolId, ask: &Ask, most: u8, now: Time) -> Result<Several, Refused> {
+        let mut several = Several::default();
+        // A redirect never names a worker: there is none to choose.
+        let Choice::Proxy(first) = self.choose(pool, ask, 0, now)? else { return Err(Refused::Empty) };
+        several.add(first);
+        let mut ask = *ask;
+        ask.tried.add(first);
+        let Proxies { slots, pools, random, lanes, .. } = self;
+        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now };
+        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(several) };
+        while several.count < usize::from(most).min(Several::LIMIT)
+            && let Some(next) = pool.pick_best(&ask, &mut situation)
+        {
+            several.add(next);
+            ask.tried.add(next);
+        }
+        let weight = |id: &ProxyId| situation.slots.weight(*id, now);
+        several.ids[1..several.count].sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+        Ok(several)
+    }
+
+    /// The pool of this name.
+    pub fn pool_id(&self, name: &str) -> Option<PoolId> {
+        let at = self.pools.iter().position(|pool| pool.name == name && pool.settings.is_some())?;
+        Some(PoolId(at as u16))
+    }
+
+    /// The settings of a pool.
+    pub fn pool(&self, id: PoolId) -> Option<&config::Pool> {
+        self.pools.get(usize::from(id.0))?.settings.as_ref()
+    }
+
+    /// A proxy, also one that the settings have lost lately.
+    pub fn get(&self, id: ProxyId) -> Option<&Proxy> {
+        self.slots.get(id).map(|slot| &slot.proxy)
+    }
+
+    /// The name of a proxy: of its entry, with its address if the entry may have several.
+    pub fn name(&self, id: ProxyId) -> Option<&str> {
+        self.slots.get(id).map(|slot| slot.name.as_str())
+    }
+
+    /// The address of a proxy in that life; `None` once it is forgotten.
+    pub fn address(&self, id: ProxyId, life: u32) -> Option<SocketAddr> {
+        self.get(id).filter(|proxy| proxy.life() == life)?.address()
+    }
+
+    /// The proxies at an address.
+    pub fn at(&self, address: SocketAddr) -> impl Iterator<Item = ProxyId> + '_ {
+        let from = self.addresses.partition_point(|(other, _)| *other < address);
+        let rest = self.addresses.get(from..).unwrap_or_default();
+        rest.iter().take_while(move |(other, _)| *other == address).map(|(_, id)| *id)
+    }
+
+    /// The proxies of the settings with their numbers and addresses: those to probe.
+    pub fn iter(&self) -> impl Iterator<Item = (ProxyId, &Proxy)> {
+        self.slots.iter().filter(|(_, slot)| slot.removed.is_none()).map(|(id, slot)| (id, &slot.proxy))
+    }
+
+    /// Whether there is any proxy.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The proxies in the statistics, in the order of the settings.
+    pub fn rows(&self, now: Time) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for entry in &self.entries {
+            for id in &entry.proxies {
+                let Some(slot) = self.slots.get(*id) else { continue };
+                let mut row = slot.proxy.row(now);
+                if row.address.is_empty() {
+                    row.address = entry.host_and_port();
+                }
+                row.name.clone_from(&slot.name);
+                row.pool.clone_from(&entry.settings.pool);
+                row.handicap = entry.handicap();
+                row.stale = entry.is_stale;
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    /// The pools in the statistics.
+    pub fn pool_rows(&self, now: Time) -> Vec<PoolRow> {
+        let row = |pool: &ProxyPool| {
+            let settings = pool.settings.as_ref()?;
+            Some(PoolRow {
+                name: pool.name.clone(),
+                mode: settings.mode.label(),
+                policy: settings.policy.label(),
+                up: pool.members().iter().filter(|id| self.slots.takes_new(**id, now)).count(),
+                panic: pool.is_panic,
+                calls: pool.calls,
+            })
+        };
+        self.pools.iter().filter_map(row).collect()
+    }
+
+    /// Panics if it contradicts itself. For tests: it reads everything.
+    pub fn check(&self, now: Time) {
+        for (id, slot) in self.slots.iter() {
+            slot.proxy.check(now);
+            assert!(slot.proxy.outstanding() == 0 || self.busy.contains(usize::from(id.0)), "{id:?} is not looked at");
+            let is_listed = self.entries.iter().any(|entry| entry.proxies.contains(&id));
+            assert_eq!(is_listed, slot.removed.is_none(), "{id:?} {}", slot.name);
+        }
+        assert!(self.busy.is_empty() || self.next_look.is_some());
+        for pool in &self.pools {
+            for id in pool.members() {
+                let slot = self.slots.get(*id);
+                assert!(slot.is_some_and(|slot| slot.removed.is_none()), "{id:?} in pool {}", pool.name);
+            }
+        }
+        for entry in &self.entries {
+            assert!(!entry.proxies.is_empty(), "{} has no row", entry.settings.name);
+        }
+        assert!(self.addresses.is_sorted() && self.changes.len() <= CHANGES);
+    }
+
+    /// Sees to it that time changes a proxy when it must, and takes out what it has to say.
+    fn note(&mut self, id: ProxyId, now: Time) {
+        self.seen = now;
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let at = usize::from(id.0);
+        let proxy = &mut slot.proxy;
+        if let Some(change) = proxy.poll_change(now)
+            && slot.removed.is_none()
+            && self.changes.len() < CHANGES
+        {
+            self.changes.push_back((id, change));
+        }
+        if proxy.poll_wish(now) && slot.removed.is_none() && !self.wishes.contains(&id) {
+            self.wishes.push_back(id);
+        }
+        let is_busy = proxy.is_busy();
+        self.busy.set(at, is_busy);
+        if is_busy && self.next_look.is_none() {
+            self.next_look = Some(now + LOOK_EVERY);
+        }
+    }
+
+    fn refused(&self, chain: &[Link], ask: &Ask, now: Time) -> Refused {
+        let pools = chain.iter().filter_map(|link| match link {
+            Link::Pool(id) => self.pools.get(usize::from(id.0)),
+            Link::Workers => None,
+        });
+        let members = || pools.clone().flat_map(|pool| pool.members()).filter_map(|id| Some((*id, self.get(*id)?)));
+        if members().any(|(id, proxy)| proxy.takes_new(now) && ask.tried.contains(id)) {
+            return Refused::AllTried;
+        }
+        if members().any(|(_, proxy)| proxy.is_full(now)) {
+            return Refused::Full;
+        }
+        if members().any(|(_, proxy)| proxy.address().is_some()) { Refused::Down } else { Refused::Empty }
+    }
+}
+
+/// One pool in the statistics.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PoolRow {
+    /// Its name.
+    pub name: String,
+    /// Treatment of its requests.
+    pub mode: &'static str,
+    /// Its policy.
+    pub policy: &'static str,
+    /// Members that take new requests.
+    pub up: usize,
+    /// Whether all were down at the last request, so that they are tried in turn.
+    pub panic: bool,
+    /// Requests for it.
+    pub calls: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! A pool of downstream proxies: its members, and the choice among them.
+
+use std::ops::Range;
+
+use super::turns::Turns;
+use crate::config::{self, PoolPolicy};
+use crate::dispatch::select::latency::lowest;
+use crate::dispatch::select::{Ask, Random, mix};
+use crate::ids::{ProxyId, TargetId};
+use crate::time::Time;
+
+use super::slots::Slots;
+
+/// A pool, by its number; a pool keeps it over reloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolId(pub u16);
+
+/// The choice of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This proxy gets it.
+    Proxy(ProxyId),
+    /// A worker gets it.
+    Workers,
+}
+
+/// One link of the chain of pools that are asked in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Pool(PoolId),
+    Workers,
+}
+
+/// The members of a pool and the memory of its selections.
+#[derive(Debug, Default)]
+pub(super) struct ProxyPool {
+    /// `None`: the settings have no such pool any more.
+    pub(super) settings: Option<config::Pool>,
+    pub(super) name: String,
+    /// Members, those of the first rank first.
+    members: Vec<ProxyId>,
+    /// Hash of each member's name.
+    names: Vec<u64>,
+    /// Members of each rank. Those of a later one get requests when no earlier one takes any.
+    ranks: Vec<(Range<usize>, Turns)>,
+    /// Pools that are asked in turn, itself first.
+    pub(super) chain: Vec<Link>,
+    cursor: usize,
+    /// Requests a second, smoothed over about a second.
+    rate: f64,
+    asked: Time,
+    pub(super) calls: u64,
+    /// Whether the last request found all members down.
+    pub(super) is_panic: bool,
+}
+
+/// What a choice is made by besides the pool: proxies, workers that take the request, random numbers, the time.
+pub(super) struct Situation<'a> {
+    pub(super) slots: &'a Slots,
+    pub(super) random: &'a mut Random,
+    /// Workers that take new work.
+    pub(super) workers: usize,
+    /// Lanes that choose beside each other.
+    pub(super) lanes: u32,
+    pub(super) now: Time,
+}
+
+impl ProxyPool {
+    /// A pool without settings and members.
+    pub(super) fn named(name: &str) -> Self {
+        ProxyPool { name: name.to_owned(), ..ProxyPool::default() }
+    }
+
+    /// Sets the members: number, rank, and hash of the name of each.
+    pub(super) fn set_members(&mut self, mut members: Vec<(u16, ProxyId, u64)>) {
+        members.sort_by_key(|&(rank, _, _)| rank);
+        let same = members.iter().map(|&(_, id, _)| id).eq(self.members.iter().copied());
+        let mut ranks: Vec<(Range<usize>, Turns)> = Vec::new();
+        let mut last = None;
+        for (at, &(rank, _, _)) in members.iter().enumerate() {
+            match ranks.last_mut() {
+                Some((range, _)) if last == Some(rank) => range.end = at + 1,
+                _ => ranks.push((at..at + 1, Turns::default())),
+            }
+            last = Some(rank);
+        }
+        // The same members go on with their turns.
+        if !same || ranks.len() != self.ranks.len() {
+            self.ranks = ranks;
+        }
+        self.members = members.iter().map(|&(_, id, _)| id).collect();
+        self.names = members.iter().map(|&(_, _, name)| name).collect();
+    }
+
+    pub(super) fn members(&self) -> &[ProxyId] {
+        &self.members
+    }
+
+    /// Counts a request, and measures their rate.
+    pub(super) fn on_asked(&mut self, now: Time) {
+        self.calls += 1;
+        if self.settings.as_ref().is_some_and(|settings| settings.round_robin_below > 0) {
+            self.rate = self.rate * (-now.since(self.asked).as_secs_f64()).exp() + 1.0;
+            self.asked = now;
+        }
+    }
+
+    /// The member that gets the request by the pool's policy.
+    pub(super) fn pick(&mut self, ask: &Ask, situation: &mut Situation<'_>) -> Option<Choice> {
+        let settings = self.settings.as_ref()?;
+        let below = f64::from(settings.round_robin_below) / f64::from(situation.lanes.max(1));
+        let policy = if self.rate < below { PoolPolicy::RoundRobin } else { settings.policy };
+        let workers = if settings.workers { situation.workers } else { 0 };
+        let Situation { slots, random, now, .. } = situation;
+        let (slots, now, members) = (*slots, *now, &self.members);
+        let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_new(*id, now));
+        let may = |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)));
+        let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
+        if workers > 0 && takes_worker(policy, ask.key, &self.names, workers, random) {
+            return Some(Choice::Workers);
+        }
+        for (range, turns) in &mut self.ranks {
+            let (first, count) = (range.start, range.len());
+            let both = |at: usize| may(first + at) && takes(first + at);
+            let found = match policy {
+                PoolPolicy::Latency => lowest(count, &mut self.cursor, random, both, |at| {
+                    let waiting = members.get(first + at).map_or(0, |id| slots.outstanding(*id));
+                    f64::from(waiting + 1) / weight(first + at)
+                }),
+                PoolPolicy::LeastLoad => lowest(count, &mut self.cursor, random, both, |at| {
+                    members.get(first + at).map_or(0.0, |id| slots.burden(*id, now))
+                }),
+                PoolPolicy::Weighted => {
+                    turns.next(count, now, |at| takes(first + at).then(|| weight(first + at)), |at| may(first + at))
+                }
+                PoolPolicy::RoundRobin => in_turn(count, &mut self.cursor, both),
+                PoolPolicy::Hash => rendezvous(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
+            };
+            if let Some(id) = found.and_then(|at| members.get(first + at)) {
+                return Some(Choice::Proxy(*id));
+            }
+        }
+        (workers > 0).then_some(Choice::Workers)
+    }
+
+    /// The next member in turn while all are down.
+    pub(super) fn pick_in_panic(&mut self, by_probes_alone: bool, slots: &Slots, now: Time) -> Option<ProxyId> {
+        let members = &self.members;
+        let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_in_panic(*id, by_probes_alone, now));
+        in_turn(members.len(), &mut self.cursor, takes).and_then(|at| members.get(at)).copied()
+    }
+
+    /// The member of the highest weight that takes the request; in a large pool the better of two drawn.
+    pub(super) fn pick_best(&mut self, ask: &Ask, situation: &mut Situation<'_>) -> Option<ProxyId> {
+        let Situation { slots, random, now, .. } = situation;
+        let (members, slots, now) = (&self.members, *slots, *now);
+        for (range, _) in &self.ranks {
+            let id = |at: usize| members.get(range.start + at).copied().unwrap_or_default();
+            let takes = |at: usize| slots.takes_new(id(at), now) && !ask.tried.contains(TargetId::Proxy(id(at)));
+            let found = lowest(range.len(), &mut self.cursor, random, takes, |at| slots.weight(id(at), now).recip());
+            if let Some(at) = found {
+                return Some(id(at));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a pool that workers take part in gives the request to one of them: every worker counts as a member.
+fn takes_worker(policy: PoolPolicy, key: u64, names: &[u64], workers: usize, random: &mut Random) -> bool {
+    if policy == PoolPolicy::Hash {
+        let best = names.iter().map(|name| mix(key ^ name)).max();
+        return best < (0..workers as u64).map(|slot| mix(key ^ mix(slot + 1))).max();
+    }
+    random.below(names.len() + workers) < workers
+}
+
+/// The next member from `cursor` on that takes it.
+fn in_turn(members: usize, cursor: &mut usize, takes: impl Fn(usize) -> bool) -> Option<usize> {
+    let start = if *cursor >= members { 0 } else { *cursor };
+    let found = (start..members).chain(0..start).find(|&member| takes(member))?;
+    *cursor = found + 1;
+    Some(found)
+}
+
+/// The member whose name draws the highest number with the key: the same for the same key, and a member that leaves
+/// gives its keys to all others evenly.
+fn rendezvous(key: u64, names: &[u64], takes: impl Fn(usize) -> bool) -> Option<usize> {
+    let drawn = |at: usize| names.get(at).map_or(0, |name| mix(key ^ name));
+    let best = (0..names.len()).max_by_key(|&at| drawn(at))?;
+    if takes(best) {
+        return Some(best);
+    }
+    (0..names.len()).filter(|&at| takes(at)).max_by_key(|&at| drawn(at))
+}

@@ -1,0 +1,179 @@
+//! The proxies by their numbers. One that the settings have no more stays for a while: requests that it got may be sent
+//! again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
+use crate::ids::ProxyId;
+use crate::pack::packed;
+use crate::time::Time;
+
+/// Time for which a removed proxy stays: no transaction with it lasts longer (RFC 3261 §16.6 step 11: timer C is more
+/// than three minutes).
+const STAYS: Duration = Duration::from_secs(300);
+/// Most removed proxies; the oldest go first.
+const REMOVED: usize = 4_096;
+
+/// A proxy in its place.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Its own name.
+    pub(super) name: String,
+    /// Name of its entry in the settings.
+    pub(super) entry: String,
+    pub(super) proxy: Proxy,
+    /// When the settings lost it.
+    pub(super) removed: Option<Time>,
+}
+
+/// The proxies by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// Number of lives so far.
+    lives: u32,
+}
+
+/// State of a place that a takeover hands on.
+#[derive(Debug)]
+pub(super) struct KeptSlot {
+    id: ProxyId,
+    name: String,
+    entry: String,
+    proxy: Kept,
+    removed: Option<Time>,
+}
+
+packed!(KeptSlot { id, name, entry, proxy, removed });
+
+impl Slots {
+    /// Number of a life that no proxy has had.
+    pub(super) const fn new_life(&mut self) -> u32 {
+        self.lives = self.lives.wrapping_add(1);
+        self.lives
+    }
+
+    /// Puts a proxy into a free place; `None` if there is none.
+    pub(super) fn add(&mut self, slot: Slot) -> Option<ProxyId> {
+        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let id = ProxyId(u16::try_from(at).ok()?);
+        if at == self.slots.len() {
+            self.slots.push(None);
+        }
+        *self.slots.get_mut(at)? = Some(slot);
+        Some(id)
+    }
+
+    /// The proxy of this entry and address, removed or not.
+    pub(super) fn find(&self, entry: &str, address: Option<SocketAddr>) -> Option<ProxyId> {
+        let is_it = |slot: &Slot| slot.entry == entry && slot.proxy.address() == address;
+        self.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
+    }
+
+    /// Takes note that the settings have lost a proxy.
+    pub(super) fn remove(&mut self, id: ProxyId, now: Time) {
+        let Some(place) = self.slots.get_mut(usize::from(id.0)) else { return };
+        // Nothing can have been sent to one without an address.
+        if place.as_ref().is_some_and(|slot| slot.proxy.address().is_none()) {
+            *place = None;
+        } else if let Some(slot) = place {
+            slot.removed = slot.removed.or(Some(now));
+        }
+    }
+
+    /// Lets go of those that were removed long ago, or of the oldest when there are too many. Returns when to look
+    /// again.
+    pub(super) fn let_go(&mut self, now: Time) -> Option<Time> {
+        let mut removed: Vec<(Time, usize)> = Vec::new();
+        for (at, place) in self.slots.iter_mut().enumerate() {
+            match place.as_ref().and_then(|slot| slot.removed) {
+                Some(since) if now.since(since) >= STAYS => *place = None,
+                Some(since) => removed.push((since, at)),
+                None => {}
+            }
+        }
+        removed.sort_unstable();
+        let surplus = removed.len().saturating_sub(REMOVED);
+        for (_, at) in removed.drain(..surplus) {
+            self.slots[at] = None;
+        }
+        removed.first().map(|&(since, _)| since + STAYS)
+    }
+
+    /// A proxy, also one that was removed.
+    pub(super) fn get(&self, id: ProxyId) -> Option<&Slot> {
+        self.slots.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// A proxy, also one that was removed.
+    pub(super) fn get_mut(&mut self, id: ProxyId) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// Every proxy, also those that were removed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProxyId, &Slot)> {
+        let numbered = self.slots.iter().enumerate();
+        numbered.filter_map(|(at, slot)| slot.as_ref().map(|slot| (ProxyId(at as u16), slot)))
+    }
+
+    /// The proxy that a request was sent to, if that life lasts.
+    pub(super) fn of(&mut self, id: ProxyId, sent: Sent) -> Option<&mut Proxy> {
+        self.get_mut(id).map(|slot| &mut slot.proxy).filter(|proxy| proxy.life() == sent.life)
+    }
+
+    /// Number of places, free ones included.
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_named(&self, id: ProxyId, name: &str) -> bool {
+        self.get(id).is_some_and(|slot| slot.name == name)
+    }
+
+    pub(super) fn takes_new(&self, id: ProxyId, now: Time) -> bool {
+        self.get(id).is_some_and(|slot| slot.removed.is_none() && slot.proxy.takes_new(now))
+    }
+
+    pub(super) fn takes_in_panic(&self, id: ProxyId, by_probes_alone: bool, now: Time) -> bool {
+        self.get(id).is_some_and(|slot| slot.removed.is_none() && slot.proxy.takes_in_panic(now, by_probes_alone))
+    }
+
+    pub(super) fn weight(&self, id: ProxyId, now: Time) -> f64 {
+        self.get(id).map_or(1.0, |slot| slot.proxy.weight(now))
+    }
+
+    pub(super) fn outstanding(&self, id: ProxyId) -> u32 {
+        self.get(id).map_or(0, |slot| slot.proxy.outstanding())
+    }
+
+    pub(super) fn burden(&self, id: ProxyId, now: Time) -> f64 {
+        self.get(id).map_or(0.0, |slot| slot.proxy.burden(now))
+    }
+
+    /// The state that a takeover hands on.
+    pub(super) fn kept(&self) -> Vec<KeptSlot> {
+        let keep = |(id, slot): (ProxyId, &Slot)| KeptSlot {
+            id,
+            name: slot.name.clone(),
+            entry: slot.entry.clone(),
+            proxy: slot.proxy.kept(),
+            removed: slot.removed,
+        };
+        self.iter().map(keep).collect()
+    }
+
+    /// Puts every proxy into the place that it had. All count as removed until the settings are set again.
+    pub(super) fn restore(&mut self, kept: Vec<KeptSlot>, now: Time) {
+        self.slots.clear();
+        for KeptSlot { id, name, entry, proxy, removed } in kept {
+            let at = usize::from(id.0);
+            if self.slots.len() <= at {
+                self.slots.resize_with(at + 1, || None);
+            }
+            let proxy = Proxy::restored(proxy, Default::default());
+            self.lives = self.lives.max(proxy.life());
+            self.slots[at] = Some(Slot { name, entry, proxy, removed: removed.or(Some(now)) });
+        }
+    }
+}

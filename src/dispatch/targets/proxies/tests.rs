@@ -1,0 +1,368 @@
+use super::*;
+use crate::config::PoolPolicy;
+use crate::dispatch::decision::Admin;
+use crate::dispatch::targets::proxy;
+use crate::ids::TargetId;
+use crate::pack::{Packed, Saved};
+
+fn at(milliseconds: u64) -> Time {
+    Time(1_000_000_000 + milliseconds * 1_000)
+}
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn settings(name: &str, host: &str) -> config::Proxy {
+    config::Proxy { name: name.to_owned(), host: host.to_owned(), ..config::Proxy::default() }
+}
+
+fn pool(policy: PoolPolicy) -> config::Pool {
+    config::Pool { policy, ..config::Pool::default() }
+}
+
+fn numbered(count: usize) -> Vec<config::Proxy> {
+    (0..count).map(|number| settings(&format!("fs{number}"), &format!("192.0.2.{}", number + 1))).collect()
+}
+
+fn proxies(count: usize, policy: PoolPolicy) -> Proxies {
+    let mut proxies = Proxies::new(ms(10_000), 1);
+    proxies.set(&numbered(count), &[pool(policy)], at(0));
+    proxies
+}
+
+fn ask(key: u64) -> Ask {
+    Ask { size: 1, key, tried: Tried::default() }
+}
+
+fn choose(proxies: &mut Proxies, key: u64, now: Time) -> Result<u16, Refused> {
+    proxies.choose(PoolId(0), &ask(key), 0, now).map(|choice| match choice {
+        Choice::Proxy(id) => id.0,
+        Choice::Workers => panic!("no workers"),
+    })
+}
+
+/// Calls that each proxy gets of so many, each answered at once.
+fn spread(proxies: &mut Proxies, calls: u64, now: Time) -> Vec<u64> {
+    let mut counts = Vec::new();
+    for call in 0..calls {
+        let id = choose(proxies, call.wrapping_mul(0x9e37_79b9_7f4a_7c15), now).unwrap();
+        let sent = proxies.on_sent(ProxyId(id), now);
+        proxies.on_first_response(ProxyId(id), sent, 200, now);
+        counts.resize(counts.len().max(usize::from(id) + 1), 0);
+        counts[usize::from(id)] += 1;
+    }
+    proxies.check(now);
+    counts
+}
+
+fn put_out(proxies: &mut Proxies, id: u16, now: Time) {
+    let life = proxies.get(ProxyId(id)).unwrap().life();
+    for number in 1..=2 {
+        proxies.on_probe_lost(ProxyId(id), ProbeNumber { life, number }, now);
+    }
+}
+
+fn state(proxies: &Proxies, name: &str, now: Time) -> &'static str {
+    proxies.rows(now).iter().find(|row| row.name == name).unwrap().state
+}
+
+#[test]
+fn the_share_of_a_dead_one_goes_to_all_others_and_not_to_a_neighbour() {
+    for policy in PoolPolicy::ALL {
+        let mut proxies = proxies(4, *policy);
+        let even = spread(&mut proxies, 10_000, at(0));
+        assert!(even.iter().all(|count| (2_300..2_700).contains(count)), "{policy}: {even:?}");
+        put_out(&mut proxies, 1, at(0));
+        assert_eq!(
+            proxies.poll_change().map(|(id, change)| (id, change.state)),
+            Some((ProxyId(1), proxy::State::Down))
+        );
+        let rest = spread(&mut proxies, 9_000, at(0));
+        assert_eq!(rest[1], 0);
+        assert!([rest[0], rest[2], rest[3]].iter().all(|count| (2_700..3_300).contains(count)), "{policy}: {rest:?}");
+    }
+}
+
+#[test]
+fn thirty_members_share_by_their_handicaps() {
+    let mut settings = numbered(30);
+    settings.iter_mut().zip(1..).for_each(|(settings, number)| settings.handicap = number * 10);
+    let mut proxies = Proxies::new(ms(0), 1);
+    proxies.set(&settings, &[pool(PoolPolicy::Weighted)], at(0));
+    let sum: u64 = (1..=30).sum();
+    for (number, count) in (1..).zip(spread(&mut proxies, 46_500, at(0))) {
+        assert!(count.abs_diff(46_500 * number / sum) <= 47, "fs{number}: {count}");
+    }
+}
+
+#[test]
+fn two_entries_with_one_address_have_each_a_health_of_their_own() {
+    let mut proxies = Proxies::new(ms(0), 1);
+    let same = [settings("a", "192.0.2.1"), settings("b", "192.0.2.1")];
+    proxies.set(&same, &[pool(PoolPolicy::Latency)], at(0));
+    let found: Vec<_> = proxies.at("192.0.2.1:5060".parse().unwrap()).collect();
+    assert_eq!(found, [ProxyId(0), ProxyId(1)]);
+    put_out(&mut proxies, 0, at(0));
+    assert_eq!((state(&proxies, "a", at(0)), state(&proxies, "b", at(0))), ("down", "up"));
+    assert_eq!(proxies.at("192.0.2.1:5061".parse().unwrap()).count(), 0);
+}
+
+#[test]
+fn a_reload_keeps_state_and_number_by_name_and_another_address_is_another_life() {
+    let mut proxies = proxies(3, PoolPolicy::Latency);
+    put_out(&mut proxies, 2, at(0));
+    let sent = proxies.on_sent(ProxyId(0), at(0));
+    let mut changed = numbered(3);
+    changed.reverse();
+    changed[2].host = "192.0.2.99".to_owned();
+    proxies.set(&changed, &[pool(PoolPolicy::Latency)], at(1));
+    proxies.check(at(1));
+    assert_eq!(state(&proxies, "fs2", at(1)), "down");
+    assert_eq!(proxies.name(ProxyId(2)), Some("fs2"));
+    let moved = proxies.iter().find(|(_, proxy)| proxy.address().unwrap().to_string() == "192.0.2.99:5060").unwrap();
+    assert_eq!((moved.0, moved.1.life()), (ProxyId(3), 4));
+    // The old address still serves what it got, and gets nothing new.
+    assert_eq!(proxies.address(ProxyId(0), sent.life), Some("192.0.2.1:5060".parse().unwrap()));
+    proxies.on_first_response(ProxyId(0), sent, 200, at(2));
+    let counts = spread(&mut proxies, 100, at(2));
+    assert_eq!((counts[0], counts[2]), (0, 0));
+    // It is forgotten, and its place goes to another life.
+    proxies.handle_timeout(at(300_001));
+    proxies.check(at(300_001));
+    assert_eq!(proxies.address(ProxyId(0), sent.life), None);
+    proxies.set(&numbered(5), &[pool(PoolPolicy::Latency)], at(300_002));
+    assert!(proxies.address(ProxyId(0), sent.life).is_none() && proxies.get(ProxyId(0)).is_some());
+}
+
+#[test]
+fn an_answer_that_comes_after_a_reload_changes_no_new_life() {
+    let mut proxies = proxies(1, PoolPolicy::Latency);
+    let life = proxies.get(ProxyId(0)).unwrap().life();
+    proxies.set(&[settings("fs0", "192.0.2.77")], &[pool(PoolPolicy::Latency)], at(1));
+    let (id, _) = proxies.iter().next().unwrap();
+    put_out(&mut proxies, id.0, at(2));
+    let ok = Answered { status: 200, retry_after: None, delay: ms(1) };
+    for number in 3..9 {
+        proxies.on_probe_answered(id, ProbeNumber { life, number }, &ok, at(3));
+    }
+    assert_eq!(state(&proxies, "fs0", at(3)), "down");
+}
+
+#[test]
+fn orders_and_handicaps_that_were_said_survive_a_reload_that_does_not_touch_them() {
+    let mut proxies = proxies(2, PoolPolicy::Weighted);
+    assert!(proxies.set_admin("fs0", Admin::Drain) && !proxies.set_admin("fs9", Admin::Drain));
+    assert!(proxies.set_handicap("fs1", 40, at(0)) && !proxies.set_handicap("w0", 40, at(0)));
+    proxies.set(&numbered(2), &[pool(PoolPolicy::Weighted)], at(1));
+    let rows = proxies.rows(at(1));
+    assert_eq!((rows[0].admin, rows[0].weight, rows[1].handicap, rows[1].weight), ("drain", 0, 40, 40));
+    let mut changed = numbered(2);
+    changed[1].handicap = 70;
+    proxies.set(&changed, &[pool(PoolPolicy::Weighted)], at(1));
+    assert_eq!(proxies.rows(at(1))[1].handicap, 70);
+}
+
+#[test]
+fn a_name_is_as_many_proxies_as_it_has_addresses() {
+    let address =
+        |last: u8, priority, weight| Address { address: SocketAddr::from(([192, 0, 2, last], 5060)), priority, weight };
+    let mut proxies = Proxies::new(ms(0), 1);
+    proxies.set(&[settings("fs", "fs.example.net")], &[pool(PoolPolicy::Weighted)], at(0));
+    let rows = proxies.rows(at(0));
+    assert_eq!(
+        (rows[0].name.as_str(), rows[0].state, rows[0].address.as_str()),
+        ("fs", "unresolved", "fs.example.net")
+    );
+    assert_eq!(choose(&mut proxies, 1, at(0)), Err(Refused::Empty));
+    let found = [address(1, 10, 60), address(2, 10, 20), address(3, 20, 0), address(1, 30, 1)];
+    assert!(proxies.set_addresses("fs", &found, at(1)));
+    let names: Vec<_> = proxies.rows(at(1)).into_iter().map(|row| (row.name, row.weight)).collect();
+    let name = |last: u8, weight: u32| (format!("fs/192.0.2.{last}:5060"), weight);
+    assert_eq!(names, [name(1, 100), name(2, 33), name(3, 100)]);
+    let first = proxies.slots.find("fs", Some(found[0].address)).unwrap();
+    let second = proxies.slots.find("fs", Some(found[1].address)).unwrap();
+    let third = proxies.slots.find("fs", Some(found[2].address)).unwrap();
+    let counts = spread(&mut proxies, 400, at(1));
+    assert!(counts[usize::from(first.0)].abs_diff(300) < 3, "{counts:?}");
+    put_out(&mut proxies, first.0, at(2));
+    put_out(&mut proxies, second.0, at(2));
+    assert_eq!(choose(&mut proxies, 1, at(2)), Ok(third.0), "the next priority, once no earlier one takes any");
+    // The name loses an address and gets it back: it is still down.
+    proxies.set_addresses("fs", &found[1..], at(3));
+    proxies.set_addresses("fs", &found, at(4));
+    assert_eq!(state(&proxies, "fs/192.0.2.1:5060", at(4)), "down");
+    assert!(proxies.set_admin("fs/192.0.2.3:5060", Admin::Maint));
+    assert_eq!(proxies.rows(at(4)).iter().filter(|row| row.admin == "maint").count(), 1);
+    proxies.set_addresses("fs", &[], at(5));
+    assert_eq!(state(&proxies, "fs", at(5)), "unresolved");
+    let many: Vec<_> = (0..=255).map(|last| address(last, 0, 0)).collect();
+    proxies.set_addresses("fs", &many, at(6));
+    assert_eq!(proxies.rows(at(6)).len(), 16);
+    proxies.check(at(6));
+    assert!(!proxies.set_addresses("other", &found, at(6)));
+}
+
+#[test]
+fn probes_alone_never_empty_a_pool() {
+    let mut proxies = proxies(3, PoolPolicy::Latency);
+    (0..3).for_each(|id| put_out(&mut proxies, id, at(0)));
+    let picks: Vec<_> = (0..6).map(|key| choose(&mut proxies, key, at(0)).unwrap()).collect();
+    assert_eq!([0, 1, 2].map(|id| picks.iter().filter(|pick| **pick == id).count()), [2, 2, 2], "in turn");
+    let rows = proxies.pool_rows(at(0));
+    assert_eq!((rows[0].panic, rows[0].up, rows[0].calls), (true, 0, 6));
+    let mut tried = Tried::default();
+    tried.add(ProxyId(0));
+    let again = proxies.choose(PoolId(0), &Ask { tried, ..ask(1) }, 0, at(0));
+    assert_eq!(again, Err(Refused::Down), "fail-over picks none that is known to be down");
+    proxies.set_admin("fs0", Admin::Maint);
+    assert!((0..6).all(|key| choose(&mut proxies, key, at(0)) != Ok(0)));
+    for id in 0..3 {
+        let life = proxies.get(ProxyId(id)).unwrap().life();
+        for number in 3..=4 {
+            let ok = Answered { status: 200, retry_after: None, delay: ms(1) };
+            proxies.on_probe_answered(ProxyId(id), ProbeNumber { life, number }, &ok, at(10));
+        }
+    }
+    choose(&mut proxies, 1, at(10)).unwrap();
+    assert!(!proxies.pool_rows(at(10))[0].panic);
+}
+
+#[test]
+fn pools_after_a_pool_are_asked_in_their_order_and_a_circle_ends() {
+    let mut settings = numbered(2);
+    settings[1].pool = "other".to_owned();
+    let named = |name: &str, fallback: &[&str]| config::Pool {
+        name: name.to_owned(),
+        fallback: fallback.iter().map(|name| (*name).to_owned()).collect(),
+        ..config::Pool::default()
+    };
+    let mut proxies = Proxies::new(ms(0), 1);
+    let pools = [named("default", &["default", "other", "nowhere"]), named("other", &["default", "workers"])];
+    proxies.set(&settings, &pools, at(0));
+    assert_eq!(choose(&mut proxies, 1, at(0)), Ok(0));
+    proxies.set_admin("fs0", Admin::Drain);
+    assert_eq!(choose(&mut proxies, 1, at(0)), Ok(1));
+    proxies.set_admin("fs1", Admin::Drain);
+    assert_eq!(proxies.choose(PoolId(0), &ask(1), 3, at(0)), Ok(Choice::Workers));
+    assert_eq!(proxies.choose(PoolId(0), &ask(1), 0, at(0)), Err(Refused::Down));
+    assert_eq!(proxies.choose(PoolId(7), &ask(1), 0, at(0)), Err(Refused::Empty));
+    assert_eq!((proxies.pool_id("other"), proxies.pool_id("nowhere")), (Some(PoolId(1)), None));
+    proxies.set(&settings, &pools[1..], at(1));
+    assert_eq!((proxies.pool_id("other"), proxies.pool_id("default")), (Some(PoolId(1)), None));
+    proxies.check(at(1));
+}
+
+#[test]
+fn full_servers_are_told_from_dead_ones() {
+    let mut proxies = proxies(2, PoolPolicy::Latency);
+    put_out(&mut proxies, 0, at(0));
+    let (life, full) = (proxies.get(ProxyId(1)).unwrap().life(), Some(proxy::Word::Full));
+    proxies.on_load(ProxyId(1), life, &Reported { word: full, ..Reported::default() }, at(0));
+    proxies.set_admin("fs0", Admin::Maint);
+    assert_eq!(choose(&mut proxies, 1, at(0)), Err(Refused::Full));
+    proxies.on_load(ProxyId(1), life + 1, &Reported { word: Some(proxy::Word::Ready), ..Reported::default() }, at(0));
+    assert_eq!(choose(&mut proxies, 1, at(0)), Err(Refused::Full), "a report of another life");
+}
+
+#[test]
+fn the_same_call_goes_to_the_same_server_whatever_the_order_of_the_settings() {
+    let mut one = proxies(8, PoolPolicy::Hash);
+    let mut reversed = numbered(9);
+    reversed.reverse();
+    let mut other = Proxies::new(ms(0), 77);
+    other.set(&reversed, &[pool(PoolPolicy::Hash)], at(0));
+    let name = |proxies: &Proxies, id: u16| proxies.name(ProxyId(id)).unwrap().to_owned();
+    let mut moved = 0;
+    for key in (0..9_000_u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+        let (before, after) = (choose(&mut one, key, at(0)).unwrap(), choose(&mut other, key, at(0)).unwrap());
+        let (before, after) = (name(&one, before), name(&other, after));
+        if before != after {
+            assert_eq!(after, "fs8", "only the new one takes calls");
+            moved += 1;
+        }
+    }
+    assert!((850..1_150).contains(&moved), "{moved} of 9000 to the ninth");
+}
+
+#[test]
+fn below_a_rate_calls_are_taken_in_turn() {
+    let mut proxies = proxies(2, PoolPolicy::Latency);
+    let settings = config::Pool { round_robin_below: 10, ..pool(PoolPolicy::Latency) };
+    proxies.set(&numbered(2), &[settings], at(0));
+    // The first one waits, so that the policy would avoid it.
+    (0..3).for_each(|_| _ = proxies.on_sent(ProxyId(0), at(0)));
+    let slow: Vec<_> = (1..9).map(|call| choose(&mut proxies, call, at(call * 1_000)).unwrap()).collect();
+    assert_eq!(slow.iter().filter(|id| **id == 0).count(), 4);
+    let fast: Vec<_> = (0..40).map(|call| choose(&mut proxies, call, at(9_000 + call)).unwrap()).collect();
+    assert!(fast[20..].iter().all(|id| *id == 1));
+}
+
+#[test]
+fn a_redirect_names_several_the_chosen_one_first_and_each_once() {
+    let mut settings = numbered(6);
+    settings.iter_mut().zip(1..).for_each(|(settings, number)| settings.handicap = number * 10);
+    let mut proxies = Proxies::new(ms(0), 1);
+    proxies.set(&settings, &[pool(PoolPolicy::Weighted)], at(0));
+    let several = proxies.choose_several(PoolId(0), &ask(1), 3, at(0)).unwrap();
+    let [first, rest @ ..] = several.as_slice() else { panic!("none") };
+    let best: Vec<_> = [5, 4, 3].map(ProxyId).into_iter().filter(|id| id != first).take(2).collect();
+    assert_eq!(rest, best);
+    assert_eq!(proxies.choose_several(PoolId(0), &ask(1), 200, at(0)).unwrap().as_slice().len(), 6);
+}
+
+#[test]
+fn workers_take_part_as_members() {
+    for policy in [PoolPolicy::RoundRobin, PoolPolicy::LeastLoad, PoolPolicy::Hash] {
+        let mut proxies = Proxies::new(ms(0), 1);
+        proxies.set(&numbered(2), &[config::Pool { workers: true, ..pool(policy) }], at(0));
+        let keys = (0..4_000_u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let workers = keys.filter(|key| proxies.choose(PoolId(0), &ask(*key), 2, at(0)) == Ok(Choice::Workers)).count();
+        assert!((1_800..2_200).contains(&workers), "{policy}: {workers}");
+        (0..2).for_each(|id| put_out(&mut proxies, id, at(0)));
+        assert_eq!(proxies.choose(PoolId(0), &ask(1), 2, at(0)), Ok(Choice::Workers));
+    }
+}
+
+#[test]
+fn a_request_that_waits_wishes_for_a_probe_and_silence_is_found_by_time_alone() {
+    let mut proxies = proxies(2, PoolPolicy::Latency);
+    (0..5).for_each(|_| _ = proxies.on_sent(ProxyId(1), at(0)));
+    let mut wishes = Vec::new();
+    while let Some(due) = proxies.poll_timeout().filter(|due| *due <= at(600)) {
+        proxies.handle_timeout(due);
+        proxies.check(due);
+        wishes.extend(std::iter::from_fn(|| proxies.poll_wish()).map(|id| (id, due)));
+    }
+    assert_eq!(wishes, [(ProxyId(1), at(200))]);
+    assert_eq!(state(&proxies, "fs1", at(600)), "down");
+    assert_eq!(proxies.poll_change().unwrap().1.why, proxy::Why::Silent);
+    assert!(proxies.poll_change().is_none());
+}
+
+#[test]
+fn a_takeover_goes_on_where_the_old_one_was() {
+    let mut old = proxies(3, PoolPolicy::Latency);
+    put_out(&mut old, 2, at(0));
+    old.set_admin("fs1", Admin::Drain);
+    old.set_handicap("fs0", 7, at(0));
+    let sent = old.on_sent(ProxyId(0), at(0));
+    let mut bytes = Vec::new();
+    old.save(&mut bytes);
+    // The new one has other settings: two are gone, one is new, and the order differs.
+    let mut new = Proxies::new(ms(10_000), 2);
+    let mut settings = numbered(4);
+    settings.remove(2);
+    settings.reverse();
+    new.set(&settings, &[pool(PoolPolicy::Latency)], at(1));
+    new.restore(&mut Packed::new(&bytes)).unwrap();
+    new.check(at(1));
+    assert_eq!((new.name(ProxyId(0)), new.name(ProxyId(1))), (Some("fs0"), Some("fs1")));
+    let rows = new.rows(at(1));
+    let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+    assert_eq!((row("fs1").admin, row("fs0").handicap, row("fs0").outstanding), ("drain", 7, 1));
+    new.on_first_response(ProxyId(0), sent, 200, at(5));
+    assert_eq!((new.get(ProxyId(0)).unwrap().outstanding(), new.rows(at(5)).len()), (0, 3));
+    assert_eq!(new.get(ProxyId(2)).unwrap().address().unwrap().to_string(), "192.0.2.3:5060", "it stays for a while");
+    assert!(TargetId::Proxy(ProxyId(2)).worker().is_none());
+}

@@ -1,0 +1,165 @@
+//! Turns by weight: every member's turns are due at equal distances, the shorter the higher its weight.
+//!
+//! The member whose turn is due first gets the request. One that takes nothing is left out, so its share goes to all
+//! others by their weights, and not to a neighbour. A turn costs no more in a large pool than the height of a heap;
+//! weights are read anew at intervals.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Interval at which weights and states of all members are read.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// Distance between the turns of a member of weight 1.
+const STEP: f64 = (1_u64 << 32) as f64;
+
+/// The turns of some members.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    due: BinaryHeap<Reverse<(u64, u16)>>,
+    /// Each member's next turn and the distance to it when it was given; `None` for one that took nothing.
+    turns: Vec<Option<(u64, u64)>>,
+    /// The turn that was taken last.
+    taken: u64,
+    read: Option<Time>,
+    /// Members that were passed over in this search.
+    aside: Vec<Reverse<(u64, u16)>>,
+}
+
+impl Turns {
+    /// The member whose turn it is among `members`; `weight` is `None` for one that takes nothing,
+    /// `may` says which may have this request.
+    pub(super) fn next(
+        &mut self,
+        members: usize,
+        now: Time,
+        weight: impl Fn(usize) -> Option<f64>,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let is_old = self.read.is_none_or(|read| now.since(read) >= READ_EVERY);
+        if is_old || self.turns.len() != members {
+            self.read_all(members, &weight);
+            self.read = Some(now);
+        }
+        let mut found = None;
+        while let Some(Reverse((turn, number))) = self.due.pop() {
+            let member = usize::from(number);
+            let Some(weight) = weight(member) else {
+                // It is in again once all are read.
+                self.turns[member] = None;
+                continue;
+            };
+            if !may(member) {
+                self.aside.push(Reverse((turn, number)));
+                continue;
+            }
+            let distance = distance(weight);
+            let next = turn.saturating_add(distance);
+            self.taken = self.taken.max(turn);
+            self.turns[member] = Some((next, distance));
+            self.due.push(Reverse((next, number)));
+            found = Some(member);
+            break;
+        }
+        self.due.extend(self.aside.drain(..));
+        found
+    }
+
+    fn read_all(&mut self, members: usize, weight: impl Fn(usize) -> Option<f64>) {
+        self.turns.resize(members, None);
+        self.due.clear();
+        for (member, turn) in self.turns.iter_mut().enumerate() {
+            let Some(weight) = weight(member) else {
+                *turn = None;
+                continue;
+            };
+            let distance = distance(weight);
+            let left = match *turn {
+                // The rest of the way to its turn grows or shrinks with the distance.
+                Some((next, before)) => {
+                    let left = next.saturating_sub(self.taken);
+                    (u128::from(left) * u128::from(distance) / u128::from(before.max(1))) as u64
+                }
+                None => distance / 2,
+            };
+            // Numbers begin anew, so that they never reach their end.
+            *turn = Some((left, distance));
+            self.due.push(Reverse((left, member as u16)));
+        }
+        self.taken = 0;
+    }
+}
+
+fn distance(weight: f64) -> u64 {
+    (STEP / weight.max(1e-3)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(weights: &[f64], takes: impl Fn(usize) -> bool, calls: usize) -> Vec<f64> {
+        let mut turns = Turns::default();
+        let mut counts = vec![0; weights.len()];
+        for call in 0..calls {
+            let now = Time(1_000_000 + call as u64 * 1_000);
+            let picked = turns.next(weights.len(), now, |member| takes(member).then_some(weights[member]), |_| true);
+            counts[picked.unwrap()] += 1;
+        }
+        counts.into_iter().map(|count| f64::from(count) * 100.0 / calls as f64).collect()
+    }
+
+    fn assert_near(shares: &[f64], weights: &[f64]) {
+        let sum: f64 = weights.iter().sum();
+        for (share, weight) in shares.iter().zip(weights) {
+            assert!((share - weight * 100.0 / sum).abs() < 0.2, "{shares:?} by {weights:?}");
+        }
+    }
+
+    #[test]
+    fn the_spread_is_by_weight_with_three_and_with_thirty_members() {
+        assert_near(&shares(&[300.0, 200.0, 100.0], |_| true, 10_000), &[3.0, 2.0, 1.0]);
+        let thirty: Vec<f64> = (1..=30).map(|number| f64::from(number * number)).collect();
+        assert_near(&shares(&thirty, |_| true, 10_000), &thirty);
+    }
+
+    #[test]
+    fn the_share_of_a_dead_member_goes_to_all_others_by_weight() {
+        assert_near(&shares(&[100.0, 300.0, 400.0, 200.0], |member| member != 1, 10_000), &[1.0, 0.0, 4.0, 2.0]);
+    }
+
+    #[test]
+    fn turns_are_even_and_not_in_a_row() {
+        let mut turns = Turns::default();
+        let picks: Vec<_> =
+            (0..8).map(|_| turns.next(2, Time(1), |member| Some([3.0, 1.0][member]), |_| true).unwrap()).collect();
+        assert_eq!(picks.iter().filter(|pick| **pick == 1).count(), 2);
+        assert!(picks.windows(2).all(|pair| pair != [1, 1]), "{picks:?}");
+    }
+
+    #[test]
+    fn one_that_may_not_have_this_request_keeps_its_turn() {
+        let mut turns = Turns::default();
+        let mut next = |may: fn(usize) -> bool| turns.next(2, Time(1), |_| Some(1.0), may);
+        let turns = [next(|member| member == 1), next(|_| true), next(|_| true), next(|_| true)];
+        assert_eq!(turns, [Some(1), Some(0), Some(0), Some(1)]);
+        assert_eq!(next(|_| false), None);
+    }
+
+    #[test]
+    fn a_weight_that_rises_does_not_wait_for_a_turn_of_long_ago() {
+        let mut turns = Turns::default();
+        let mut low = [100.0, 0.001];
+        for call in 0..50 {
+            turns.next(2, Time(call * 100), |member| Some(low[member]), |_| true);
+        }
+        low[1] = 100.0;
+        let mut count = 0;
+        for call in 0..100 {
+            count += turns.next(2, Time(1_000_000 + call), |member| Some(low[member]), |_| true).unwrap();
+        }
+        assert!((48..=52).contains(&count), "{count}");
+    }
+}
