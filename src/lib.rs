@@ -35,6 +35,7 @@
 //! server             the dispatcher process: lane (the hot loop), its sockets and threads
 //! worker             the process around a station (run): sockets, poll, media; the one for other gateways
 //! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
+//! prober             the health, delay, load and addresses of downstream proxies, told to all lanes
 //! upgrade            one dispatcher takes over from another: phases, messages between them
 //! admin              stats socket and its client
 //! ```
@@ -113,6 +114,7 @@ pub mod media;
 pub mod names;
 pub mod net;
 pub mod pack;
+pub mod prober;
 pub mod reservation;
 pub mod seldom;
 pub mod server;

@@ -26,7 +26,6 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/transaction/response_context/mod.rs: ResponseContext", "pools of mode `stateful` (RFC 3261 §16.2)"),
-    ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
     ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
     (
         "src/dispatch/targets/proxies/entries.rs: Proxies::set_addresses",
@@ -40,6 +39,7 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/dispatch/targets/proxies/mod.rs: Proxies::choose_several", "pools of mode `redirect`"),
     ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
     ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
+    ("src/wire/load/document.rs: read_document", "the prober reads documents about the load with it"),
 ];
 
 /// Words in front of the name that they define.

@@ -79,6 +79,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "station",
         ],
     ),
+    ("prober/exchange.rs", &["time", "words", "wire", "transaction", "config"]),
+    ("prober/schedule.rs", &["time", "wire", "dispatch::probed"]),
     ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),
 ];
 

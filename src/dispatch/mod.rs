@@ -16,6 +16,7 @@ mod index;
 mod joined;
 pub mod note;
 pub mod owner;
+pub mod probed;
 pub mod reason;
 pub mod returned;
 pub mod rules;

@@ -15,6 +15,7 @@ mod snapshot;
 pub mod stats;
 mod stream_counters;
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,6 +30,7 @@ use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
+use crate::dispatch::probed::Finding;
 use crate::dispatch::rules::Rules;
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
@@ -146,6 +148,8 @@ pub enum Command {
     Give(Vec<u8>, oneshot::Sender<std::io::Result<LaneState>>),
     /// Gives a lane that waits for it the state of the old dispatcher's lane. It goes on from there at `Resume`.
     Take(LaneState, oneshot::Sender<std::io::Result<()>>),
+    /// The prober has found something out about downstream proxies.
+    Found(Arc<[Finding]>),
     /// Ends the pause.
     Resume,
     /// Asks for the load figures.
@@ -181,6 +185,11 @@ pub enum Event {
         /// Reason, for the log.
         why: String,
     },
+    /// Requests for a downstream proxy at this address have had no answer for a while.
+    Silence {
+        /// The address.
+        address: SocketAddr,
+    },
     /// A worker has sent or read nothing for too long. The supervisor kills it if it can; messages that the worker has
     /// not read go to other workers when its link ends.
     Hung {
@@ -191,6 +200,21 @@ pub enum Event {
         /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
+}
+
+/// Sends findings of the prober to every lane, from a thread of its own.
+#[derive(Clone, Debug)]
+pub struct Teller(Vec<(crossbeam_channel::Sender<Command>, Arc<mio::Waker>)>);
+
+impl Teller {
+    /// Tells every lane.
+    pub fn tell(&self, findings: &Arc<[Finding]>) {
+        for (commands, waker) in &self.0 {
+            // A lane that is gone has ended the process's work already.
+            let _ = commands.send(Command::Found(Arc::clone(findings)));
+            let _ = waker.wake();
+        }
+    }
 }
 
 /// A lane's figures for the stats socket.
@@ -345,6 +369,11 @@ impl Lanes {
             let _ = lane.commands.send(make(at));
             let _ = lane.waker.wake();
         }
+    }
+
+    /// The way by which the prober tells the lanes.
+    pub fn teller(&self) -> Teller {
+        Teller(self.lanes.iter().map(|lane| (lane.commands.clone(), Arc::clone(&lane.waker))).collect())
     }
 
     /// Announces a worker that has been welcomed: one link for each lane, in their order. `brought` is what a worker of

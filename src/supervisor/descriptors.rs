@@ -35,5 +35,6 @@ fn beside(config: &Config) -> u64 {
     let gateways = config.mgcp_addresses(WorkerId(0), &[]).len() as u64;
     // A slot has its sockets, the lane's copies for the times without a worker, the link and the process.
     let slots = u64::from(config.workers) * (4 * addresses + 3 * gateways + 3);
-    2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE
+    // A socket for the probes of each proxy; names that lead to several addresses take theirs of what is left.
+    2 * config.listen.len() as u64 + slots + config.proxies.len() as u64 + DESCRIPTORS_BESIDE
 }

@@ -33,6 +33,7 @@ use crate::net::clock;
 use crate::net::conns::Pumped;
 use crate::net::lan::Connected;
 use crate::net::unix::SeqListener;
+use crate::prober::{Plan, Prober};
 use crate::server;
 use crate::time::Time;
 
@@ -105,6 +106,7 @@ pub struct Supervisor {
     pub(super) service_manager: ServiceManager,
     /// The id that was given to the last worker's links.
     pub(super) last_link: LinkId,
+    pub(super) prober: Prober,
 }
 
 /// A lane's thread has ended, which only a bug can cause.
@@ -173,6 +175,8 @@ impl Supervisor {
         if let Some(lan) = lan {
             tokio::spawn(lan.accept(event_sender.clone()));
         }
+        let teller = lanes.teller();
+        let prober = Prober::new(move |findings| teller.tell(findings));
         let commands = CommandSender(event_sender.clone());
         let others = if config.stats_group.is_some() { OtherUsers::MayRead } else { OtherUsers::Refused };
         tokio::spawn(admin::server::serve(stats, others, move |command| commands.clone().ask(command)));
@@ -202,6 +206,7 @@ impl Supervisor {
             started: now,
             service_manager,
             last_link: LinkId(0),
+            prober,
         }
     }
 
@@ -216,6 +221,7 @@ impl Supervisor {
     /// A lane has panicked. The workers live on and serve their calls.
     pub async fn serve(mut self) -> Result<Ending, LaneDied> {
         self.tell_certificates();
+        self.follow_plan();
         while !self.is_over() {
             if !self.lanes.are_running() {
                 return Err(LaneDied);
@@ -225,6 +231,8 @@ impl Supervisor {
                 let (pumped, linger) = (self.end_lanes().await, self.config.linger);
                 return Ok(Ending::TakenOver { by, pumped, linger });
             }
+            // Two dispatchers that probe would count each answer twice, and one that stops needs none.
+            self.prober.set_resting(self.is_stopping() || self.pending_takeover.is_some());
             self.start_due(now);
             self.kill_overdue(now);
             self.refresh_run_dir(now);
@@ -256,6 +264,14 @@ impl Supervisor {
             }
         }
         Ok(Ending::Stopped)
+    }
+
+    /// Has the prober probe what the configuration says.
+    pub(super) fn follow_plan(&mut self) {
+        let plan = Plan::new(&self.config, self.listeners.addresses());
+        if let Err(error) = self.prober.follow(plan) {
+            warn!("downstream proxies are not probed: {error}");
+        }
     }
 
     fn is_over(&self) -> bool {

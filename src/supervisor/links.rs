@@ -16,6 +16,7 @@ impl Supervisor {
             server::Event::LinkLost { worker, incarnation, link, parting, why } => {
                 self.on_link_lost(worker, (incarnation, link), parting, &why);
             }
+            server::Event::Silence { address } => self.prober.on_silence(address),
             server::Event::Hung { worker, incarnation, link } => self.on_hung(worker, incarnation, link),
         }
     }

@@ -83,6 +83,7 @@ impl Supervisor {
             insert: self.config.insert,
             workers: usize::from(self.config.workers),
         });
+        self.follow_plan();
         self.fit_slots(more, now);
         Ok(change)
     }

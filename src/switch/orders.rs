@@ -6,8 +6,10 @@ use super::Switch;
 use super::links::Channel;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
+use crate::dispatch::probed::Finding;
 use crate::dispatch::rules::Rules;
 use crate::ids::WorkerId;
+use crate::time::Time;
 use crate::words::{Drain, DrainMode};
 
 impl<C: Channel> Switch<C> {
@@ -29,6 +31,11 @@ impl<C: Channel> Switch<C> {
             return;
         }
         self.outbox.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
+    }
+
+    /// The prober has found something out about downstream proxies.
+    pub fn on_found(&mut self, findings: &[Finding], now: Time) {
+        self.dispatch.on_found(findings, now);
     }
 
     /// The rules and the number of slots change; calls and table stay.

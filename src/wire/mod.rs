@@ -7,6 +7,7 @@ pub mod framing;
 pub mod handoff;
 mod label;
 pub mod line;
+pub mod load;
 mod lower;
 pub mod mgcp;
 pub mod mscml;

@@ -69,6 +69,7 @@ impl Lane {
             Command::Certificates(file) => self.switch.set_certificates(file),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
+            Command::Found(findings) => self.switch.on_found(&findings, now),
             Command::Resume => self.resume(),
             // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
             Command::Pause(reply) => self.stage = Stage::Pausing(reply),

@@ -1,0 +1,41 @@
+//! The settings as the prober needs them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::exchange::Subject;
+use super::schedule::Wanted;
+use crate::config::{Config, LoadSource, Probe, Proxy, Service};
+use crate::dispatch::probed::Member;
+
+/// Everything that is to be probed, and the addresses of our own that never are.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub(super) proxies: Vec<Proxy>,
+    /// Addresses of the UDP listeners, with the ports that the kernel has chosen.
+    pub(super) own: Vec<SocketAddr>,
+}
+
+impl Plan {
+    /// The plan of a configuration. `bound`: the listeners' addresses, in their order.
+    pub fn new(config: &Config, bound: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let own = config.listen.iter().zip(bound);
+        let own = own.filter(|(listen, _)| listen.service == Service::Udp).map(|(_, address)| address).collect();
+        Plan { proxies: config.proxies.clone(), own }
+    }
+
+    /// What is to be probed at an address of a proxy; `None`: nothing.
+    pub(super) fn wanted(proxy: &Proxy, member: &Member) -> Option<Wanted> {
+        if proxy.probe == Probe::None {
+            return None;
+        }
+        let subject = Subject {
+            to: member.address,
+            uri: format!("sip:{}", member.address).into(),
+            kind: proxy.probe,
+            asks_load: proxy.load == LoadSource::Sip,
+            within: proxy.probe_within,
+        };
+        Some(Wanted { proxy: Arc::from(proxy.name.as_str()), subject, interval: proxy.probe_interval })
+    }
+}

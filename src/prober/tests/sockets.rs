@@ -1,0 +1,126 @@
+//! The whole prober, on sockets of this host.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::super::{Plan, Prober};
+use super::*;
+use crate::config::Proxy;
+use crate::dispatch::probed::{Finding, Found};
+use crate::net::udp::{Batch, Buffers, Socket};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn prober() -> (Prober, Receiver<Arc<[Finding]>>) {
+    let (told, findings) = crossbeam_channel::unbounded();
+    let mut prober = Prober::new(move |found| told.send(Arc::clone(found)).unwrap());
+    prober.set_resting(false);
+    (prober, findings)
+}
+
+fn plan(places: impl IntoIterator<Item = SocketAddr>, interval: Duration) -> Plan {
+    let proxies = places.into_iter().enumerate().map(|(at, place)| Proxy {
+        name: format!("p{at}"),
+        host: place.ip().to_string(),
+        port: Some(place.port()),
+        probe_interval: interval,
+        ..Proxy::default()
+    });
+    Plan { proxies: proxies.collect(), own: Vec::new() }
+}
+
+/// Answers probes until its socket has been silent for long.
+fn serve(socket: UdpSocket) {
+    socket.set_read_timeout(Some(WITHIN)).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let answer = response(std::str::from_utf8(&buffer[..length]).unwrap(), "200 OK", "");
+            socket.send_to(answer.as_bytes(), from).unwrap();
+        }
+    });
+}
+
+fn next(findings: &Receiver<Arc<[Finding]>>, wanted: impl Fn(&Finding) -> bool) -> Finding {
+    loop {
+        let told = findings.recv_timeout(WITHIN).expect("a finding");
+        if let Some(found) = told.iter().find(|found| wanted(found)) {
+            return found.clone();
+        }
+    }
+}
+
+#[test]
+fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let there = server.local_addr().unwrap();
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    serve(server);
+    let (mut prober, findings) = prober();
+    prober.follow(plan([there, nobody], Duration::from_millis(100))).unwrap();
+    let refused = next(&findings, |found| &*found.proxy == "p1");
+    assert_eq!(refused.what, Found::Refused(nobody));
+    let answered = next(&findings, |found| &*found.proxy == "p0");
+    let Found::Answered { address, status: 200, delay, .. } = answered.what else { panic!("{answered:?}") };
+    assert!(address == there && delay < Duration::from_secs(1), "{delay:?}");
+    prober.set_resting(true);
+    while findings.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    prober.set_resting(false);
+    next(&findings, |found| &*found.proxy == "p0");
+    prober.follow(plan([nobody], Duration::from_millis(100))).unwrap();
+    assert_eq!(next(&findings, |found| &*found.proxy == "p0").what, Found::Refused(nobody));
+    drop(prober);
+    while findings.recv_timeout(WITHIN).is_ok() {}
+}
+
+/// CPU time of the thread of this name, in ticks of 10 ms.
+fn ticks(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let own = stats.filter(|stat| stat.contains(&format!("({name})")));
+    own.map(|stat| {
+        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|it| it.parse().ok()).collect();
+        fields[10] + fields[11]
+    })
+    .sum()
+}
+
+#[test]
+#[ignore = "a measurement of 20 s"]
+fn a_thousand_servers_are_probed_at_little_cost() {
+    let server = Socket::bind(address("0.0.0.0:0"), Buffers::SIGNALLING).unwrap();
+    let port = server.local_addr().port();
+    std::thread::spawn(move || {
+        let mut batch = Batch::new();
+        loop {
+            // Each answer leaves from the address that the probe came to.
+            server.recv_batch(&mut batch).unwrap();
+            for datagram in batch.iter() {
+                let answer = response(std::str::from_utf8(datagram.bytes).unwrap(), "200 OK", "");
+                server.send(answer.as_bytes(), datagram.source, Some(datagram.local.ip())).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let (mut prober, findings) = prober();
+    let places = (0..1000_u16).map(|n| SocketAddr::from(([127, 1, (n >> 8) as u8, n as u8], port)));
+    prober.follow(plan(places, Duration::from_secs(2))).unwrap();
+    let (begin, before) = (Instant::now(), ticks("prober"));
+    let mut counts = (0, 0, 0);
+    while begin.elapsed() < Duration::from_secs(20) {
+        let Ok(told) = findings.recv_timeout(WITHIN) else { break };
+        counts.0 += 1;
+        for found in told.iter() {
+            match found.what {
+                Found::Answered { .. } => counts.1 += 1,
+                _ => counts.2 += 1,
+            }
+        }
+    }
+    let used = ticks("prober") - before;
+    println!("deliveries, answered, other: {counts:?}; {} % of a core", used as f64 / 20.0);
+    assert!(counts.1 > 8_000);
+}
