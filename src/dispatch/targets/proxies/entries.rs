@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::pool::{Link, PoolId, ProxyPool};
 use super::slots::Slot;
 use super::{Proxies, State};
-use crate::config::{self, PoolMode};
+use crate::config::{self, PoolMode, Probe};
 use crate::dispatch::decision::Admin;
 use crate::dispatch::select::mix;
 use crate::dispatch::targets::proxy::{Limits, Proxy, Terms};
@@ -271,6 +271,8 @@ impl Proxies {
             fall: settings.fall,
             rise: settings.rise,
             probe_interval: settings.probe_interval,
+            probe_within: settings.probe_within,
+            is_probed: settings.probe != Probe::None,
             limits: Limits {
                 capacity: settings.capacity,
                 interval: settings.probe_interval,

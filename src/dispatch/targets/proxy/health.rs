@@ -10,8 +10,11 @@ use crate::pack::packed;
 use crate::time::Time;
 use crate::words::word_list::words;
 
-/// Requests in a row without an answer, or with a failure, after which a proxy is down.
+/// Requests in a row with a failure, or without any sign of life since, after which a proxy is down.
 const IN_A_ROW: u8 = 5;
+/// Requests in a row without an answer after which it is down though it answers probes. One that drops what a scanner
+/// sends must not be down for all others.
+const DESPITE_PROBES: u8 = 20;
 /// Times that the kernel says in a row that nothing listens after which a proxy is down. One may be forged.
 const REFUSALS: u8 = 2;
 /// First and longest time for which requests have a proxy down.
@@ -100,12 +103,14 @@ pub struct Health {
     refused: u8,
     /// Whether probes have it down.
     is_out: bool,
-    /// Requests in a row without an answer.
+    /// Requests in a row without an answer, and those of them without any sign of life since.
     silent: u8,
+    dumb: u8,
     /// Requests in a row that were answered with a failure.
     failing: u8,
-    /// When it last answered a request.
+    /// When it last answered a request, and when it last answered anything.
     heard: Time,
+    alive: Time,
     hold: Hold,
     /// Time for which requests will have it down next.
     next_hold: Duration,
@@ -125,8 +130,10 @@ packed!(Health {
     refused,
     is_out,
     silent,
+    dumb,
     failing,
     heard,
+    alive,
     hold,
     next_hold,
     asked_off,
@@ -188,19 +195,19 @@ impl Health {
 
     /// Takes note of the first response to request `number`.
     pub fn on_first_response(&mut self, number: u32, status: u16, now: Time) {
-        self.heard = now;
-        self.silent = 0;
+        (self.heard, self.alive) = (now, now);
+        (self.silent, self.dumb) = (0, 0);
         if !is_failure(status) && status > 100 {
             self.next_hold = SHORTEST_HOLD;
         }
-        let Hold::Trial(trial, _) = self.hold else { return };
-        if trial != number {
-            return;
-        }
-        if is_failure(status) {
-            self.hold_off(Why::Status, now);
-        } else {
-            self.come_back(Why::Answer, now);
+        match self.hold {
+            Hold::Trial(trial, _) if trial == number && is_failure(status) => self.hold_off(Why::Status, now),
+            Hold::Trial(trial, _) if trial == number => self.come_back(Why::Answer, now),
+            // A late answer disproves the silence. Those that are still up may have more than they can do.
+            Hold::Until(_, Why::Silent) | Hold::Trial(_, Why::Silent) if !is_failure(status) => {
+                self.come_back(Why::Answer, now);
+            }
+            _ => {}
         }
     }
 
@@ -226,11 +233,20 @@ impl Health {
             Hold::Trial(trial, _) if trial == number => self.hold_off(Why::Silent, now),
             Hold::None if self.heard < sent => {
                 self.silent = self.silent.saturating_add(1);
-                if self.silent >= IN_A_ROW {
+                self.dumb = if self.alive < sent { self.dumb.saturating_add(1) } else { 0 };
+                if self.dumb >= IN_A_ROW || self.silent >= DESPITE_PROBES {
                     self.hold_off(Why::Silent, now);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Takes note that several requests wait, the oldest since `sent`, which is long ago. If nothing has come from it
+    /// since, it is down: few requests go to a proxy whose answers are late, so that five may take long.
+    pub fn on_long_silence(&mut self, sent: Time, now: Time) {
+        if self.hold == Hold::None && self.alive < sent {
+            self.hold_off(Why::Silent, now);
         }
     }
 
@@ -291,6 +307,11 @@ impl Health {
         self.is_out && self.hold == Hold::None && !self.is_full(now)
     }
 
+    /// When it last answered a request.
+    pub const fn heard(&self) -> Time {
+        self.heard
+    }
+
     /// The end of the time for which requests have it down; `None` if they do not.
     pub const fn held_until(&self) -> Option<Time> {
         match self.hold {
@@ -300,6 +321,7 @@ impl Health {
     }
 
     fn on_alive(&mut self, rise: u8, now: Time) {
+        (self.alive, self.dumb) = (now, 0);
         self.good = self.good.saturating_add(1);
         if !self.is_out || self.good < rise.max(1) {
             return;
@@ -328,7 +350,7 @@ impl Health {
     fn hold_off(&mut self, why: Why, now: Time) {
         self.hold = Hold::Until(now + self.next_hold, why);
         self.next_hold = (2 * self.next_hold).clamp(SHORTEST_HOLD, LONGEST_HOLD);
-        (self.silent, self.failing) = (0, 0);
+        (self.silent, self.dumb, self.failing) = (0, 0, 0);
         if !self.is_out {
             (self.why, self.since) = (why, now);
         }
@@ -336,7 +358,7 @@ impl Health {
 
     const fn come_back(&mut self, why: Why, now: Time) {
         self.hold = Hold::None;
-        (self.silent, self.failing) = (0, 0);
+        (self.silent, self.dumb, self.failing) = (0, 0, 0);
         if !self.is_out {
             (self.why, self.since, self.back) = (why, now, now);
         }
@@ -421,6 +443,16 @@ mod tests {
     }
 
     #[test]
+    fn a_late_answer_to_a_request_disproves_the_silence() {
+        let mut health = Health::new(at(0));
+        (0..5).for_each(|number| health.on_silence(number, at(0), at(500)));
+        health.on_first_response(0, 503, at(600));
+        assert_eq!(health.state(at(600)), State::Down);
+        health.on_first_response(1, 180, at(700));
+        assert_eq!((health.state(at(700)), health.why(), health.back()), (State::Up, Why::Answer, at(700)));
+    }
+
+    #[test]
     fn silence_counts_only_while_nothing_else_is_heard() {
         let mut health = Health::new(at(0));
         for number in 0..20 {
@@ -428,6 +460,29 @@ mod tests {
             health.on_silence(number, at(50), at(550));
         }
         assert!(health.takes_new(at(550)));
+    }
+
+    #[test]
+    fn a_server_that_drops_what_scanners_send_is_not_down_while_it_answers_probes() {
+        let mut health = Health::new(at(0));
+        for number in 0..19 {
+            health.on_good_probe(2, at(200));
+            health.on_silence(number, at(0), at(500));
+            health.on_long_silence(at(0), at(900));
+        }
+        assert!(health.takes_new(at(900)));
+        health.on_silence(20, at(0), at(500));
+        assert!(!health.takes_new(at(900)), "so many are no scanner's alone");
+    }
+
+    #[test]
+    fn two_requests_and_no_sign_of_life_for_long_are_enough() {
+        let mut health = Health::new(at(0));
+        health.on_good_probe(2, at(10));
+        health.on_long_silence(at(5), at(905));
+        assert!(health.takes_new(at(905)));
+        health.on_long_silence(at(20), at(920));
+        assert_eq!((health.state(at(920)), health.why()), (State::Down, Why::Silent));
     }
 
     #[test]

@@ -33,6 +33,9 @@ use weight::{Damped, Parts};
 
 /// Time after which a request without an answer wishes for a probe.
 const DOUBTFUL: Duration = Duration::from_millis(200);
+/// Time after which a request without an answer, and no sign of life since, has a proxy down if a second message
+/// confirms it: another request, or the probe that was wished for.
+const DEAD: Duration = Duration::from_millis(900);
 /// A wish is not repeated sooner, even if no probe comes.
 const WISH_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,10 @@ pub struct Terms {
     pub rise: u8,
     /// Interval of its probes.
     pub probe_interval: Duration,
+    /// Time after which a probe is lost.
+    pub probe_within: Duration,
+    /// Whether it is probed at all.
+    pub is_probed: bool,
     /// Limits of its load.
     pub limits: Limits,
     /// Time after its return until it has its full share.
@@ -322,6 +329,11 @@ impl Proxy {
             self.delay.on_failure(now.since(sent), now);
             self.health.on_silence(number, sent, now);
         }
+        if let Some(sent) = self.waiting.oldest().filter(|sent| now.since(*sent) >= DEAD)
+            && (self.outstanding() >= 2 || self.terms.is_probed && self.wished >= sent)
+        {
+            self.health.on_long_silence(sent, now);
+        }
         while let Some(number) = self.waiting.poll_ended(now) {
             self.counts.failed += 1;
             self.health.on_given_up(number, now);
@@ -459,7 +471,10 @@ impl Proxy {
 
     fn on_bad_probe(&mut self, now: Time) {
         self.counts.probes_lost += 1;
-        self.delay.on_failure(Duration::ZERO, now);
+        // A proxy that has answered a request since the probe was sent is not slow: the network lost the probe.
+        if self.health.heard() < now - self.terms.probe_within {
+            self.delay.on_failure(Duration::ZERO, now);
+        }
         self.damped.on_lost(now);
         self.health.on_lost_probe(self.terms.fall, now);
     }

@@ -15,6 +15,8 @@ fn terms() -> Terms {
         fall: 2,
         rise: 2,
         probe_interval: ms(2_000),
+        probe_within: ms(1_000),
+        is_probed: true,
         limits,
         slow_start: ms(10_000),
         is_redirected: false,
@@ -110,6 +112,25 @@ fn a_request_that_waits_wishes_for_a_probe_once_and_then_counts_as_silence() {
     assert_eq!((proxy.state(at(500)), proxy.why()), (State::Down, Why::Silent));
     proxy.handle_timeout(at(32_000));
     assert_eq!((proxy.outstanding(), proxy.counts.failed), (0, 5));
+}
+
+#[test]
+fn one_request_and_the_probe_that_it_wished_for_are_enough_where_few_requests_go() {
+    for (is_probed, is_answered, state) in
+        [(true, false, State::Down), (true, true, State::Up), (false, false, State::Up)]
+    {
+        let mut proxy = proxy();
+        proxy.set_terms(Terms { is_probed, ..terms() });
+        proxy.on_sent(at(0));
+        for now in [200, 500, 899, 900] {
+            proxy.handle_timeout(at(now));
+            if proxy.poll_wish(at(now)) && is_answered {
+                proxy.on_probe_answered(probe(1), &ok(ms(1)), at(now));
+            }
+            assert!(now == 900 || proxy.state(at(now)) == State::Up, "{now}");
+        }
+        assert_eq!(proxy.state(at(900)), state);
+    }
 }
 
 #[test]
