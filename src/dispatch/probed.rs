@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dispatch::targets::proxies::Address;
 use crate::time::Time;
 use crate::words::LoadReport;
 
@@ -25,6 +26,8 @@ pub enum Found {
     Answered {
         /// The address.
         address: SocketAddr,
+        /// Number of the probe: later ones to this address have higher ones.
+        number: u32,
         /// Status of the final response.
         status: u16,
         /// Time for which it wants nothing, at most five minutes.
@@ -35,9 +38,19 @@ pub enum Found {
         load: Option<LoadReport>,
     },
     /// A probe to this address was not answered in time.
-    Lost(SocketAddr),
+    Lost {
+        /// The address.
+        address: SocketAddr,
+        /// Number of the probe.
+        number: u32,
+    },
     /// The host at this address says that nothing listens there (ICMP).
-    Refused(SocketAddr),
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// Number of the probe.
+        number: u32,
+    },
     /// The answer to a probe that counts as lost.
     Late(SocketAddr),
     /// The server at this address took a probe for a call. The call was ended, and probes are OPTIONS from now on.
@@ -47,21 +60,10 @@ pub enum Found {
     /// Its name leads to these addresses from now on; none: to nowhere.
     Addresses {
         /// The addresses.
-        members: Vec<Member>,
+        members: Vec<Address>,
         /// Whether they are old: the name servers give no answer at the moment.
         is_stale: bool,
     },
-}
-
-/// An address of a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The address.
-    pub address: SocketAddr,
-    /// Those with the lowest number come first (RFC 2782); 0 without SRV records.
-    pub priority: u16,
-    /// Its share among those of its priority; 0 without SRV records.
-    pub weight: u16,
 }
 
 impl super::Dispatch {

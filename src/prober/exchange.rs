@@ -54,6 +54,8 @@ pub(super) struct Exchange {
 #[derive(Debug)]
 struct Probing {
     id: u64,
+    /// Rises with time, in this dispatcher and in one that takes over.
+    number: u32,
     cseq: u32,
     kind: Probe,
     local: SocketAddr,
@@ -71,9 +73,9 @@ struct Probing {
 /// A finding of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    Answered { status: u16, retry_after: Option<Duration>, delay: Duration, load: Option<LoadReport> },
-    Lost,
-    Refused,
+    Answered { number: u32, status: u16, retry_after: Option<Duration>, delay: Duration, load: Option<LoadReport> },
+    Lost { number: u32 },
+    Refused { number: u32 },
     Late,
     Taken,
 }
@@ -85,6 +87,8 @@ pub(super) struct Step {
     pub(super) shown: Vec<Shown>,
 }
 
+/// A probe's number is its time in units of 2¹⁴ µs: less than lies between two probes of one address.
+const NUMBER_SHIFT: u32 = 14;
 /// Most probes that are over and remembered.
 const PAST: usize = 8;
 /// Longest time for which a server may ask to be left alone: a mistake of one must not last for a day.
@@ -129,6 +133,7 @@ impl Exchange {
         let (transaction, _) = Transaction::begin(opening, now);
         self.current = Some(Probing {
             id,
+            number: (now.0 >> NUMBER_SHIFT) as u32,
             cseq: self.cseq,
             kind,
             local: self.local,
@@ -154,8 +159,9 @@ impl Exchange {
     /// The host says that nothing listens there.
     pub(super) fn on_refused(&mut self) -> Option<Shown> {
         let probe = self.current.take()?;
+        let number = probe.number;
         self.put_away(probe, false);
-        Some(Shown::Refused)
+        Some(Shown::Refused { number })
     }
 
     /// A datagram has come.
@@ -196,7 +202,7 @@ impl Exchange {
     pub(super) fn handle_timeout(&mut self, now: Time) -> Step {
         let mut step = Step::default();
         if let Some(probe) = self.current.take_if(|probe| probe.until <= now) {
-            step.shown.push(Shown::Lost);
+            step.shown.push(Shown::Lost { number: probe.number });
             self.put_away(probe, true);
         }
         for probe in self.current.iter_mut().chain(&mut self.past) {
@@ -316,7 +322,7 @@ impl Probing {
                 if self.kind == Probe::Invite && self.on_final_of_invite(status, response, at, send) {
                     shown.push(Shown::Taken);
                 }
-                shown.push(Shown::Answered { status, retry_after, delay, load });
+                shown.push(Shown::Answered { number: self.number, status, retry_after, delay, load });
                 shown
             }
         }

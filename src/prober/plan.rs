@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exchange::Subject;
 use super::schedule::Wanted;
 use crate::config::{Config, LoadSource, Probe, Proxy, Service};
-use crate::dispatch::probed::Member;
+use crate::dispatch::targets::proxies::Address;
 
 /// Everything that is to be probed, and the addresses of our own that never are.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Plan {
     }
 
     /// What is to be probed at an address of a proxy; `None`: nothing.
-    pub(super) fn wanted(proxy: &Proxy, member: &Member) -> Option<Wanted> {
+    pub(super) fn wanted(proxy: &Proxy, member: &Address) -> Option<Wanted> {
         if proxy.probe == Probe::None {
             return None;
         }

@@ -14,7 +14,8 @@ use super::schedule::{Output, Schedule, Wanted};
 use super::sockets::{self, Sockets};
 use super::{Order, Tell};
 use crate::config::Proxy;
-use crate::dispatch::probed::{Finding, Found, Member};
+use crate::dispatch::probed::{Finding, Found};
+use crate::dispatch::targets::proxies::Address;
 use crate::net::clock;
 use crate::net::udp::Batch;
 use crate::seldom::Seldom;
@@ -143,7 +144,7 @@ impl Prober {
     fn of_proxy(&self, proxy: &Proxy) -> Vec<Wanted> {
         let numeric = proxy.host.parse().ok().map(|ip| {
             let address = SocketAddr::new(ip, proxy.port.unwrap_or(Proxy::PORT));
-            Member { address, priority: 0, weight: 0 }
+            Address { address, priority: 0, weight: 0 }
         });
         numeric.iter().filter_map(|member| Plan::wanted(proxy, member)).collect()
     }

@@ -211,11 +211,11 @@ impl Entry {
     fn finding(&self, shown: Shown, at: Time) -> Finding {
         let address = self.wanted.subject.to;
         let what = match shown {
-            Shown::Answered { status, retry_after, delay, load } => {
-                Found::Answered { address, status, retry_after, delay, load }
+            Shown::Answered { number, status, retry_after, delay, load } => {
+                Found::Answered { address, number, status, retry_after, delay, load }
             }
-            Shown::Lost => Found::Lost(address),
-            Shown::Refused => Found::Refused(address),
+            Shown::Lost { number } => Found::Lost { address, number },
+            Shown::Refused { number } => Found::Refused { address, number },
             Shown::Late => Found::Late(address),
             Shown::Taken => Found::Taken(address),
         };

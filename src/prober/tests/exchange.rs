@@ -39,7 +39,11 @@ fn text(bytes: &Arc<[u8]>) -> String {
 }
 
 fn answered(status: u16, delay_ms: u64) -> Shown {
-    Shown::Answered { status, retry_after: None, delay: Duration::from_millis(delay_ms), load: None }
+    answered_as(0, status, delay_ms)
+}
+
+fn answered_as(number: u32, status: u16, delay_ms: u64) -> Shown {
+    Shown::Answered { number, status, retry_after: None, delay: Duration::from_millis(delay_ms), load: None }
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn options_asks_for_the_load_and_its_answer_shows_delay_and_load() {
     let step = desk.comes(&response(&request, "200 OK", more), 9);
     let load = Some(LoadReport { used: Some(17), total: Some(1000), ..LoadReport::default() });
     let (delay, retry_after) = (Duration::from_millis(7), Some(Duration::from_secs(30)));
-    assert_eq!(step.shown, [Shown::Answered { status: 200, retry_after, delay, load }]);
+    assert_eq!(step.shown, [Shown::Answered { number: 0, status: 200, retry_after, delay, load }]);
     assert_eq!(desk.comes(&response(&request, "200 OK", more), 10), Step::default(), "a copy changes nothing");
     assert_eq!(desk.exchange.poll_timeout(), None);
 }
@@ -69,7 +73,7 @@ fn a_server_can_ask_for_five_minutes_of_rest_at_most() {
         let step = desk.comes(&response(&request, "503 Full", &format!("Retry-After:{written}\r\n")), 1);
         let retry_after = Some(Duration::from_secs(seconds));
         let delay = Duration::from_millis(1);
-        assert_eq!(step.shown, [Shown::Answered { status: 503, retry_after, delay, load: None }]);
+        assert_eq!(step.shown, [Shown::Answered { number: 0, status: 503, retry_after, delay, load: None }]);
     }
 }
 
@@ -78,11 +82,11 @@ fn an_answer_that_comes_after_the_probe_was_lost_is_late_once() {
     let mut desk = Desk::new(Probe::Options);
     let request = desk.begin(0);
     assert_eq!(desk.exchange.handle_timeout(Time(999 * MS)), Step::default());
-    assert_eq!(desk.exchange.handle_timeout(Time(1000 * MS)).shown, [Shown::Lost]);
+    assert_eq!(desk.exchange.handle_timeout(Time(1000 * MS)).shown, [Shown::Lost { number: 0 }]);
     let next = desk.begin(2000);
     assert_eq!(desk.comes(&response(&request, "200 OK", ""), 2100).shown, [Shown::Late]);
     assert_eq!(desk.comes(&response(&request, "200 OK", ""), 2101).shown, []);
-    assert_eq!(desk.comes(&response(&next, "200 OK", ""), 2105).shown, [answered(200, 105)]);
+    assert_eq!(desk.comes(&response(&next, "200 OK", ""), 2105).shown, [answered_as(122, 200, 105)]);
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn icmp_ends_the_probe_that_waits_and_no_other() {
     let mut desk = Desk::new(Probe::Options);
     assert_eq!(desk.exchange.on_refused(), None);
     desk.begin(0);
-    assert_eq!((desk.exchange.on_refused(), desk.exchange.on_refused()), (Some(Shown::Refused), None));
+    assert_eq!((desk.exchange.on_refused(), desk.exchange.on_refused()), (Some(Shown::Refused { number: 0 }), None));
     assert_eq!(desk.exchange.handle_timeout(Time(5000 * MS)), Step::default());
 }
 

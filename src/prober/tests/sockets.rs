@@ -62,7 +62,7 @@ fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
     let (mut prober, findings) = prober();
     prober.follow(plan([there, nobody], Duration::from_millis(100))).unwrap();
     let refused = next(&findings, |found| &*found.proxy == "p1");
-    assert_eq!(refused.what, Found::Refused(nobody));
+    assert!(matches!(refused.what, Found::Refused { address, .. } if address == nobody), "{refused:?}");
     let answered = next(&findings, |found| &*found.proxy == "p0");
     let Found::Answered { address, status: 200, delay, .. } = answered.what else { panic!("{answered:?}") };
     assert!(address == there && delay < Duration::from_secs(1), "{delay:?}");
@@ -71,7 +71,7 @@ fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
     prober.set_resting(false);
     next(&findings, |found| &*found.proxy == "p0");
     prober.follow(plan([nobody], Duration::from_millis(100))).unwrap();
-    assert_eq!(next(&findings, |found| &*found.proxy == "p0").what, Found::Refused(nobody));
+    next(&findings, |found| matches!(found.what, Found::Refused { .. }) && &*found.proxy == "p0");
     drop(prober);
     while findings.recv_timeout(WITHIN).is_ok() {}
 }

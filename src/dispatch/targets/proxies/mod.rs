@@ -4,6 +4,7 @@
 //! own health. A proxy is one entry at one address: another address is another proxy, with another number and life.
 
 mod entries;
+mod findings;
 mod pool;
 mod slots;
 mod turns;
