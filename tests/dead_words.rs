@@ -27,19 +27,12 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/transaction/response_context/mod.rs: ResponseContext", "pools of mode `stateful` (RFC 3261 §16.2)"),
     ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
-    (
-        "src/dispatch/targets/proxies/entries.rs: Proxies::set_addresses",
-        "the prober tells the lanes what names resolve to",
-    ),
-    (
-        "src/dispatch/targets/proxies/entries.rs: Proxies::set_stale",
-        "the prober tells the lanes which names no longer resolve",
-    ),
     ("src/dispatch/targets/proxies/entries.rs: Proxies::set_handicap", "the command `handicap`"),
     ("src/dispatch/targets/proxies/mod.rs: Proxies::choose_several", "pools of mode `redirect`"),
     ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
     ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
     ("src/wire/load/document.rs: read_document", "the prober reads documents about the load with it"),
+    ("src/dispatch/targets/proxies/findings.rs: Proxies::on_finding", "the dispatcher's decision has no proxies yet"),
 ];
 
 /// Words in front of the name that they define.

@@ -31,16 +31,20 @@ impl Cache {
         Cache { entries: BTreeMap::new(), limit }
     }
 
-    pub(super) fn get(&self, name: &str, kind: Kind, now: Time) -> Option<&Outcome> {
+    pub(super) fn get(&self, name: &str, kind: Kind, now: Time) -> Option<(&Outcome, Time)> {
         let (outcome, until) = self.entries.get(&(name.into(), kind))?;
-        (*until > now).then_some(outcome)
+        (*until > now).then_some((outcome, *until))
     }
 
     pub(super) fn insert(&mut self, name: &str, kind: Kind, outcome: Outcome, now: Time) {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         let holds = match &outcome {
-            Outcome::Addresses(_, ttl) | Outcome::Services(_, ttl) => seconds(*ttl).clamp(SHORTEST, LONGEST),
-            Outcome::Nothing(ttl) => ttl.map_or(NOTHING, seconds).clamp(SHORTEST, NOTHING_LONGEST),
+            Outcome::Addresses(_, ttl) | Outcome::Services(_, ttl) | Outcome::Pointers(_, ttl) => {
+                seconds(*ttl).clamp(SHORTEST, LONGEST)
+            }
+            Outcome::NoName(ttl) | Outcome::Nothing(ttl) => {
+                ttl.map_or(NOTHING, seconds).clamp(SHORTEST, NOTHING_LONGEST)
+            }
             Outcome::Failed => FAILED,
         };
         if self.entries.len() >= self.limit {
@@ -76,7 +80,7 @@ mod tests {
         ] {
             let until = Time(0) + Duration::from_secs(seconds);
             cache.insert("a", Kind::A, outcome.clone(), Time(0));
-            assert_eq!(cache.get("a", Kind::A, Time(until.0 - 1)), Some(&outcome), "{outcome:?}");
+            assert_eq!(cache.get("a", Kind::A, Time(until.0 - 1)), Some((&outcome, until)), "{outcome:?}");
             assert_eq!(cache.get("a", Kind::A, until), None, "{outcome:?}");
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::names::hosts::Hosts;
-use crate::names::question::{Endpoint, Protocol, Question};
+use crate::names::question::{Endpoint, Protocol, Question, Server};
 use crate::names::record::{Kind, Outcome, in_order};
 use crate::names::servers::Servers;
 
@@ -13,7 +13,9 @@ pub(super) enum Step {
     /// It needs these records.
     Ask(Vec<(Box<str>, Kind)>),
     /// It has found at least one endpoint, the best first.
-    Found(Vec<Endpoint>),
+    Found(Vec<Server>),
+    /// There is no such name.
+    NoName,
     /// There is nothing to be found.
     Nothing,
     /// Some name servers did not answer, and the answers of others lead nowhere.
@@ -40,14 +42,18 @@ struct Target {
     protocol: Protocol,
     port: u16,
     name: Box<str>,
+    priority: u16,
+    weight: u16,
 }
 
 impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
     /// The next step of the look-up of `question`.
     pub(super) fn step(&self, question: &Question) -> Step {
-        let mut last = Step::Nothing;
+        let mut last = Step::NoName;
         for name in self.servers.candidates(&question.host) {
             match self.of_name(question, &name) {
+                Step::NoName => {}
+                Step::Nothing if last == Step::NoName => last = Step::Nothing,
                 Step::Nothing => {}
                 Step::Failed => last = Step::Failed,
                 step => return step,
@@ -60,15 +66,23 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
     /// file of hosts comes first: this host's operator has written it.
     fn of_name(&self, question: &Question, name: &str) -> Step {
         let protocol = question.protocols.first().copied().unwrap_or(Protocol::Udp);
-        let itself = Target { protocol, port: question.usual_port(), name: name.into() };
+        let itself = Target { protocol, port: question.usual_port(), name: name.into(), priority: 0, weight: 0 };
         if question.port.is_some() || self.hosts.get(name).is_some() {
             return self.addresses(&[itself]);
         }
         let (mut targets, mut missing, mut failed, mut any) = (Vec::new(), Vec::new(), false, false);
+        let pointers = match question.asks_transports.then(|| (self.record)(name, Kind::Naptr)) {
+            Some(None) => return Step::Ask(vec![(name.into(), Kind::Naptr)]),
+            Some(Some(Outcome::Pointers(pointers, _))) => pointers,
+            // Without them the SRV records of the transports are tried.
+            Some(Some(_)) | None => Vec::new(),
+        };
         for protocol in question.protocols {
-            let records = format!("{}.{name}", protocol.service());
+            let pointer = pointers.iter().find(|pointer| &*pointer.service == protocol.pointer());
+            let records =
+                pointer.map_or_else(|| format!("{}.{name}", protocol.service()).into(), |pointer| pointer.name.clone());
             match (self.record)(&records, Kind::Srv) {
-                None => missing.push((records.into(), Kind::Srv)),
+                None => missing.push((records, Kind::Srv)),
                 Some(Outcome::Services(services, _)) => {
                     any = true;
                     // RFC 2782: an empty target says that the service is not there.
@@ -77,10 +91,12 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
                         protocol: *protocol,
                         port: service.port,
                         name: service.target.clone(),
+                        priority: service.priority,
+                        weight: service.weight,
                     }));
                 }
                 Some(Outcome::Failed) => failed = true,
-                Some(Outcome::Addresses(..) | Outcome::Nothing(_)) => {}
+                Some(Outcome::Addresses(..) | Outcome::Pointers(..) | Outcome::NoName(_) | Outcome::Nothing(_)) => {}
             }
         }
         if !missing.is_empty() {
@@ -88,18 +104,26 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
         }
         if any {
             targets.truncate(TARGETS_LIMIT);
-            return self.addresses(&targets);
+            // The name is there, whatever its servers' names are.
+            return match self.addresses(&targets) {
+                Step::NoName => Step::Nothing,
+                step => step,
+            };
         }
         match self.addresses(&[itself]) {
-            Step::Nothing if failed => Step::Failed,
+            Step::NoName | Step::Nothing if failed => Step::Failed,
             step => step,
         }
     }
 
     fn addresses(&self, targets: &[Target]) -> Step {
         let (mut found, mut missing, mut failed) = (Vec::new(), Vec::new(), false);
-        for Target { protocol, port, name } in targets {
-            let at = |ip: IpAddr| Endpoint { protocol: *protocol, address: SocketAddr::new(ip, *port) };
+        let mut is_there = targets.is_empty();
+        for &Target { protocol, port, ref name, priority, weight } in targets {
+            let at = |ip: IpAddr| {
+                let endpoint = Endpoint { protocol, address: SocketAddr::new(ip, port) };
+                Server { endpoint, priority, weight }
+            };
             if let Some(ips) = self.hosts.get(name) {
                 found.extend(ips.into_iter().map(at));
                 continue;
@@ -109,7 +133,8 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
                     None => missing.push((name.clone(), kind)),
                     Some(Outcome::Addresses(ips, _)) => found.extend(ips.into_iter().map(at)),
                     Some(Outcome::Failed) => failed = true,
-                    Some(Outcome::Services(..) | Outcome::Nothing(_)) => {}
+                    Some(Outcome::NoName(_)) => {}
+                    Some(Outcome::Services(..) | Outcome::Pointers(..) | Outcome::Nothing(_)) => is_there = true,
                 }
             }
         }
@@ -118,7 +143,8 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
             (false, _) => Step::Ask(missing),
             (true, false) => Step::Found(found),
             (true, true) if failed => Step::Failed,
-            (true, true) => Step::Nothing,
+            (true, true) if is_there => Step::Nothing,
+            (true, true) => Step::NoName,
         }
     }
 }

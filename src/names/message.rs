@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::name::ParsedName;
 use domain::base::{Message, MessageBuilder, Name, ToName};
-use domain::rdata::{A, Aaaa, Soa, Srv};
+use domain::rdata::{A, Aaaa, Naptr, Soa, Srv};
 
-use crate::names::record::{Kind, Outcome, Service};
+use crate::names::record::{Kind, Outcome, Pointer, Service};
 
 /// A datagram or message of a name server, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn read(bytes: &[u8], query: &[u8], kind: Kind) -> Read {
     }
     match message.header().rcode() {
         Rcode::NOERROR => records(message, kind).map_or(Read::Foreign, Read::Said),
-        Rcode::NXDOMAIN => Read::Said(Outcome::Nothing(negative_ttl(message))),
+        Rcode::NXDOMAIN => Read::Said(Outcome::NoName(negative_ttl(message))),
         _ => Read::Said(Outcome::Failed),
     }
 }
@@ -58,6 +58,7 @@ fn records(message: &Message<[u8]>, kind: Kind) -> Option<Outcome> {
     let answer = message.answer().ok()?;
     let ttl = answer.filter_map(Result::ok).map(|record| record.ttl().as_secs()).min().unwrap_or(0);
     let (mut ips, mut services): (Vec<IpAddr>, Vec<Service>) = (Vec::new(), Vec::new());
+    let mut pointers: Vec<(u16, u16, Pointer)> = Vec::new();
     match kind {
         Kind::A => {
             let records = answer.limit_to_in::<A>().filter_map(Result::ok).take(RECORDS_LIMIT);
@@ -76,10 +77,23 @@ fn records(message: &Message<[u8]>, kind: Kind) -> Option<Outcome> {
                 target: text_of(record.data().target()),
             }));
         }
+        Kind::Naptr => {
+            let records = answer.limit_to_in::<Naptr<_, ParsedName<_>>>().filter_map(Result::ok).take(RECORDS_LIMIT);
+            // RFC 3263 §4.1: the flag is `s`, the name that of SRV records; there is no expression to apply.
+            let records = records.filter(|record| record.data().flags().as_slice().eq_ignore_ascii_case(b"s"));
+            pointers.extend(records.map(|record| {
+                let service = String::from_utf8_lossy(record.data().services().as_slice()).to_ascii_lowercase();
+                let name = text_of(record.data().replacement());
+                (record.data().order(), record.data().preference(), Pointer { service: service.into(), name })
+            }));
+            pointers.sort_by_key(|(order, preference, _)| (*order, *preference));
+        }
     }
+    let pointers: Vec<Pointer> = pointers.into_iter().map(|(_, _, pointer)| pointer).collect();
     Some(match kind {
         Kind::A | Kind::Aaaa if !ips.is_empty() => Outcome::Addresses(ips, ttl),
         Kind::Srv if !services.is_empty() => Outcome::Services(services, ttl),
+        Kind::Naptr if !pointers.is_empty() => Outcome::Pointers(pointers, ttl),
         _ => Outcome::Nothing(negative_ttl(message)),
     })
 }
@@ -104,14 +118,15 @@ impl Kind {
             Kind::A => Rtype::A,
             Kind::Aaaa => Rtype::AAAA,
             Kind::Srv => Rtype::SRV,
+            Kind::Naptr => Rtype::NAPTR,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::base::Ttl;
     use domain::base::message_builder::AnswerBuilder;
+    use domain::base::{CharStr, Ttl};
     use domain::rdata::Cname;
     use proptest::prelude::*;
 
@@ -170,18 +185,37 @@ mod tests {
     }
 
     #[test]
+    fn transports_of_a_domain_come_in_its_order_and_those_with_an_expression_not_at_all() {
+        let asked = query(7, "example.net", Kind::Naptr).unwrap();
+        let text = |text: &str| CharStr::<Vec<u8>>::from_octets(text.into()).unwrap();
+        let said = response(&asked, Rcode::NOERROR, |answer| {
+            let mut add = |order: u16, flags: &str, service: &str, target: &str| {
+                let record = Naptr::new(order, 50, text(flags), text(service), text(""), name(target));
+                answer.push((name("example.net"), Class::IN, ttl(60), record)).unwrap();
+            };
+            add(90, "S", "SIP+D2U", "_sip._udp.b.example.net");
+            add(50, "s", "SIP+D2T", "_sip._tcp.example.net");
+            add(10, "u", "E2U+sip", ".");
+        });
+        let pointer = |service: &str, name: &str| Pointer { service: service.into(), name: name.into() };
+        let expected = vec![pointer("sip+d2t", "_sip._tcp.example.net"), pointer("sip+d2u", "_sip._udp.b.example.net")];
+        assert_eq!(read(&said, &asked, Kind::Naptr), Read::Said(Outcome::Pointers(expected, 60)));
+    }
+
+    #[test]
     fn a_negative_answer_holds_for_as_long_as_the_domain_says() {
         let asked = query(7, "ms.example.net", Kind::Aaaa).unwrap();
-        for rcode in [Rcode::NXDOMAIN, Rcode::NOERROR] {
+        let outcomes = [(Rcode::NXDOMAIN, Outcome::NoName(Some(20))), (Rcode::NOERROR, Outcome::Nothing(Some(20)))];
+        for (rcode, outcome) in outcomes {
             let query = Message::from_slice(&asked).unwrap();
             let mut authority = MessageBuilder::new_vec().start_answer(query, rcode).unwrap().authority();
             let (server, admin) = (name("ns.example.net"), name("admin.example.net"));
             let soa = Soa::new(server, admin, 1.into(), ttl(1), ttl(1), ttl(1), ttl(20));
             authority.push((name("example.net"), Class::IN, ttl(600), soa)).unwrap();
-            assert_eq!(read(&authority.finish(), &asked, Kind::Aaaa), Read::Said(Outcome::Nothing(Some(20))));
+            assert_eq!(read(&authority.finish(), &asked, Kind::Aaaa), Read::Said(outcome));
         }
         let bare = response(&asked, Rcode::NXDOMAIN, |_| ());
-        assert_eq!(read(&bare, &asked, Kind::Aaaa), Read::Said(Outcome::Nothing(None)));
+        assert_eq!(read(&bare, &asked, Kind::Aaaa), Read::Said(Outcome::NoName(None)));
         let failed = response(&asked, Rcode::SERVFAIL, |_| ());
         assert_eq!(read(&failed, &asked, Kind::Aaaa), Read::Said(Outcome::Failed));
     }
@@ -207,8 +241,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_of_answers_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3_usize) {
-            let kind = [Kind::A, Kind::Aaaa, Kind::Srv][kind];
+        fn no_bytes_make_the_reader_of_answers_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..4_usize) {
+            let kind = [Kind::A, Kind::Aaaa, Kind::Srv, Kind::Naptr][kind];
             let asked = query(7, "ms.example.net", kind).unwrap();
             let mut said = response(&asked, Rcode::NOERROR, |_| ());
             said[7] = 3;

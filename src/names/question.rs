@@ -11,6 +11,8 @@ pub struct Question {
     pub port: Option<u16>,
     /// The transports that the asker can use, the one it likes best first; at least one.
     pub protocols: &'static [Protocol],
+    /// Whether the domain is asked for its transports before their SRV records (RFC 3263 §4.1).
+    pub asks_transports: bool,
     /// On whose behalf it is asked.
     pub source: Source,
 }
@@ -35,6 +37,15 @@ impl Protocol {
             Protocol::Tls => "_sips._tcp",
         }
     }
+
+    /// The service of its NAPTR records, in lower case (RFC 3263 §4.1).
+    pub(super) const fn pointer(self) -> &'static str {
+        match self {
+            Protocol::Udp => "sip+d2u",
+            Protocol::Tcp => "sip+d2t",
+            Protocol::Tls => "sips+d2t",
+        }
+    }
 }
 
 /// A place that was found.
@@ -46,11 +57,24 @@ pub struct Endpoint {
     pub address: SocketAddr,
 }
 
+/// A place with its rank among all of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The place.
+    pub endpoint: Endpoint,
+    /// Its priority (RFC 2782), the lowest first; 0 without SRV records.
+    pub priority: u16,
+    /// Its weight; 0 without SRV records.
+    pub weight: u16,
+}
+
 /// The source on whose behalf a question is asked: fair shares are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The MGCP gateway, for names of call agents.
     CallAgents,
+    /// The configuration, for names of downstream proxies.
+    Proxies,
     /// A peer at this address; for IPv6 its network of 64 bits, which belongs to one customer.
     Peer(IpAddr),
 }
@@ -77,6 +101,12 @@ pub enum Asked {
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfound {
+    /// The name servers say that there is no such name.
+    #[error("there is no name `{name}`")]
+    NoName {
+        /// The name.
+        name: Box<str>,
+    },
     /// The name servers know no address of it.
     #[error("`{name}` has no address")]
     Nothing {
@@ -146,7 +176,8 @@ mod tests {
     use super::*;
 
     fn of(host: &str) -> Question {
-        Question { host: host.into(), port: None, protocols: &[Protocol::Udp], source: Source::CallAgents }
+        let protocols = &[Protocol::Udp];
+        Question { host: host.into(), port: None, protocols, asks_transports: false, source: Source::CallAgents }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Kind {
     Aaaa,
     /// Servers of a service (RFC 2782).
     Srv,
+    /// Transports of a domain (RFC 3263 §4.1).
+    Naptr,
 }
 
 /// The answer of name servers to a query, or their silence.
@@ -20,7 +22,11 @@ pub enum Outcome {
     Addresses(Vec<IpAddr>, u32),
     /// Servers of a service, and the seconds they hold for.
     Services(Vec<Service>, u32),
-    /// There is no such record or no such name, with the seconds this holds for if the name servers say so (RFC 2308
+    /// Transports of a domain, the one it likes best first, and the seconds they hold for.
+    Pointers(Vec<Pointer>, u32),
+    /// There is no such name, with the seconds this holds for if the name servers say so.
+    NoName(Option<u32>),
+    /// There is no such record of the name, with the seconds this holds for if the name servers say so (RFC 2308
     /// §5).
     Nothing(Option<u32>),
     /// The name servers report a failure, or do not answer.
@@ -38,6 +44,26 @@ pub struct Service {
     pub port: u16,
     /// Its name; empty when the service is expressly not there.
     pub target: Box<str>,
+}
+
+/// A transport of a domain, with the name of its SRV records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The service, such as `sip+d2u`, in lower case.
+    pub service: Box<str>,
+    /// The name of its SRV records.
+    pub name: Box<str>,
+}
+
+impl Outcome {
+    /// Seconds that it holds for, if the name servers say so.
+    pub(super) const fn seconds(&self) -> Option<u32> {
+        match self {
+            Outcome::Addresses(_, ttl) | Outcome::Services(_, ttl) | Outcome::Pointers(_, ttl) => Some(*ttl),
+            Outcome::NoName(ttl) | Outcome::Nothing(ttl) => *ttl,
+            Outcome::Failed => None,
+        }
+    }
 }
 
 /// Puts servers in the order in which they are tried: by priority, and by chance among those of one priority, in

@@ -1,5 +1,6 @@
 //! The resolver: its questions, the queries that wait, and the answers.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::names::cache::Cache;
 use crate::names::hosts::Hosts;
 use crate::names::lookup::{Ground, Step};
-use crate::names::question::{Asked, Endpoint, Protocol, Question, Source, Unfound};
+use crate::names::question::{Asked, Endpoint, Protocol, Question, Server, Source, Unfound};
 use crate::names::record::{Kind, Outcome};
 use crate::names::servers::Servers;
 use crate::names::shares::{Shares, Ticket};
@@ -72,7 +73,9 @@ pub struct Answer<K> {
     /// The asker's name for the question.
     pub key: K,
     /// At least one address, the best first.
-    pub found: Result<Vec<Endpoint>, Unfound>,
+    pub found: Result<Vec<Server>, Unfound>,
+    /// The end of the life of the record that is the first to end; [`Time::NEVER`] if no server was asked.
+    pub until: Time,
 }
 
 #[derive(Debug)]
@@ -81,7 +84,9 @@ struct Open<K> {
     question: Question,
     deadline: Time,
     /// The results of its queries: the first may have left the cache before the last arrives.
-    brought: BTreeMap<(Box<str>, Kind), Outcome>,
+    brought: BTreeMap<(Box<str>, Kind), (Outcome, Time)>,
+    /// The end of the life of the record that is the first to end, of those looked at so far.
+    until: Time,
     /// The queries it waits for.
     waits_for: BTreeSet<u64>,
 }
@@ -167,7 +172,10 @@ impl<K> Resolver<K> {
         self.last += 1;
         let id = self.last;
         self.deadlines.insert((deadline, id));
-        self.open.insert(id, Open { key, question, deadline, brought: BTreeMap::new(), waits_for: BTreeSet::new() });
+        self.open.insert(id, {
+            let (brought, waits_for) = (BTreeMap::new(), BTreeSet::new());
+            Open { key, question, deadline, brought, until: Time::NEVER, waits_for }
+        });
         self.advance(id, now);
         self.send_next(now);
         Ok(Asked::Later)
@@ -257,25 +265,35 @@ impl<K> Resolver<K> {
                 }
             }
             Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
+            Some(Step::NoName) => self.close(id, |name| Err(Unfound::NoName { name })),
             Some(Step::Nothing) => self.close(id, |name| Err(Unfound::Nothing { name })),
             Some(Step::Failed) => self.close(id, |name| Err(Unfound::Failed { name })),
         }
     }
 
-    fn step(&self, id: u64, without_slow: bool, now: Time) -> Option<Step> {
+    fn step(&mut self, id: u64, without_slow: bool, now: Time) -> Option<Step> {
         let open = self.open.get(&id)?;
+        let until = Cell::new(open.until);
         let is_slow = |name: &str, kind| {
             let pending = self.by_record.get(&(name.into(), kind)).and_then(|id| self.pending.get(id));
             // An address without the SRV records could be the wrong one: they are waited for.
-            kind != Kind::Srv && pending.and_then(|it| it.attempt.as_ref()).is_some_and(|attempt| attempt.is_slow)
+            !matches!(kind, Kind::Srv | Kind::Naptr)
+                && pending.and_then(|it| it.attempt.as_ref()).is_some_and(|attempt| attempt.is_slow)
         };
         let record = |name: &str, kind: Kind| {
-            let known = open.brought.get(&(name.into(), kind)).or_else(|| self.cache.get(name, kind, now));
-            known.cloned().or_else(|| (without_slow && is_slow(name, kind)).then_some(Outcome::Failed))
+            let brought = open.brought.get(&(name.into(), kind)).map(|(outcome, until)| (outcome, *until));
+            let known = brought.or_else(|| self.cache.get(name, kind, now)).map(|(outcome, ends)| {
+                until.set(until.get().min(ends));
+                outcome.clone()
+            });
+            known.or_else(|| (without_slow && is_slow(name, kind)).then_some(Outcome::Failed))
         };
         let seed = self.seed.wrapping_add(id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let ground = Ground { hosts: &self.hosts, servers: &self.servers, seed, record };
-        Some(ground.step(&open.question))
+        let step = ground.step(&open.question);
+        let until = until.get();
+        self.open.entry(id).and_modify(|open| open.until = until);
+        Some(step)
     }
 
     /// A question needs these records.
@@ -352,10 +370,11 @@ impl<K> Resolver<K> {
             self.sent.remove(&attempt.number);
             self.shares.give_back(&attempt.ticket);
         }
+        let until = now + outcome.seconds().map_or(Duration::MAX, |seconds| Duration::from_secs(u64::from(seconds)));
         self.cache.insert(&name, kind, outcome.clone(), now);
         for waiter in waiters {
             if let Some(open) = self.open.get_mut(&waiter) {
-                open.brought.insert((name.clone(), kind), outcome.clone());
+                open.brought.insert((name.clone(), kind), (outcome.clone(), until));
                 open.waits_for.remove(&id);
             }
             self.advance(waiter, now);
@@ -404,10 +423,10 @@ impl<K> Resolver<K> {
         }
     }
 
-    fn close(&mut self, id: u64, found: impl FnOnce(Box<str>) -> Result<Vec<Endpoint>, Unfound>) {
-        let Some(Open { key, question, deadline, waits_for, .. }) = self.open.remove(&id) else { return };
+    fn close(&mut self, id: u64, found: impl FnOnce(Box<str>) -> Result<Vec<Server>, Unfound>) {
+        let Some(Open { key, question, deadline, waits_for, until, .. }) = self.open.remove(&id) else { return };
         self.deadlines.remove(&(deadline, id));
         waits_for.into_iter().for_each(|query| self.stop_waiting(id, question.source, query));
-        self.answers.push_back(Answer { key, found: found(question.host) });
+        self.answers.push_back(Answer { key, found: found(question.host), until });
     }
 }

@@ -35,7 +35,7 @@ impl Desk {
     fn try_ask(&mut self, peer: u8, host: &str, port: Option<u16>) -> Result<u32, Unfound> {
         self.last += 1;
         let source = Source::peer([198, 51, 100, peer].into());
-        let question = Question { host: host.into(), port, protocols: BOTH, source };
+        let question = Question { host: host.into(), port, protocols: BOTH, asks_transports: false, source };
         assert_eq!(self.resolver.ask(self.last, question, self.now + WITHIN, self.now)?, Asked::Later);
         self.collect();
         Ok(self.last)
@@ -81,7 +81,7 @@ impl Desk {
 
     /// Answers since the last look: keys, and addresses with their transport or the reason.
     fn answers(&mut self) -> Vec<(u32, Result<Vec<String>, Unfound>)> {
-        let text = |endpoint: &Endpoint| match endpoint.protocol {
+        let text = |&Server { endpoint, .. }: &Server| match endpoint.protocol {
             Protocol::Udp => endpoint.address.to_string(),
             Protocol::Tcp => format!("tcp {}", endpoint.address),
             Protocol::Tls => format!("tls {}", endpoint.address),
@@ -333,4 +333,47 @@ fn a_service_is_found_before_the_address_of_the_name_however_slow_its_records_ar
     desk.nothing("a.example.net", &[Aaaa]);
     desk.reply("a.example.net", A, addresses(&["192.0.2.2"]));
     assert_eq!(desk.found(), ["192.0.2.2:5077"]);
+}
+
+impl Desk {
+    /// A question about a downstream proxy.
+    fn ask_for_proxy(&mut self, asks_transports: bool) {
+        let (protocols, source) = (&[Protocol::Udp], Source::Proxies);
+        let question = Question { host: "example.net".into(), port: None, protocols, asks_transports, source };
+        self.resolver.ask(1, question, self.now + Duration::from_secs(60), self.now).unwrap();
+        self.collect();
+    }
+}
+
+#[test]
+fn an_asker_that_is_free_in_its_transport_follows_the_domains_own_choice() {
+    let mut desk = Desk::new();
+    desk.ask_for_proxy(true);
+    let pointer = |service: &str, name: &str| Pointer { service: service.into(), name: name.into() };
+    let pointers = vec![pointer("sip+d2t", "_sip._tcp.example.net"), pointer("sip+d2u", "_sip._udp.b.example")];
+    desk.reply("example.net", Kind::Naptr, Outcome::Pointers(pointers, 60));
+    let service = Service { priority: 2, weight: 7, port: 5077, target: "b.example".into() };
+    desk.reply("_sip._udp.b.example", Srv, Outcome::Services(vec![service], 30));
+    desk.reply("b.example", A, addresses(&["192.0.2.4"]));
+    desk.reply("b.example", Aaaa, Outcome::Nothing(None));
+    let answer = desk.resolver.poll_answer().unwrap();
+    let endpoint = Endpoint { protocol: Protocol::Udp, address: "192.0.2.4:5077".parse().unwrap() };
+    assert_eq!(answer.found, Ok(vec![Server { endpoint, priority: 2, weight: 7 }]));
+    assert_eq!(answer.until, desk.now + Duration::from_secs(30), "the record that ends first");
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told_from_one_without_an_address() {
+    let name = || Box::from("example.net");
+    for (outcome, expected) in [
+        (Outcome::NoName(None), Unfound::NoName { name: name() }),
+        (Outcome::Nothing(None), Unfound::Nothing { name: name() }),
+    ] {
+        let mut desk = Desk::new();
+        desk.ask_for_proxy(false);
+        desk.reply("_sip._udp.example.net", Srv, Outcome::NoName(None));
+        desk.reply("example.net", A, outcome);
+        desk.reply("example.net", Aaaa, Outcome::NoName(None));
+        assert_eq!(desk.resolver.poll_answer().unwrap().found, Err(expected));
+    }
 }

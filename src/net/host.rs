@@ -35,6 +35,11 @@ pub fn address_towards(to: IpAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
+/// Whether this host has the address.
+pub fn has(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// An address of each family that this host has: the one of [`own_address`], but no loopback address.
 pub fn addresses() -> Vec<IpAddr> {
     let wildcards = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];

@@ -141,7 +141,8 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(60);
 
     fn question(host: &str) -> Question {
-        Question { host: host.into(), port: Some(5060), protocols: &[Protocol::Udp], source: Source::CallAgents }
+        let protocols = &[Protocol::Udp];
+        Question { host: host.into(), port: Some(5060), protocols, asks_transports: false, source: Source::CallAgents }
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
             assert_eq!(resolver.ask(now, question("as.example.net"), now + WITHIN, now), Ok(Asked::Later));
             let answer = resolver.poll(now).expect("a name of the file needs no server");
             assert_eq!(answer.key, now);
-            answer.found.unwrap()[0].address.to_string()
+            answer.found.unwrap()[0].endpoint.address.to_string()
         };
         let begin = Time(1_000_000);
         assert_eq!(look_up(begin), "192.0.2.7:5060");

@@ -6,6 +6,7 @@
 //! (`exchange`, `schedule`).
 
 mod exchange;
+mod names;
 mod plan;
 mod run;
 mod schedule;
@@ -48,7 +49,7 @@ pub struct Prober {
 
 struct Thread {
     orders: crossbeam_channel::Sender<Order>,
-    waker: Waker,
+    waker: Arc<Waker>,
 }
 
 impl Prober {
@@ -64,11 +65,11 @@ impl Prober {
     pub fn follow(&mut self, plan: Plan) -> io::Result<()> {
         if self.thread.is_none() && !plan.proxies.is_empty() {
             let poll = Poll::new()?;
-            let waker = Waker::new(poll.registry(), WAKER)?;
+            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             let (orders, receiver) = crossbeam_channel::unbounded();
             let seed = random_u64()?;
             if let Some(tell) = self.tell.take() {
-                let prober = run::Prober::new(poll, receiver, tell, seed);
+                let prober = run::Prober::new(poll, Arc::clone(&waker), receiver, (tell, seed));
                 std::thread::Builder::new().name("prober".into()).spawn(move || prober.run())?;
             }
             self.thread = Some(Thread { orders, waker });

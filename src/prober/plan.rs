@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::exchange::Subject;
+use super::names::Own;
 use super::schedule::Wanted;
 use crate::config::{Config, LoadSource, Probe, Proxy, Service};
 use crate::dispatch::targets::proxies::Address;
+use crate::net::host;
 
 /// Everything that is to be probed, and the addresses of our own that never are.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,18 @@ pub struct Plan {
     pub(super) proxies: Vec<Proxy>,
     /// Addresses of the UDP listeners, with the ports that the kernel has chosen.
     pub(super) own: Vec<SocketAddr>,
+}
+
+impl Own for Plan {
+    fn is_own(&self, host: &str, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let of_family = || self.own.iter().filter(|own| own.is_ipv4() == address.is_ipv4());
+        let is_listener = |own: &SocketAddr| {
+            own.port() == address.port() && (own.ip() == ip || own.ip().is_unspecified() && host::has(ip))
+        };
+        let is_local = ip.is_loopback() && host != "localhost" && of_family().any(|own| !own.ip().is_loopback());
+        is_local || of_family().any(is_listener)
+    }
 }
 
 impl Plan {

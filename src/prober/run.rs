@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use mio::{Events, Poll, Token};
-use tracing::warn;
+use mio::{Events, Poll, Token, Waker};
+use tracing::{info, warn};
 
+use super::names::Names;
 use super::plan::Plan;
 use super::schedule::{Output, Schedule, Wanted};
 use super::sockets::{self, Sockets};
@@ -16,7 +17,9 @@ use super::{Order, Tell};
 use crate::config::Proxy;
 use crate::dispatch::probed::{Finding, Found};
 use crate::dispatch::targets::proxies::Address;
+use crate::names::Unfound;
 use crate::net::clock;
+use crate::net::resolve::Resolver;
 use crate::net::udp::Batch;
 use crate::seldom::Seldom;
 use crate::time::Time;
@@ -26,6 +29,8 @@ use crate::wire::sip::Scanner;
 pub(super) const WAKER: Token = Token(0);
 /// Longest time for which a finding waits for others: each delivery wakes every lane.
 const GATHER: Duration = Duration::from_millis(10);
+/// Time that a name server has in all. A name that is not found is asked for again later.
+const LOOKUP_WITHIN: Duration = Duration::from_secs(15);
 /// Events of one turn.
 const EVENTS: usize = 256;
 /// Longest answer that is read: one with a large body says nothing more.
@@ -36,7 +41,11 @@ pub(super) struct Prober {
     orders: Receiver<Order>,
     tell: Tell,
     poll: Poll,
+    waker: Arc<Waker>,
     plan: Plan,
+    names: Names,
+    /// Looks names up; there is one once a proxy has a name.
+    resolver: Option<Resolver<Arc<str>>>,
     is_resting: bool,
     schedule: Schedule,
     sockets: Sockets,
@@ -47,15 +56,19 @@ pub(super) struct Prober {
     found: Vec<Finding>,
     found_since: Option<Time>,
     no_socket: Seldom,
+    not_found: Seldom,
 }
 
 impl Prober {
-    pub(super) fn new(poll: Poll, orders: Receiver<Order>, tell: Tell, seed: u64) -> Self {
+    pub(super) fn new(poll: Poll, waker: Arc<Waker>, orders: Receiver<Order>, (tell, seed): (Tell, u64)) -> Self {
         Prober {
             orders,
             tell,
             poll,
+            waker,
             plan: Plan::default(),
+            names: Names::default(),
+            resolver: None,
             is_resting: true,
             schedule: Schedule::new(seed),
             sockets: Sockets::default(),
@@ -65,6 +78,7 @@ impl Prober {
             found: Vec::new(),
             found_since: None,
             no_socket: Seldom::default(),
+            not_found: Seldom::default(),
         }
     }
 
@@ -73,7 +87,12 @@ impl Prober {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let now = clock::now();
-            let until = [self.schedule.poll_timeout(), self.found_since.map(|since| since + GATHER)];
+            let until = [
+                self.schedule.poll_timeout(),
+                self.found_since.map(|since| since + GATHER),
+                self.names.poll_timeout().filter(|_| !self.is_resting),
+                self.resolver.as_ref().and_then(Resolver::poll_timeout),
+            ];
             let wait = until.into_iter().flatten().min().map(|at| at.since(now));
             match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
@@ -93,6 +112,7 @@ impl Prober {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return,
                 }
             }
+            self.look_up(clock::now());
             self.schedule.handle_timeout(clock::now(), &mut self.outputs);
             self.carry_out();
             self.tell_when_due(clock::now());
@@ -105,6 +125,8 @@ impl Prober {
             Order::Plan(plan) => {
                 self.plan = plan;
                 self.schedule.on_reload();
+                self.names.set(&self.plan.proxies, now);
+                self.names.tell_all();
                 self.fit(now);
             }
             Order::Silence(address) => self.schedule.on_silence(address, now),
@@ -146,7 +168,58 @@ impl Prober {
             let address = SocketAddr::new(ip, proxy.port.unwrap_or(Proxy::PORT));
             Address { address, priority: 0, weight: 0 }
         });
-        numeric.iter().filter_map(|member| Plan::wanted(proxy, member)).collect()
+        let named = self.names.members(&proxy.name);
+        numeric.iter().chain(named).filter_map(|member| Plan::wanted(proxy, member)).collect()
+    }
+
+    /// Asks for the names that are due, and takes the answers.
+    fn look_up(&mut self, now: Time) {
+        if self.is_resting {
+            return;
+        }
+        while let Some((proxy, question)) = self.names.poll_question(now) {
+            if self.resolver.is_none() {
+                let waker = Arc::clone(&self.waker);
+                match Resolver::new(move || drop(waker.wake())) {
+                    Ok(resolver) => self.resolver = Some(resolver),
+                    Err(error) => {
+                        warn!("names of downstream proxies are not looked up: {error}");
+                        let failed = (Err(Unfound::Failed { name: question.host }), now);
+                        self.names.on_answer(&proxy, failed, &self.plan, 1.0, now);
+                        return;
+                    }
+                }
+            }
+            let Some(resolver) = &mut self.resolver else { return };
+            if let Err(error) = resolver.ask(Arc::clone(&proxy), question, now + LOOKUP_WITHIN, now) {
+                self.names.on_answer(&proxy, (Err(error), now), &self.plan, 1.0, now);
+            }
+        }
+        let mut is_changed = false;
+        while let Some(answer) = self.resolver.as_mut().and_then(|resolver| resolver.poll(now)) {
+            if let Err(error) = &answer.found
+                && let Some(times) = self.not_found.comes_up(now)
+            {
+                warn!(%error, times, "{}", answer.key);
+            }
+            let spread = f64::from(answer.key.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31) ^ byte)) / 255.0;
+            is_changed |= self.names.on_answer(&answer.key, (answer.found, answer.until), &self.plan, spread, now);
+        }
+        while let Some(finding) = self.names.poll_finding(now) {
+            if let Found::Addresses { members, is_stale } = &finding.what {
+                let to: Vec<String> = members.iter().map(|member| member.address.to_string()).collect();
+                let state = if *is_stale { ", as far as is known" } else { "" };
+                info!(
+                    "{} leads to {}{state}",
+                    finding.proxy,
+                    if to.is_empty() { "nothing".into() } else { to.join(", ") }
+                );
+            }
+            self.gather(finding);
+        }
+        if is_changed {
+            self.fit(now);
+        }
     }
 
     fn on_socket(&mut self, number: usize, is_error: bool) {

@@ -100,7 +100,7 @@ impl Identity {
                 };
                 let host = String::from_utf8_lossy(host.as_bytes()).into();
                 let source = Source::peer(addresses.source.ip());
-                let question = Question { host, port: uri.port, protocols, source };
+                let question = Question { host, port: uri.port, protocols, asks_transports: false, source };
                 Towards { hop, peer, to: NextHop::Name(question) }
             }
         }

@@ -27,7 +27,8 @@ impl<A: Application, M: Media> MediaServer<A, M> {
                 GatewayOutput::CallClosed(id) => dispatcher.tell(Change::Closed(group_of(&id))),
                 GatewayOutput::Resolve { key, host, port } => {
                     let (protocols, source) = (&[Protocol::Udp], Source::CallAgents);
-                    let question = names::Question { host, port: Some(port), protocols, source };
+                    let question =
+                        names::Question { host, port: Some(port), protocols, asks_transports: false, source };
                     return Some(Effect::LookUp(Question::CallAgent(key), question));
                 }
                 // Done already, see `Mgcp::settle`.

@@ -314,10 +314,11 @@ impl Sockets {
 
     fn on_found<A: Application>(&mut self, station: &mut Station<MediaServer<A, RtpMedia>>, now: Time) {
         while let Some(answer) = self.resolver.poll(now) {
-            let endpoints = answer.found.unwrap_or_else(|error| {
+            let servers = answer.found.unwrap_or_else(|error| {
                 tracing::debug!(%error, "a message cannot be sent");
                 Vec::new()
             });
+            let endpoints: Vec<names::Endpoint> = servers.iter().map(|server| server.endpoint).collect();
             station.sessions_mut().on_found(answer.key, &endpoints, now);
         }
     }
