@@ -31,7 +31,6 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/dispatch/targets/proxies/mod.rs: Proxies::choose_several", "pools of mode `redirect`"),
     ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
     ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
-    ("src/wire/load/document.rs: read_document", "the prober reads documents about the load with it"),
     ("src/dispatch/targets/proxies/findings.rs: Proxies::on_finding", "the dispatcher's decision has no proxies yet"),
 ];
 

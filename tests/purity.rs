@@ -80,6 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prober/exchange.rs", &["time", "words", "wire", "transaction", "config"]),
+    ("prober/http.rs", &[]),
     ("prober/names.rs", &["time", "names", "config", "dispatch"]),
     ("prober/schedule.rs", &["time", "wire", "dispatch::probed"]),
     ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),

@@ -6,6 +6,8 @@
 //! (`exchange`, `schedule`).
 
 mod exchange;
+mod fetch;
+mod http;
 mod names;
 mod plan;
 mod run;

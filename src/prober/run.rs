@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Poll, Token, Waker};
 use tracing::{info, warn};
 
+use super::fetch::{Fetcher, Source};
 use super::names::Names;
 use super::plan::Plan;
 use super::schedule::{Output, Schedule, Wanted};
@@ -49,6 +50,13 @@ pub(super) struct Prober {
     is_resting: bool,
     schedule: Schedule,
     sockets: Sockets,
+    /// Asks for loads over TCP; there is one once a proxy has such a source.
+    fetcher: Option<Fetcher>,
+    /// The sources that are asked.
+    sources: Vec<Source>,
+    /// Findings of the fetcher, and its end of the channel.
+    fetched: Receiver<Finding>,
+    fetched_sender: Sender<Finding>,
     scanner: Scanner,
     batch: Batch,
     outputs: Vec<Output>,
@@ -61,6 +69,7 @@ pub(super) struct Prober {
 
 impl Prober {
     pub(super) fn new(poll: Poll, waker: Arc<Waker>, orders: Receiver<Order>, (tell, seed): (Tell, u64)) -> Self {
+        let (fetched_sender, fetched) = crossbeam_channel::unbounded();
         Prober {
             orders,
             tell,
@@ -72,6 +81,10 @@ impl Prober {
             is_resting: true,
             schedule: Schedule::new(seed),
             sockets: Sockets::default(),
+            fetcher: None,
+            sources: Vec::new(),
+            fetched,
+            fetched_sender,
             scanner: Scanner::new(),
             batch: Batch::sized(4, ANSWER),
             outputs: Vec::new(),
@@ -112,6 +125,9 @@ impl Prober {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return,
                 }
             }
+            while let Ok(finding) = self.fetched.try_recv() {
+                self.gather(finding);
+            }
             self.look_up(clock::now());
             self.schedule.handle_timeout(clock::now(), &mut self.outputs);
             self.carry_out();
@@ -150,6 +166,7 @@ impl Prober {
         for number in self.schedule.fit(&wanted) {
             self.sockets.remove(number, self.poll.registry());
         }
+        self.fit_sources();
         for wanted in self.schedule.missing(&wanted) {
             let added = sockets::towards(wanted.subject.to, &self.plan.own).and_then(|(socket, local)| {
                 let number = self.schedule.add(wanted.clone(), local, now);
@@ -160,6 +177,26 @@ impl Prober {
             {
                 warn!(%error, times, "no probe leaves for {} at {}", wanted.proxy, wanted.subject.to);
             }
+        }
+    }
+
+    fn fit_sources(&mut self) {
+        let sources: Vec<Source> = match self.is_resting {
+            true => Vec::new(),
+            false => self.plan.proxies.iter().filter_map(Source::of).collect(),
+        };
+        if sources == self.sources {
+            return;
+        }
+        if self.fetcher.is_none() {
+            match Fetcher::start(self.fetched_sender.clone(), Arc::clone(&self.waker)) {
+                Ok(fetcher) => self.fetcher = Some(fetcher),
+                Err(error) => return warn!("loads of downstream proxies are not asked for: {error}"),
+            }
+        }
+        if let Some(fetcher) = &self.fetcher {
+            self.sources.clone_from(&sources);
+            fetcher.set(sources);
         }
     }
 
@@ -266,7 +303,8 @@ impl Prober {
 
     fn gather(&mut self, finding: Finding) {
         // A failure is told at once.
-        let is_urgent = !matches!(finding.what, Found::Answered { status: 100..500, .. } | Found::Late(_));
+        let is_urgent =
+            !matches!(finding.what, Found::Answered { status: 100..500, .. } | Found::Late(_) | Found::Load(_));
         let since = if is_urgent { Time(0) } else { finding.at };
         self.found_since = Some(self.found_since.map_or(since, |earlier| earlier.min(since)));
         self.found.push(finding);

@@ -1,6 +1,7 @@
 //! Probes by value: what leaves, and the meaning of what comes back.
 
 mod exchange;
+mod http;
 mod names;
 mod schedule;
 mod sockets;

@@ -1,6 +1,7 @@
 //! The whole prober, on sockets of this host.
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,42 @@ fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
     next(&findings, |found| matches!(found.what, Found::Refused { .. }) && &*found.proxy == "p0");
     drop(prober);
     while findings.recv_timeout(WITHIN).is_ok() {}
+}
+
+#[test]
+fn a_load_is_read_from_a_document_and_from_an_agent_line() {
+    let serve = |answer: &'static str| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = server.accept() {
+                let mut request = [0; 1024];
+                let is_http = answer.starts_with("HTTP") && stream.read(&mut request).is_ok();
+                assert!(!is_http || request.starts_with(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:"));
+                // The other end may be gone.
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        place
+    };
+    let http = serve("HTTP/1.0 200 OK\r\n\r\n# TYPE calls gauge\ncalls{dir=\"in\"} 9\ncalls{dir=\"out\"} 8\n");
+    let agent = serve("up 50% maxconn:100 used:7\n");
+    let nobody = serve("HTTP/1.1 404 Not Found\r\n\r\n");
+    let (mut prober, findings) = prober();
+    let mut plan = plan(["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(address), Duration::from_millis(200));
+    let loads = [format!("http://{http}/metrics"), format!("agent:{agent}"), format!("http://{nobody}/metrics")];
+    for (proxy, load) in plan.proxies.iter_mut().zip(loads) {
+        (proxy.load, proxy.load_used) = (load.parse().unwrap(), "calls".into());
+        proxy.probe = Probe::None;
+    }
+    prober.follow(plan).unwrap();
+    let load = |name: &str| match next(&findings, |found| &*found.proxy == name).what {
+        Found::Load(report) => (report.used, report.total, report.percent),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(load("p0"), (Some(17), None, None));
+    assert_eq!(load("p1"), (Some(7), Some(100), Some(50)));
+    assert_eq!(load("p0"), (Some(17), None, None), "again and again");
 }
 
 /// CPU time of the thread of this name, in ticks of 10 ms.
