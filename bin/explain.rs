@@ -37,10 +37,14 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
 
 fn sentence(decided: &Decided) -> String {
     let worker = decided.worker.as_deref().unwrap_or("nobody");
+    let proxy = decided.proxy.as_deref().unwrap_or("a proxy that is gone");
     let done = match decided.action {
         Action::HandedOver => format!("handed over to {worker}"),
         Action::Relayed if decided.worker.is_none() => "relayed to everyone".to_owned(),
         Action::Relayed => format!("relayed to {worker}"),
+        Action::Forwarded if decided.weight > 0 => format!("forwarded to {proxy}, weight {}", decided.weight),
+        Action::Forwarded => format!("forwarded to {proxy}"),
+        Action::Response => format!("of {proxy}, forwarded"),
         Action::Replied if decided.status == 0 => "answered as before".to_owned(),
         Action::Replied => format!("answered with {}", decided.status),
         Action::Dropped => "dropped".to_owned(),

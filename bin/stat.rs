@@ -62,9 +62,11 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
     let counters: Counters = client.read(&reply)?;
     let mut text = String::new();
     let connections = &counters.connections;
-    let totals: [(&str, &Total); 10] = [
+    let totals: [(&str, &Total); 12] = [
         ("received", &counters.received),
         ("handed over", &counters.handed_over),
+        ("forwarded", &counters.forwarded),
+        ("responses", &counters.responses),
         ("relayed", &counters.relayed),
         ("replied", &counters.replied),
         ("dropped", &counters.dropped),

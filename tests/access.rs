@@ -75,7 +75,7 @@ fn rules(seed: u32) -> Vec<AccessRule> {
 fn reload(switch: &mut Switch<Told>, access: &[AccessRule]) {
     let rules = Rules { access: access.to_vec(), ..Rules::default() };
     let workers = switch.dispatch().pool().len();
-    switch.reload(rules, Insert::None, workers);
+    switch.reload(rules, Insert::None, workers, Time(0));
     switch.flush_links();
 }
 

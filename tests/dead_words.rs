@@ -10,28 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// Items without a use in production code, as they are reported, each with the reason why it stays.
 const MAY_STAY: &[(&str, &str)] = &[
-    ("src/wire/sip/edits.rs: Edits::put_via", "a proxy adds its Via (RFC 3261 §16.6 step 8)"),
-    ("src/wire/sip/edits.rs: Edits::count_hop", "a proxy counts hops (RFC 3261 §16.6 step 3)"),
     ("src/wire/sip/edits.rs: Edits::put_record_route", "a proxy stays on the path (RFC 3261 §16.6 step 4)"),
-    ("src/wire/sip/edits.rs: Edits::take_via", "a proxy sends responses on (RFC 3261 §16.7 step 3)"),
-    ("src/wire/sip/edits.rs: Edits::take_routes", "a proxy takes its own Route off (RFC 3261 §16.4)"),
-    ("src/wire/sip/edits.rs: Edits::replace_uri_host", "a proxy names the server (RFC 3261 §16.6 step 2)"),
     ("src/wire/sip/edits.rs: Edits::restore_uri", "a proxy after a strict router (RFC 3261 §16.4)"),
     ("src/wire/sip/edits.rs: Edits::give_strict", "a proxy in front of a strict router (RFC 3261 §16.6 step 6)"),
-    ("src/wire/sip/edits.rs: write_contact", "a redirect names servers (RFC 3261 §8.3)"),
-    ("src/wire/sip/check.rs: Message::check_travels", "a proxy validates what it forwards (RFC 3261 §16.3)"),
-    ("src/transaction/forwarded.rs: Branches", "a proxy gives and reads its own branches (RFC 3261 §16.6 step 8)"),
-    ("src/transaction/forwarded.rs: Branches::is_loop", "a proxy answers a loop 482 (RFC 3261 §16.3)"),
-    ("src/transaction/forwarded.rs: Branches::believed", "a proxy sends on responses to its own requests"),
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
-    ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/transaction/response_context/mod.rs: ResponseContext", "pools of mode `stateful` (RFC 3261 §16.2)"),
-    ("src/config/proxies.rs: Config::pool_without_route", "the rules ask for it once requests have routes"),
     ("src/dispatch/targets/proxies/entries.rs: Proxies::set_handicap", "the command `handicap`"),
-    ("src/dispatch/targets/proxies/mod.rs: Proxies::choose_several", "pools of mode `redirect`"),
     ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
     ("src/dispatch/targets/proxy/mod.rs: Proxy::is_quick", "pools of mode `stateful` move only to a quick proxy"),
-    ("src/dispatch/targets/proxies/findings.rs: Proxies::on_finding", "the dispatcher's decision has no proxies yet"),
 ];
 
 /// Words in front of the name that they define.

@@ -70,7 +70,7 @@ struct Run {
 
 /// Measures every front that can have sinks as workers, in turn, as many rounds as the options ask for.
 pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Flood> {
-    let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
+    let able = fronts.iter().filter(|front| matches!(front, Front::Pointsman | Front::Bare));
     let pairs: Vec<_> = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement))).collect();
     let all = Flooding::ALL.into_iter().flat_map(|flooding| pairs.iter().map(move |&pair| (flooding, pair)));
     let mut all: Vec<Flood> =

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::forwarder;
 use crate::generator::Plan;
+use crate::relay;
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{own_address, proc, wait_for};
 
@@ -27,13 +28,17 @@ pub enum Front {
     Pointsman,
     /// The bare forwarder.
     Bare,
+    /// This project's dispatcher in front of the workers of another one, which are downstream proxies to it.
+    Proxy(&'static str),
+    /// The bare relay, on the way of responses as well.
+    Relay,
     /// Kamailio in one of the modes of `shared/peers/kamailio`.
     Kamailio(&'static str),
 }
 
 impl Front {
     /// All of them, in the order of the table.
-    pub const ALL: [Front; 7] = [
+    pub const ALL: [Front; 10] = [
         Front::Pointsman,
         Front::Bare,
         Front::Kamailio("rawsend"),
@@ -41,6 +46,9 @@ impl Front {
         Front::Kamailio("callload-stateless"),
         Front::Kamailio("stateful"),
         Front::Kamailio("callload"),
+        Front::Relay,
+        Front::Proxy("proxy"),
+        Front::Proxy("stateful"),
     ];
 
     /// Its name in options, table and JSON.
@@ -48,6 +56,8 @@ impl Front {
         match self {
             Front::Pointsman => "pointsman".to_owned(),
             Front::Bare => "bare".to_owned(),
+            Front::Proxy(mode) => format!("pointsman-{mode}"),
+            Front::Relay => "relay".to_owned(),
             Front::Kamailio(mode) => format!("kamailio-{mode}"),
         }
     }
@@ -55,7 +65,7 @@ impl Front {
     /// Why it cannot take part on this machine, if so.
     pub fn missing(self) -> Option<String> {
         match self {
-            Front::Pointsman | Front::Bare => None,
+            Front::Pointsman | Front::Bare | Front::Proxy(_) | Front::Relay => None,
             Front::Kamailio(_) if kamailio_folder().is_none() => {
                 Some("no configurations: set POINTSMAN_PEERS to the folder that holds kamailio/".to_owned())
             }
@@ -71,6 +81,8 @@ impl Front {
         let running = match self {
             Front::Pointsman => Running::of_pointsman(),
             Front::Bare => Running::of_bare(None),
+            Front::Proxy(mode) => Running::of_proxy(mode),
+            Front::Relay => Running::of_relay(),
             Front::Kamailio(mode) => Running::of_kamailio(mode),
         };
         running.await_answer();
@@ -102,6 +114,7 @@ pub struct Running {
 enum Process {
     Pointsman,
     Bare(Guard),
+    Proxy(Pointsman, #[allow(dead_code, reason = "kept until the process has ended")] TempDir),
     Kamailio(Guard, #[allow(dead_code, reason = "kept until the process has ended")] TempDir),
 }
 
@@ -124,7 +137,7 @@ impl Running {
         match front {
             Front::Pointsman => Some(Running::of_pointsman_with_sinks(counts)),
             Front::Bare => Some(Running::of_bare(Some(counts.to_owned()))),
-            Front::Kamailio(_) => None,
+            Front::Kamailio(_) | Front::Proxy(_) | Front::Relay => None,
         }
     }
 
@@ -209,13 +222,61 @@ impl Running {
         Running::of_kamailio_in(&kamailio_folder().expect("looked for before"), mode)
     }
 
-    fn of_kamailio_in(folder: &Path, mode: &str) -> Self {
-        // Its configuration names these addresses: itself on port 5060, four backends from 7001 on.
+    /// A dispatcher whose workers are servers on ports of their own, from 7001 on.
+    fn servers() -> Pointsman {
         let mut setup = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]);
         setup.ip = Ipv4Addr::LOCALHOST.into();
         setup.port = 15_060;
-        setup.worker_ports = 7001;
-        let pointsman = setup.start();
+        setup.worker_ports = relay::FIRST_SERVER;
+        setup.start()
+    }
+
+    fn of_proxy(mode: &str) -> Self {
+        let servers = Running::servers();
+        let dir = tempfile::Builder::new().prefix("pm-proxy-").tempdir().expect("a temporary directory");
+        let mut text = format!("[[pool]]\nname = \"default\"\nmode = \"{mode}\"\n");
+        for port in (relay::FIRST_SERVER..).take(WORKERS) {
+            text += &format!("[[proxy]]\nname = \"s{port}\"\nuri = \"sip:127.0.0.1:{port}\"\n");
+        }
+        let file = dir.path().join("pointsman.toml");
+        std::fs::write(&file, text).expect("a file in a temporary directory");
+        let mut setup = Setup::new(0).with(["--config", &file.display().to_string()]);
+        setup.ip = Ipv4Addr::LOCALHOST.into();
+        setup.port = 5_060;
+        let front = setup.start();
+        Running {
+            address: front.address(),
+            mgcp: front.address(),
+            rport: true,
+            process: Process::Proxy(front, dir),
+            pointsman: Some(servers),
+            sinks: Vec::new(),
+        }
+    }
+
+    fn of_relay() -> Self {
+        let servers = Running::servers();
+        let mut command = Command::new(std::env::current_exe().expect("this executable has a path"));
+        command.args(["relay", &WORKERS.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut guard = Guard(command.spawn().expect("this executable starts again"));
+        let mut line = String::new();
+        let stdout = guard.0.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the relay's first line");
+        assert_eq!(line.trim(), "ready", "the bare relay did not start");
+        Running {
+            address: relay::address(),
+            mgcp: relay::address(),
+            // The servers see the relay as the source, and must not take its port for the caller's.
+            rport: true,
+            process: Process::Bare(guard),
+            pointsman: Some(servers),
+            sinks: Vec::new(),
+        }
+    }
+
+    fn of_kamailio_in(folder: &Path, mode: &str) -> Self {
+        // Its configuration names these addresses: itself on port 5060, four backends from 7001 on.
+        let pointsman = Running::servers();
         let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
         let script = folder.join("run.sh");
         let child = Command::new("sh")
@@ -267,6 +328,7 @@ impl Running {
         match &self.process {
             Process::Pointsman => self.pointsman.iter().map(Pointsman::pid).collect(),
             Process::Bare(guard) => vec![guard.0.id()],
+            Process::Proxy(front, _) => vec![front.pid()],
             Process::Kamailio(guard, _) => {
                 // `run.sh` becomes the main process; its children do the work.
                 let main = guard.0.id();
@@ -281,7 +343,7 @@ impl Running {
             return self.sinks.iter().map(|sink| sink.0.id()).collect();
         }
         match (&self.process, &self.pointsman) {
-            (Process::Bare(guard), _) => proc::children(guard.0.id()),
+            (Process::Bare(guard), None) => proc::children(guard.0.id()),
             (_, Some(pointsman)) => pointsman.worker_pids(),
             (_, None) => Vec::new(),
         }
@@ -290,8 +352,10 @@ impl Running {
     /// The dispatcher behind a Kamailio, which has nothing to do.
     pub fn bystander(&self) -> Option<u32> {
         match self.process {
-            Process::Kamailio(..) => self.pointsman.as_ref().map(Pointsman::pid),
-            Process::Pointsman | Process::Bare(_) => None,
+            Process::Kamailio(..) | Process::Proxy(..) | Process::Bare(_) => {
+                self.pointsman.as_ref().map(Pointsman::pid)
+            }
+            Process::Pointsman => None,
         }
     }
 

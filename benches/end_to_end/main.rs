@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod over_tcp;
 mod placement;
+mod relay;
 mod report;
 mod singles;
 mod sink;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("forwarder", rest)) => return run_forwarder(rest),
+        Some(("relay", rest)) => return outcome("bare relay", relay::run(rest)),
         Some(("sink", rest)) => return outcome("sink", sink::run(rest)),
         _ => {}
     }

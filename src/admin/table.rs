@@ -115,9 +115,13 @@ fn totals(workers: &[WorkerLoad]) -> [String; COLUMNS] {
 /// The dispatcher's totals, in a line.
 pub(super) fn dispatcher_line(dispatcher: &DispatcherLoad) -> String {
     let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, pinned, .. } = dispatcher;
-    let DispatcherLoad { table_entries, rx_overflow, .. } = dispatcher;
+    let DispatcherLoad { table_entries, rx_overflow, forwarded, responses, .. } = dispatcher;
+    let travelled = match (forwarded, responses) {
+        (0, 0) => String::new(),
+        _ => format!("forwarded {forwarded}, responses {responses}, "),
+    };
     format!(
-        "dispatcher {pid}, up {}: received {received}, handed over {handed_over}, relayed {relayed}, replied {replied}, \
+        "dispatcher {pid}, up {}: received {received}, handed over {handed_over}, {travelled}relayed {relayed}, replied {replied}, \
          dropped {dropped}, pinned {pinned}, table {table_entries}, overflow {rx_overflow}",
         uptime(*uptime_s)
     )

@@ -104,7 +104,7 @@ impl<R: Request> Case<'_, R> {
             discriminator: self.discriminator,
             target,
             life,
-            group: None,
+            hold: None,
             is_invite: self.request.is_invite(),
             state,
             source: self.source(dispatch).print(),

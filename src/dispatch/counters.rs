@@ -5,7 +5,7 @@ use super::reason::Reason;
 use crate::pack::packed;
 
 /// Counts since start. For messages from the well-known sockets,
-/// `received = handed_over + relayed + replied + dropped`.
+/// `received = handed_over + forwarded + responses + relayed + replied + dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     by_reason: ByReason,
@@ -13,6 +13,10 @@ pub struct Counters {
     pub received: u64,
     /// Initial requests given to a worker.
     pub handed_over: u64,
+    /// Requests forwarded to downstream proxies.
+    pub forwarded: u64,
+    /// Responses of downstream proxies that were forwarded.
+    pub responses: u64,
     /// Messages given to the worker that has their call or transaction.
     pub relayed: u64,
     /// The dispatcher's own answers, pongs included.
@@ -38,6 +42,10 @@ pub enum Kind {
     HandedOver,
     /// Given to the worker that has its call or transaction.
     Relayed,
+    /// A request forwarded to a downstream proxy.
+    Forwarded,
+    /// A response of a downstream proxy, forwarded.
+    Response,
     /// Answered by the dispatcher.
     Replied,
     /// Dropped.
@@ -49,14 +57,19 @@ pub enum Kind {
 }
 
 impl Kind {
-    const COUNT: usize = 6;
+    const COUNT: usize = 8;
+    /// The kinds whose sum is the number of messages read from the well-known sockets.
+    pub const READ: [Kind; 6] =
+        [Kind::HandedOver, Kind::Relayed, Kind::Forwarded, Kind::Response, Kind::Replied, Kind::Dropped];
 
     /// The kind of a decision about a message from a well-known socket.
     pub const fn of(decision: &Decision) -> Kind {
         match decision.target {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
-            Target::Answer(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
+            Target::Forward(_) => Kind::Forwarded,
+            Target::ForwardResponse(_) => Kind::Response,
+            Target::Answer(_) | Target::Redirect(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }
     }
@@ -66,6 +79,8 @@ packed!(Counters {
     by_reason,
     received,
     handed_over,
+    forwarded,
+    responses,
     relayed,
     replied,
     dropped,
@@ -121,6 +136,8 @@ impl Counters {
         self.pinned += u64::from(matches!(decision.target, Target::Worker(Handoff { pinned: Some(_), .. })));
         match kind {
             Kind::HandedOver => self.handed_over += 1,
+            Kind::Forwarded => self.forwarded += 1,
+            Kind::Response => self.responses += 1,
             Kind::Relayed => self.relayed += 1,
             Kind::Replied => self.replied += 1,
             Kind::Dropped => self.dropped += 1,

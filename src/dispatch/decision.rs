@@ -13,6 +13,7 @@ use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
 use crate::words::{Envelope, ReplyTo, Transport};
 
+pub use super::forward::{Forward, ForwardedResponse, Redirect};
 pub use super::identity::DispatcherTag;
 pub use super::joined::{Brought, Joined, Protocol, Services, Unanswered};
 pub use super::mgcp::chain::ChainId;
@@ -72,6 +73,12 @@ pub enum Target {
     Everyone(GatheringId),
     /// Send the merged answer of all workers again: see `Dispatch::gathered`.
     Gathered(GatheringId),
+    /// Forward it to a downstream proxy.
+    Forward(Forward),
+    /// Forward a response to the sender of its request.
+    ForwardResponse(ForwardedResponse),
+    /// Answer it with the addresses of downstream proxies (302), which `Dispatch::redirected` gives, and this To-tag.
+    Redirect(DispatcherTag),
     /// Do nothing.
     Drop,
 }
@@ -162,6 +169,8 @@ pub enum Says {
     Registered,
     /// The options that the request requires and no worker supports (RFC 3261 §8.2.2.3).
     Unsupported,
+    /// The options that the request requires of proxies (RFC 3261 §16.3).
+    ProxyUnsupported,
     /// The fault of the request: the reason phrase of a 400 names it (RFC 3261 §21.4.1).
     Fault(Fault),
 }

@@ -4,9 +4,9 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Arrival, Decision, Handoff, Pinned, Target};
+use super::decision::{Arrival, Decision, Forward, Handoff, Pinned, Target};
 use super::reason::Reason;
-use crate::ids::{ConnId, Seq, WorkerId};
+use crate::ids::{ConnId, ProxyId, Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::Label;
 use crate::wire::sip::Fault;
@@ -92,6 +92,15 @@ pub enum ShortTarget {
         /// Whether it was handed over to the worker that had its call.
         follows: bool,
     },
+    /// Forwarded to this downstream proxy.
+    Forwarded {
+        /// The proxy that got it.
+        proxy: ProxyId,
+        /// Its weight then; 0 for a request that follows another.
+        weight: u16,
+    },
+    /// A response of this downstream proxy, forwarded.
+    Response(ProxyId),
     /// Answered with this status, or this return code.
     Answered(u16),
     /// Handed to every worker that it may concern.
@@ -172,6 +181,9 @@ impl History {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 ShortTarget::Worker { worker, size, pinned, follows }
             }
+            Target::Forward(Forward { proxy, weight, .. }) => ShortTarget::Forwarded { proxy, weight },
+            Target::ForwardResponse(response) => ShortTarget::Response(response.proxy),
+            Target::Redirect(_) => ShortTarget::Answered(302),
             Target::Answer(answer) => ShortTarget::Answered(answer.status),
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),
             Target::Everyone(_) => ShortTarget::Everyone,

@@ -8,6 +8,7 @@ mod bits;
 mod case;
 pub mod counters;
 pub mod decision;
+pub mod forward;
 pub mod group;
 pub mod history;
 pub mod identity;
@@ -39,8 +40,9 @@ use crate::access::Access;
 use crate::fingerprint::Printer;
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::transaction::forwarded::Branches;
 use counters::Counters;
-use decision::{Admin, Decision, Target};
+use decision::{Admin, Decision, Redirect, Target};
 use group::Groups;
 use history::{Explained, History};
 use identity::{Directory, Keyring};
@@ -52,6 +54,7 @@ pub use rules::{mgcp, sip};
 use select::Selector;
 use table::Table;
 use targets::pool::Pool;
+use targets::proxies::Proxies;
 
 /// The settings that a lane's decisions start with.
 #[derive(Clone, Debug)]
@@ -111,6 +114,10 @@ pub struct Dispatch {
     printer: Printer,
     directory: Directory,
     pool: Pool,
+    proxies: Proxies,
+    /// The addresses in the last redirection.
+    redirected: Redirect,
+    branches: Branches,
     selector: Selector,
     table: Table,
     groups: Groups,
@@ -126,7 +133,8 @@ pub struct Dispatch {
     acks: Acks,
     /// Time until which call agents at one address may have to be told apart.
     apart_until: Time,
-    /// Number of lanes that decide, this one included.
+    /// Number of this lane, and of lanes that decide, this one included.
+    lane: usize,
     lanes: usize,
 }
 
@@ -140,8 +148,16 @@ impl Dispatch {
         Dispatch {
             allow: rules.methods.allow(),
             printer: Printer::new(&keys.current),
-            directory: Directory::new(keys),
             pool: Pool::new(workers, rules.slow_start),
+            redirected: Redirect::default(),
+            branches: Branches::new(&keys.current, keys.previous.as_ref()),
+            directory: Directory::new(keys),
+            proxies: {
+                let mut proxies = Proxies::new(rules.slow_start, seed);
+                // Those of the start have been up for ever.
+                proxies.set(&rules.proxies, &rules.pools, Time(0));
+                proxies
+            },
             selector: Selector::new(rules.policy, &rules.weights, workers, seed),
             table: Table::new(table_cap, rules.pending_max),
             groups: Groups::new(group_cap),
@@ -154,6 +170,7 @@ impl Dispatch {
             gatherings: Gatherings::new(),
             acks: Acks::default(),
             apart_until: Time(0),
+            lane: 0,
             lanes: 1,
             rules,
         }
@@ -170,10 +187,11 @@ impl Dispatch {
         (0..messages).for_each(|_| self.counters.on_decision(&decision));
     }
 
-    /// Divides the rate of each source among `lanes` lanes.
-    pub fn share_among(&mut self, lanes: usize) {
+    /// It is lane `lane` of `lanes`, which share the rate of each source.
+    pub fn share_among(&mut self, lane: usize, lanes: usize) {
         self.access.share_among(lanes);
-        self.lanes = lanes;
+        (self.lane, self.lanes) = (lane, lanes);
+        self.proxies.share_among(lanes, Time(0));
     }
 
     /// Sets the operator's order for a worker.
@@ -182,12 +200,14 @@ impl Dispatch {
     }
 
     /// Sets other rules, from the next message on. Table, load and conferences stay.
-    pub fn set_rules(&mut self, rules: Rules) {
+    pub fn set_rules(&mut self, rules: Rules, now: Time) {
         self.allow = rules.methods.allow();
         self.table.set_pending_max(rules.pending_max);
         self.pool.set_slow_start(rules.slow_start);
         self.access.set_rules(&rules.access);
         self.selector.set(rules.policy, &rules.weights, self.pool.len());
+        self.proxies.set_slow_start(rules.slow_start, now);
+        self.proxies.set(&rules.proxies, &rules.pools, now);
         self.rules = rules;
     }
 
@@ -200,9 +220,10 @@ impl Dispatch {
     /// Does everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(expired) = self.table.poll_expired(now) {
-            self.release(expired.group);
+            self.give_back(expired.hold, now);
         }
         self.gatherings.handle_timeout(now);
+        self.proxies.handle_timeout(now);
         if self.is_look_due(now) {
             self.pool.look(now - self.rules.silent_after);
             let is_alive = self.pool.iter().any(|(_, worker)| worker.is_alive());
@@ -228,7 +249,23 @@ impl Dispatch {
 
     /// The time at which [`Dispatch::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.table.poll_timeout().into_iter().chain(self.next_look).chain(self.gatherings.poll_timeout()).min()
+        self.table
+            .poll_timeout()
+            .into_iter()
+            .chain(self.next_look)
+            .chain(self.gatherings.poll_timeout())
+            .chain(self.proxies.poll_timeout())
+            .min()
+    }
+
+    /// The addresses in the last redirection that was decided.
+    pub const fn redirected(&self) -> &Redirect {
+        &self.redirected
+    }
+
+    /// The downstream proxies.
+    pub const fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// The workers.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 use memchr::memchr;
 
+use crate::transaction::forwarded::ForwardedBranch;
 use crate::transaction::name::mgcp::lowered;
 use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
@@ -47,14 +48,20 @@ impl Owners {
 
     /// The lane that a message is for.
     ///
-    /// A response names its worker itself: any lane that reads it passes it on.
+    /// A response to a worker's request names that worker itself: any lane that reads it passes it on.
     pub fn lane_of(&self, message: &Message<'_>) -> usize {
         match message.start() {
             Start::Request { uri, .. } => {
                 conference_in(uri).map_or_else(|| self.lane(message.call_id()), |name| self.lane_of_conference(name))
             }
-            Start::Response { .. } => self.own,
+            Start::Response { .. } => self.lane_of_response(message).unwrap_or(self.own),
         }
+    }
+
+    /// The lane that has forwarded the request which a response answers.
+    fn lane_of_response(&self, message: &Message<'_>) -> Option<usize> {
+        let branch = ForwardedBranch::read(message.via()?.branch()?)?;
+        Some(branch.lane()).filter(|lane| *lane < self.lanes)
     }
 
     /// The lane that an MGCP command from `source` is for: that of its call, else that of its transaction, so that a

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::targets::proxies::Address;
+use super::Dispatch;
+use super::targets::proxies::Address;
+use super::targets::proxy::Change;
 use crate::time::Time;
 use crate::words::LoadReport;
 
@@ -66,7 +68,22 @@ pub enum Found {
     },
 }
 
-impl super::Dispatch {
-    /// The prober has found this out.
-    pub fn on_found(&mut self, _findings: &[Finding], _now: Time) {}
+impl Dispatch {
+    /// Takes note of findings of the prober.
+    pub fn on_found(&mut self, findings: &[Finding], now: Time) {
+        findings.iter().for_each(|finding| self.proxies.on_finding(finding, now));
+    }
+
+    /// Takes out the address of a proxy that is to be probed at once: requests have had no answer there.
+    pub fn poll_silence(&mut self) -> Option<SocketAddr> {
+        let id = self.proxies.poll_wish()?;
+        self.proxies.get(id)?.address()
+    }
+
+    /// Takes out a change of a proxy's state, for the log: its name, its address, and the state from now on.
+    pub fn poll_proxy_change(&mut self) -> Option<(String, Option<SocketAddr>, Change)> {
+        let (id, change) = self.proxies.poll_change()?;
+        let address = self.proxies.get(id).and_then(|proxy| proxy.address());
+        Some((self.proxies.name(id).unwrap_or_default().to_owned(), address, change))
+    }
 }

@@ -143,6 +143,20 @@ reasons! {
     NoRoomForSize = "no-room-for-size";
     /// Larger than any worker's total: 480 (MGCP: 502).
     LargerThanAnyWorker = "larger-than-any-worker";
+    /// Forwarded to a downstream proxy that was chosen for it.
+    Proxied = "proxied";
+    /// Answered 302 with the addresses of downstream proxies.
+    Redirected = "redirected";
+    /// No downstream proxy takes new requests: 503.
+    NoProxy = "no-proxy";
+    /// A request that the dispatcher has forwarded before, as it came: 482 (RFC 3261 §16.3).
+    Loop = "loop";
+    /// A request whose Max-Forwards is 0: 483 (RFC 3261 §16.3).
+    TooManyHops = "too-many-hops";
+    /// A request that requires an extension of proxies: 420 (RFC 3261 §16.3).
+    BadExtension = "bad-extension";
+    /// A response to a request that the dispatcher has not forwarded: dropped.
+    ResponseForged = "response-forged";
     /// Refused by one worker: offered to the next one.
     Refused = "refused";
     /// Its worker died: offered to the next one.

@@ -11,6 +11,7 @@ use crate::pack::{Damaged, saved};
 saved!(Dispatch {
     directory,
     pool,
+    proxies,
     table,
     groups,
     access,
@@ -23,11 +24,14 @@ saved!(Dispatch {
     rules,
     allow,
     printer,
+    branches,
+    redirected,
     selector,
     history,
     call_hash,
     // Their senders send the acknowledgements again.
     acks,
+    lane,
     lanes,
 } then Dispatch::resume);
 

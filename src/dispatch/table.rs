@@ -15,14 +15,13 @@ mod saved;
 use std::time::Duration;
 
 use super::decision::EntryId;
-use super::group::GroupId;
 use super::index::Index;
 use super::share::Shares;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::TargetId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
-pub use entry::{Entry, NewEntry, State};
+pub use entry::{Entry, Hold, NewEntry, State};
 use entry::{FINISHED, INVITES, Neighbours};
 
 /// Recent transactions.
@@ -101,7 +100,7 @@ impl Table {
             discriminator: new.discriminator,
             target: new.target,
             life: new.life,
-            group: new.group,
+            hold: new.hold,
             state: new.state,
             is_invite: new.is_invite,
             deaths: 0,
@@ -170,9 +169,9 @@ impl Table {
         }
     }
 
-    /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns the conference it
-    /// waited in.
-    pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
+    /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns what it
+    /// held.
+    pub fn answered(&mut self, id: EntryId, now: Time) -> Option<Hold> {
         let state = match self.get(id)?.state {
             State::Pending { acknowledged: true, .. } => State::Over,
             State::Pending { cancelled, .. } => State::Answered { cancelled },
@@ -197,14 +196,14 @@ impl Table {
         }
     }
 
-    /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns the conference it
-    /// waited in.
-    pub fn answered_here(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
+    /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns what it
+    /// held.
+    pub fn answered_here(&mut self, id: EntryId, status: u16, now: Time) -> Option<Hold> {
         self.stand(id, State::AnsweredHere(status), now)
     }
 
-    /// Gives it to another target; its life begins anew. Returns the conference it waited in before.
-    pub fn move_to(&mut self, id: EntryId, (target, life): (TargetId, u32), deaths: u8, now: Time) -> Option<GroupId> {
+    /// Gives it to another target; its life begins anew. Returns what it held before.
+    pub fn move_to(&mut self, id: EntryId, (target, life): (TargetId, u32), deaths: u8, now: Time) -> Option<Hold> {
         let entry = self.get_mut(id)?;
         entry.target = target;
         entry.life = life;
@@ -212,11 +211,16 @@ impl Table {
         self.stand(id, State::PENDING, now)
     }
 
-    /// Notes the group that it waits in.
-    pub fn join(&mut self, id: EntryId, group: Option<GroupId>) {
+    /// Notes something that it holds.
+    pub fn hold(&mut self, id: EntryId, hold: Option<Hold>) {
         if let Some(entry) = self.get_mut(id) {
-            entry.group = group;
+            entry.hold = hold;
         }
+    }
+
+    /// Takes what it holds.
+    pub fn take_hold(&mut self, id: EntryId) -> Option<Hold> {
+        self.get_mut(id)?.hold.take()
     }
 
     /// Removes one entry whose life is over.
@@ -369,15 +373,15 @@ impl Table {
         self.free = index;
     }
 
-    /// Sets another state; the entry's life begins anew. Returns the conference it waited in.
-    fn stand(&mut self, id: EntryId, state: State, now: Time) -> Option<GroupId> {
+    /// Sets another state; the entry's life begins anew. Returns what it held.
+    fn stand(&mut self, id: EntryId, state: State, now: Time) -> Option<Hold> {
         self.get(id)?;
         self.dequeue(id.index);
         let entry = self.entry_mut(id.index);
         entry.state = state;
-        let group = entry.group.take();
+        let hold = entry.hold.take();
         self.enqueue(id.index, now);
-        group
+        hold
     }
 
     fn enqueue(&mut self, index: u32, now: Time) {

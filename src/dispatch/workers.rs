@@ -3,7 +3,7 @@
 
 use super::decision::{Brought, EntryId, Joined, Room};
 use super::group::{GroupId, Opening};
-use super::table::{Entry, NewEntry, State};
+use super::table::{Entry, Hold, NewEntry, State};
 use super::{Dispatch, LOOK_EVERY, sip};
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{Seq, WorkerId};
@@ -15,11 +15,20 @@ use crate::words;
 impl Dispatch {
     /// Takes note that the final response to the message that made this entry has been sent.
     pub fn on_answered(&mut self, entry: EntryId, now: Time) {
-        let group = self.table.answered(entry, now);
-        if let Some(group) = group {
+        let hold = self.table.answered(entry, now);
+        if let Some(group) = hold.and_then(Hold::group) {
             self.groups.on_answered(group, entry);
         }
-        self.release(group);
+        self.give_back(hold, now);
+    }
+
+    /// Gives back what a transaction has held that waits no more.
+    pub(super) fn give_back(&mut self, hold: Option<Hold>, now: Time) {
+        match hold {
+            Some(Hold::Leg(group)) => self.groups.release(group),
+            Some(Hold::Unheard { proxy, sent }) => self.proxies.on_given_up(proxy, sent, now),
+            None => {}
+        }
     }
 
     /// Releases a leg of a group that waits no more.
@@ -64,7 +73,7 @@ impl Dispatch {
                 discriminator: held.cseq,
                 target: worker.into(),
                 life,
-                group: None,
+                hold: None,
                 is_invite: held.is_invite,
                 state: if held.is_answered { State::ANSWERED } else { State::PENDING },
                 // The source is not known, so each transaction counts as a source of its own.

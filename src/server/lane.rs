@@ -182,6 +182,9 @@ impl Lane {
             let Some(link) = self.switch.links().get(worker).map(|link| link.id) else { continue };
             let _ = self.control.send(Event::Hung { worker, incarnation, link });
         }
+        while let Some(address) = self.switch.poll_silence() {
+            let _ = self.control.send(Event::Silence { address });
+        }
         self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;

@@ -313,6 +313,8 @@ impl LaneLoad {
         self.totals = Totals {
             received: own.received + other.received,
             handed_over: own.handed_over + other.handed_over,
+            forwarded: own.forwarded + other.forwarded,
+            responses: own.responses + other.responses,
             relayed: own.relayed + other.relayed,
             replied: own.replied + other.replied,
             dropped: own.dropped + other.dropped,

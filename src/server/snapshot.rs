@@ -17,9 +17,11 @@ impl<C: Channel> Switch<C> {
     /// The figures of `load`. The lane adds the number of connections.
     pub fn load(&self, now: Time) -> LaneLoad {
         let workers = self.dispatch().pool().iter().map(|(_, worker)| worker_load(worker, now)).collect();
-        let counters::Counters { handed_over, relayed, replied, dropped, pinned, .. } = *self.dispatch().counters();
+        let counters::Counters { handed_over, forwarded, responses, .. } = *self.dispatch().counters();
+        let counters::Counters { relayed, replied, dropped, pinned, .. } = *self.dispatch().counters();
         let table_entries = self.dispatch().table_len() as u64;
-        let totals = Totals { handed_over, relayed, replied, dropped, pinned, table_entries, ..*self.totals() };
+        let totals = Totals { handed_over, forwarded, responses, relayed, replied, dropped, ..*self.totals() };
+        let totals = Totals { pinned, table_entries, ..totals };
         LaneLoad { workers, totals, connections: 0 }
     }
 
@@ -39,8 +41,10 @@ impl<C: Channel> Switch<C> {
             }
         });
         Counters {
-            received: by(&[Kind::HandedOver, Kind::Relayed, Kind::Replied, Kind::Dropped]),
+            received: by(&Kind::READ),
             handed_over: by(&[Kind::HandedOver]),
+            forwarded: by(&[Kind::Forwarded]),
+            responses: by(&[Kind::Response]),
             relayed: by(&[Kind::Relayed]),
             replied: by(&[Kind::Replied]),
             dropped: by(&[Kind::Dropped]),
@@ -67,11 +71,17 @@ impl<C: Channel> Switch<C> {
     pub fn explain(&self, call_id: &[u8], now: Time) -> Vec<Decided> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {
+            let proxy = match explained.target {
+                ShortTarget::Forwarded { proxy, .. } | ShortTarget::Response(proxy) => Some(proxy),
+                _ => None,
+            };
             let (action, worker, status, size, pinned) = match explained.target {
                 ShortTarget::Worker { worker, size, pinned, follows: false, .. } => {
                     (Action::HandedOver, Some(worker), 0, size, pinned)
                 }
                 ShortTarget::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
+                ShortTarget::Forwarded { .. } => (Action::Forwarded, None, 0, 0, None),
+                ShortTarget::Response(_) => (Action::Response, None, 0, 0, None),
                 ShortTarget::Answered(status) => (Action::Replied, None, status, 0, None),
                 ShortTarget::Everyone => (Action::Relayed, None, 0, 0, None),
                 ShortTarget::AnsweredAgain => (Action::Replied, None, 0, 0, None),
@@ -82,6 +92,11 @@ impl<C: Channel> Switch<C> {
                 method: explained.method.as_str().into(),
                 action,
                 worker: worker.map(|worker| worker.to_string()),
+                proxy: proxy.and_then(|proxy| self.dispatch().proxies().name(proxy)).map(str::to_owned),
+                weight: match explained.target {
+                    ShortTarget::Forwarded { weight, .. } => weight,
+                    _ => 0,
+                },
                 status,
                 reason: explained.reason.label().into(),
                 size,

@@ -192,15 +192,27 @@ pub struct DispatcherLoad {
     /// The parts of `received`, by the transport that the messages came over.
     #[serde(default)]
     pub transports: ByTransport,
+    /// Requests forwarded to downstream proxies.
+    #[serde(default)]
+    pub forwarded: u64,
+    /// Responses of downstream proxies that were forwarded.
+    #[serde(default)]
+    pub responses: u64,
 }
 
 /// The reply to `counters`: every total by reason, and the figures of sockets and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Messages read, by the reason of the decision: the sum of the next four.
+    /// Messages read, by the reason of the decision: the sum of the next six.
     pub received: Total,
     /// Messages handed to a worker, by the way that the worker was found.
     pub handed_over: Total,
+    /// Requests forwarded to downstream proxies, by the way that the proxy was found.
+    #[serde(default)]
+    pub forwarded: Total,
+    /// Responses of downstream proxies that were forwarded.
+    #[serde(default)]
+    pub responses: Total,
     /// Messages of a dialog handed to the worker that has the dialog, by the way that the worker was found.
     pub relayed: Total,
     /// Messages the dispatcher answered itself, by the reason of the answer.
@@ -233,11 +245,13 @@ pub struct Counters {
 impl Counters {
     /// The counts of two lanes together. Both read the same sockets. Connections are not among them.
     pub fn plus(mut self, other: Counters) -> Counters {
-        let Counters { received, handed_over, relayed, replied, dropped, .. } = other;
+        let Counters { received, handed_over, forwarded, responses, relayed, replied, dropped, .. } = other;
         let Counters { refused, returned, vacant, table, conferences, listeners, links, .. } = other;
         let totals = [
             (&mut self.received, received),
             (&mut self.handed_over, handed_over),
+            (&mut self.forwarded, forwarded),
+            (&mut self.responses, responses),
             (&mut self.relayed, relayed),
             (&mut self.replied, replied),
             (&mut self.dropped, dropped),
@@ -359,6 +373,12 @@ pub struct Decided {
     pub action: Action,
     /// The worker that got it; null if no worker did, or all of them.
     pub worker: Option<String>,
+    /// The downstream proxy that got it, or sent it if it is a response; null if there is none.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// The weight of that proxy when it was chosen; 0 if it was not chosen for this message.
+    #[serde(default)]
+    pub weight: u16,
     /// The status or return code of the dispatcher's answer. 0 if it gave none, or repeated the merged answer of all
     /// workers.
     pub status: u16,
@@ -393,6 +413,10 @@ pub enum Action {
     HandedOver,
     /// Given to the worker that has its dialog.
     Relayed,
+    /// A request, forwarded to a downstream proxy.
+    Forwarded,
+    /// A response, forwarded to the sender of its request.
+    Response,
     /// Answered by the dispatcher.
     Replied,
     /// Dropped.
@@ -440,7 +464,7 @@ mod tests {
              \"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}],\
              \"dispatcher\":{\"pid\":4700,\"uptime_s\":12.5,\"received\":1,\"handed_over\":0,\"relayed\":0,\
              \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0,\"pinned\":0,\"connections\":3,\
-             \"transports\":{\"udp\":0,\"tcp\":0,\"tls\":1,\"ws\":0,\"wss\":0,\"mgcp\":0}}}"
+             \"transports\":{\"udp\":0,\"tcp\":0,\"tls\":1,\"ws\":0,\"wss\":0,\"mgcp\":0},\"forwarded\":0,\"responses\":0}}"
         );
         let read: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
         assert_eq!(read, snapshot);

@@ -73,6 +73,8 @@ impl Supervisor {
             pinned: totals.pinned,
             connections,
             transports: totals.transports,
+            forwarded: totals.forwarded,
+            responses: totals.responses,
         };
         Ok(Snapshot { workers, dispatcher })
     }

@@ -10,6 +10,7 @@ use super::replies::Replies;
 use super::unsent::Unsent;
 use crate::dispatch::decision::{Answer, Return, Says};
 use crate::dispatch::identity::DispatcherTag;
+use crate::ids::ListenerId;
 use crate::pack::packed;
 use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
@@ -52,14 +53,15 @@ pub struct Written {
 
 packed!(Written { owner, bytes, to, from });
 
-/// The extensions that a request requires and no worker supports, in one header line. A line for each of a thousand
-/// short names would make an answer many times the size of the request.
-struct Unsupported<'m>(&'m sip::Message<'m>);
+/// The extensions that a request requires in this field and nothing here supports, in one header line. A line for each
+/// of a thousand short names would make an answer many times the size of the request.
+struct Unsupported<'m>(&'m sip::Message<'m>, Name);
 
 impl fmt::Display for Unsupported<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unknown = self.0.values(Name::Require).filter(|option| !capabilities::supports(option));
-        for (number, option) in unknown.enumerate() {
+        // Of what proxies may be required to support, the dispatcher supports nothing.
+        let is_unknown = |option: &&[u8]| self.1 == Name::ProxyRequire || !capabilities::supports(option);
+        for (number, option) in self.0.values(self.1).filter(is_unknown).enumerate() {
             let comma = if number == 0 { "" } else { "," };
             write!(f, "{comma}{}", String::from_utf8_lossy(option))?;
         }
@@ -108,7 +110,10 @@ fn write_response(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow:
             .header("Accept-Language", capabilities::ACCEPT_LANGUAGE)
             .header("Supported", capabilities::SUPPORTED),
         Says::Registered => registered(writer, request),
-        Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request))),
+        Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request, Name::Require))),
+        Says::ProxyUnsupported => {
+            writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request, Name::ProxyRequire)))
+        }
     };
     writer.finish();
 }
@@ -118,13 +123,8 @@ impl Answers {
     /// value of its Allow header, if it gets one.
     pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
         let source = way.arrival.source;
-        if let ReplyTo::Stream(conn) = way.arrival.reply_to {
-            return self.replies.write(conn, |bytes| write_response(bytes, source, answer, allow, request));
-        }
-        let begin = self.bytes.len();
-        write_response(&mut self.bytes, source, answer, allow, request);
-        let (range, to) = (begin..self.bytes.len(), sip::where_to(request, source));
-        self.waiting.push(Waiting { owner: way.owner, range, to, from: way.arrival.local.ip() });
+        let to = sip::where_to(request, source);
+        self.write_by(way, to, |bytes| write_response(bytes, source, answer, allow, request));
     }
 
     /// Writes an MGCP answer of the dispatcher's own. It carries its meaning in words unless that makes it longer than
@@ -168,6 +168,32 @@ impl Answers {
         self.bytes.extend_from_slice(answer.bytes);
         let (owner, range) = (Owner::Listener(answer.listener), begin..self.bytes.len());
         self.waiting.push(Waiting { owner, range, to: answer.to, from: answer.from });
+    }
+
+    /// Writes a datagram that leaves from the well-known socket of a listener, and from this address of it.
+    pub(super) fn write_datagram(
+        &mut self,
+        way_out: (ListenerId, IpAddr),
+        to: SocketAddr,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let begin = self.bytes.len();
+        write(&mut self.bytes);
+        let (owner, from) = (Owner::Listener(way_out.0), way_out.1);
+        self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from });
+    }
+
+    /// Writes an answer with `write`, to leave on the way of its request.
+    pub(super) fn write_by(&mut self, way: &Way, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        match way.arrival.reply_to {
+            ReplyTo::Stream(conn) => self.replies.write(conn, write),
+            _ => {
+                let begin = self.bytes.len();
+                write(&mut self.bytes);
+                let (range, from) = (begin..self.bytes.len(), way.arrival.local.ip());
+                self.waiting.push(Waiting { owner: way.owner, range, to, from });
+            }
+        }
     }
 
     fn send_from(&mut self, begin: usize, way: &Way) {
@@ -233,7 +259,6 @@ impl ExactSizeIterator for Leaving<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ListenerId;
     use crate::time::Time;
     use crate::wire::sip::{Fault, Scanner};
     use crate::words::Transport;

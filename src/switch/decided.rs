@@ -57,6 +57,9 @@ impl Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Target::Worker(handoff) => write!(f, "{}", handoff.worker),
+            Target::Forward(forward) => write!(f, "{}", forward.to),
+            Target::ForwardResponse(response) => write!(f, "{}", response.to),
+            Target::Redirect(_) => f.write_str("302"),
             Target::Answer(answer) => write!(f, "{}", answer.status),
             Target::Return(answer) => write!(f, "{}", answer.code.0),
             Target::Everyone(_) => f.write_str("everyone"),

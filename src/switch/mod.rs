@@ -25,6 +25,7 @@ mod returned;
 mod saved;
 mod suspects;
 pub mod totals;
+mod travelling;
 mod unsent;
 
 use std::collections::VecDeque;
@@ -136,7 +137,7 @@ pub enum LinkRead {
 impl<C: Channel> Switch<C> {
     /// A switch without workers. The store of each link has `retention_bytes` bytes.
     pub fn new(mut dispatch: Dispatch, insert: Insert, retention_bytes: usize, owners: Owners) -> Self {
-        dispatch.share_among(owners.lanes());
+        dispatch.share_among(owners.own(), owners.lanes());
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
@@ -383,6 +384,7 @@ impl<C: Channel> Switch<C> {
         }
         self.tell_clock(now);
         self.dispatch.handle_timeout(now);
+        self.log_changes();
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
         self.place_given_back(now);
         if self.has_orphans() {

@@ -1,6 +1,9 @@
 //! Orders of the operator, which the control side passes on.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use tracing::{info, warn};
 
 use super::Switch;
 use super::links::Channel;
@@ -8,6 +11,7 @@ use crate::config::Insert;
 use crate::dispatch::decision::Admin;
 use crate::dispatch::probed::Finding;
 use crate::dispatch::rules::Rules;
+use crate::dispatch::targets::proxy::{Change, State};
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::words::{Drain, DrainMode};
@@ -38,10 +42,31 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_found(findings, now);
     }
 
+    /// Takes out the address of a downstream proxy that is to be probed at once.
+    pub fn poll_silence(&mut self) -> Option<SocketAddr> {
+        self.dispatch.poll_silence()
+    }
+
+    /// Logs changes of the states of downstream proxies. All lanes see them; one speaks.
+    pub(super) fn log_changes(&mut self) {
+        while let Some((proxy, address, Change { state, why })) = self.dispatch.poll_proxy_change() {
+            if !self.is_first() {
+                continue;
+            }
+            let address = address.map(tracing::field::display);
+            match state {
+                State::Up => info!(proxy, address, why = why.label(), "a downstream proxy is up"),
+                State::Trial => info!(proxy, address, why = why.label(), "a downstream proxy is tried again"),
+                State::Down => warn!(proxy, address, why = why.label(), "a downstream proxy is down"),
+                State::Unresolved => warn!(proxy, why = why.label(), "a downstream proxy's name has no address"),
+            }
+        }
+    }
+
     /// The rules and the number of slots change; calls and table stay.
-    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize) {
+    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize, now: Time) {
         let is_new = self.dispatch.rules().access != rules.access;
-        self.dispatch.set_rules(rules);
+        self.dispatch.set_rules(rules, now);
         self.configured = workers;
         self.fit_pool();
         self.outbox.insert = insert;

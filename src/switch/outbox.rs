@@ -12,6 +12,7 @@ use super::in_hand::{InHand, Way};
 use super::links::{Channel, Links};
 use super::owner::Owner;
 use super::totals::Totals;
+use super::travelling::{self, Travelling};
 use super::{decided, insert};
 use crate::config::Insert;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Reason, Says, Target};
@@ -21,6 +22,7 @@ use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{GatheringId, WorkerId};
 use crate::wire::handoff::Record;
 use crate::wire::mgcp::TransactionId;
+use crate::wire::sip::Message;
 use crate::words::{Drain, Envelope, HandedOver, RefuseReason, ReplyTo};
 
 /// Links and answers: all that a decision is carried out with.
@@ -28,6 +30,7 @@ use crate::words::{Drain, Envelope, HandedOver, RefuseReason, ReplyTo};
 pub(super) struct Outbox<C> {
     pub(super) links: Links<C>,
     pub(super) answers: Answers,
+    pub(super) travelling: Travelling,
     pub(super) retransmits: FinalRetransmits,
     pub(super) insert: Insert,
     pub(super) totals: Totals,
@@ -52,6 +55,7 @@ impl<C: Channel> Outbox<C> {
         Outbox {
             links: Links::default(),
             answers: Answers::default(),
+            travelling: Travelling::default(),
             retransmits: FinalRetransmits::default(),
             insert,
             totals: Totals::default(),
@@ -104,6 +108,11 @@ impl<C: Channel> Outbox<C> {
                     self.answers.write(way, &answer, dispatch.allow(), request);
                 }
             }
+            Target::Forward(_) | Target::ForwardResponse(_) | Target::Redirect(_) => {
+                if let Incoming::Sip(message) = message {
+                    self.travel(dispatch, way, &decision.target, message);
+                }
+            }
             Target::Return(answer) => self.answers.write_return(way, &answer, message.bytes().len()),
             Target::Gathered(id) => {
                 if let Some((bytes, _)) = dispatch.gathered(id) {
@@ -113,6 +122,17 @@ impl<C: Channel> Outbox<C> {
             Target::Drop => {}
         }
         false
+    }
+
+    /// Sends a message on its way, or tells its sender the way.
+    fn travel(&mut self, dispatch: &Dispatch, way: &Way, target: &Target, message: &Message<'_>) {
+        let Outbox { travelling, answers, .. } = self;
+        match target {
+            Target::Forward(forward) => travelling.forward(answers, way, forward, message),
+            Target::ForwardResponse(response) => travelling.respond(answers, response, message),
+            Target::Redirect(tag) => travelling::redirect(answers, way, (dispatch.redirected(), tag), message),
+            _ => {}
+        }
     }
 
     /// Hands a message over to every worker that its gathering waits for.

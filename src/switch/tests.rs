@@ -3,6 +3,7 @@
 mod mgcp;
 mod network;
 mod streams;
+mod travelling;
 
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex};

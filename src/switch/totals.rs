@@ -12,6 +12,10 @@ pub struct Totals {
     pub received: u64,
     /// Messages given to a worker by selection, table or group.
     pub handed_over: u64,
+    /// Requests forwarded to downstream proxies.
+    pub forwarded: u64,
+    /// Responses of downstream proxies that were forwarded.
+    pub responses: u64,
     /// Messages given to the worker that has their call.
     pub relayed: u64,
     /// Answers of the dispatcher's own.
@@ -45,7 +49,19 @@ pub struct ByTransport {
     pub mgcp: u64,
 }
 
-packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow, transports });
+packed!(Totals {
+    received,
+    handed_over,
+    forwarded,
+    responses,
+    relayed,
+    replied,
+    dropped,
+    pinned,
+    table_entries,
+    rx_overflow,
+    transports
+});
 packed!(ByTransport { udp, tcp, tls, ws, wss, mgcp });
 
 impl ByTransport {

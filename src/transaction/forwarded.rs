@@ -1,11 +1,12 @@
 //! The branch that we give a request which we forward (RFC 3261 §16.6 step 8, §16.11).
 //!
 //! ```text
-//! z9hG4bK 07 000j 3q1v 0f3kq9u2v7a1c
-//!         │  │    │    └ hash of all before it and of the request that came
-//!         │  │    └ way: hash of request-URI and Route as they came
-//!         │  └ proxy that it goes to
-//!         └ listener that it leaves from
+//! z9hG4bK 07 00 000j 3q1v 0f3kq9u2v7a1c
+//!         │  │  │    │    └ hash of all before it and of the request that came
+//!         │  │  │    └ way: hash of request-URI and Route as they came
+//!         │  │  └ proxy that it goes to
+//!         │  └ lane that has its transaction
+//!         └ listener that it has come to
 //! ```
 //!
 //! All of it follows from the request, so that a stateless proxy gives each copy of it the same branch. The hash is
@@ -36,14 +37,14 @@ impl ForwardedBranch {
     /// The length of its text.
     pub const LEN: usize = ForwardedBranch::FRONT + 13;
     /// The length of its text without the hash.
-    const FRONT: usize = 7 + 2 + 4 + 4;
+    const FRONT: usize = 7 + 2 + 2 + 4 + 4;
 
     /// Reads a branch that has this form; it is not checked whether this dispatcher has made it.
     pub fn read(branch: &[u8]) -> Option<Self> {
         let text: [u8; Self::LEN] = branch.try_into().ok()?;
         let (cookie, rest) = text.split_at_checked(COOKIE.len())?;
         let branch = ForwardedBranch(text.map(|byte| byte.to_ascii_lowercase()));
-        let is_ours = cookie.eq_ignore_ascii_case(COOKIE) && decode(rest).is_some() && branch.number(9..13) <= 0xffff;
+        let is_ours = cookie.eq_ignore_ascii_case(COOKIE) && decode(rest).is_some() && branch.number(11..15) <= 0xffff;
         is_ours.then_some(branch.with_cookie())
     }
 
@@ -52,18 +53,23 @@ impl ForwardedBranch {
         &self.0
     }
 
-    /// The listener that the request has left from.
+    /// The listener that the request has come to.
     pub fn listener(&self) -> ListenerId {
         ListenerId(self.number(7..9) as u16)
     }
 
+    /// The lane that has the request's transaction.
+    pub fn lane(&self) -> usize {
+        self.number(9..11) as usize
+    }
+
     /// The proxy that the request has gone to.
     pub fn proxy(&self) -> ProxyId {
-        ProxyId(self.number(9..13) as u16)
+        ProxyId(self.number(11..15) as u16)
     }
 
     fn way(&self) -> Way {
-        Way(self.number(13..17) as u32)
+        Way(self.number(15..19) as u32)
     }
 
     fn number(&self, place: std::ops::Range<usize>) -> u64 {
@@ -141,9 +147,10 @@ impl Branches {
     }
 
     /// The branch of a request that leaves for a proxy.
-    pub fn give(&self, came: &Came<'_>, way: Way, listener: ListenerId, proxy: ProxyId) -> ForwardedBranch {
+    pub fn give(&self, came: &Came<'_>, way: Way, at: (ListenerId, usize), proxy: ProxyId) -> ForwardedBranch {
         let mut branch = ForwardedBranch([0; ForwardedBranch::LEN]).with_cookie();
-        let numbers = [(u64::from(listener.0), 7..9), (u64::from(proxy.0), 9..13), (u64::from(way.0), 13..17)];
+        let (listener, lane) = (u64::from(at.0.0), at.1 as u64);
+        let numbers = [(listener, 7..9), (lane, 9..11), (u64::from(proxy.0), 11..15), (u64::from(way.0), 15..19)];
         for (number, place) in numbers {
             encode(number, branch.0.get_mut(place).unwrap_or_default());
         }

@@ -347,7 +347,7 @@ impl Machine {
             Operation::Admin(worker, admin) => self.switch.set_admin(worker, admin, None),
             Operation::Reload(workers, policy, insert) => {
                 let rules = Rules { policy, slow_start: Duration::ZERO, ..Rules::default() };
-                self.switch.reload(rules, insert, workers);
+                self.switch.reload(rules, insert, workers, now);
             }
             Operation::Retire(worker) => self.switch.retire(worker, Duration::from_secs(1)),
             Operation::Passes(span) => {

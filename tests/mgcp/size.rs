@@ -27,7 +27,7 @@ fn a_size_is_read_from_parameter_options_or_description_and_is_one_otherwise() {
     }
     let order = vec![SizeSource::Sdp];
     let rules = Rules { size: pointsman::dispatch::size::SizeRules { order, ..Default::default() }, ..rules() };
-    rig.dispatch.set_rules(rules);
+    rig.dispatch.set_rules(rules, rig.now);
     assert_eq!(given(rig.send(&format!("{}X-Size: 7\n", crcx(50, "50")))).2, 1);
 }
 

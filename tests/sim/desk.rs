@@ -201,11 +201,11 @@ impl Desk {
     }
 
     /// Sets another number of slots; workers of surplus slots drain.
-    pub fn reload(&mut self, workers: usize) {
+    pub fn reload(&mut self, workers: usize, now: Time) {
         let before = self.settings.workers;
         self.settings.workers = workers;
         self.open.resize(self.open.len().max(workers), true);
-        self.switch.reload(self.settings.rules.clone(), self.settings.insert, workers);
+        self.switch.reload(self.settings.rules.clone(), self.settings.insert, workers, now);
         for at in workers.min(before)..workers.max(before) {
             let admin = if at >= workers { Admin::Drain } else { Admin::Ready };
             self.open[at] |= at < workers;

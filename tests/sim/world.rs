@@ -528,7 +528,7 @@ impl World {
     }
 
     fn reload(&mut self, workers: usize) {
-        self.desk.reload(workers);
+        self.desk.reload(workers, self.now);
         for slot in 0..SLOTS {
             self.slots[slot].is_draining = slot >= workers;
             self.schedule(self.now, Event::Start(slot));

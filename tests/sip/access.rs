@@ -20,7 +20,7 @@ fn a_denied_source_gets_no_answer_to_anything() {
     let mut rig = rig(1);
     let tag = rig.token(0, 1);
     rig.send(&invite("a"));
-    rig.dispatch.set_rules(access(&[("203.0.113.0", 24, AccessAction::Deny)]));
+    rig.dispatch.set_rules(access(&[("203.0.113.0", 24, AccessAction::Deny)]), rig.now);
     for text in [
         invite("a"),
         invite("b"),
@@ -35,7 +35,7 @@ fn a_denied_source_gets_no_answer_to_anything() {
     assert_eq!(rig.send_from("192.0.2.1", &invite("c")).reason, Reason::Selected);
     assert_eq!(rig.dispatch.counters().of(Reason::Denied), 7);
     assert_eq!(rig.dispatch.explain(b"b").last().map(|it| it.reason), Some(Reason::Denied));
-    rig.dispatch.set_rules(rules());
+    rig.dispatch.set_rules(rules(), rig.now);
     assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission, "no call was touched");
 }
 

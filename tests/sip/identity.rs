@@ -64,7 +64,7 @@ fn the_port_of_a_worker_on_another_host_is_not_ours() {
     assert_eq!(rig.send(&text).reason, Reason::Selected);
     let mut rules = rules();
     rules.own_addresses = vec!["192.0.2.77".parse().unwrap()];
-    rig.dispatch.set_rules(rules);
+    rig.dispatch.set_rules(rules, rig.now);
     assert_eq!(rig.send(&text.replace("-a", "-b").replace("ID: a", "ID: b")).reason, Reason::WorkerAddress);
 }
 

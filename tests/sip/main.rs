@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod conferences;
 mod floods;
+mod forwarding;
 mod identity;
 mod operator;
 mod pinned;

@@ -24,7 +24,7 @@ fn totals_add_up_and_explain_tells_a_calls_story() {
 fn a_reload_keeps_table_load_and_conferences() {
     let mut rig = rig(3);
     let first = handoff(rig.send(&leg("a", "42")));
-    rig.dispatch.set_rules(Rules { policy: Policy::RoundRobin, ..rules() });
+    rig.dispatch.set_rules(Rules { policy: Policy::RoundRobin, ..rules() }, rig.now);
     rig.dispatch.set_workers(4);
     assert_eq!(to(rig.send(&leg("a", "42"))), (first.worker.0, Reason::Retransmission));
     assert_eq!(to(rig.send(&leg("b", "42"))), (first.worker.0, Reason::Group));

@@ -32,7 +32,7 @@ fn nothing_in_the_message_pins(transport: Transport) {
 fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
     let mut rig = rig(1);
     let networks = vec!["203.0.113.0/24".parse().unwrap()];
-    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() });
+    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() }, rig.now);
     assert_eq!(handoff(rig.send(&invite("a"))).pinned, Some(Pinned::Source));
     // The operator's setting holds also where a proxy has put itself into the dialog and is the source.
     let routed = with_header(&invite("b"), "Record-Route: <sip:203.0.113.5;lr>");
@@ -55,7 +55,7 @@ fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
 #[test]
 fn a_listener_with_the_rule_pin_pins_its_calls_and_no_others() {
     let mut rig = rig(1);
-    rig.dispatch.set_rules(Rules { pinned_listeners: vec![false, true], ..rules() });
+    rig.dispatch.set_rules(Rules { pinned_listeners: vec![false, true], ..rules() }, rig.now);
     rig.arrival.transport = Transport::Tcp;
     assert_eq!(handoff(rig.send(&invite("a"))).pinned, None);
     rig.arrival.listener = ListenerId(1);

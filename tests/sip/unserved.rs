@@ -44,7 +44,7 @@ fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
     }
     let mut rules = rules();
     (rules.methods.register, rules.methods.notify) = (MethodRule::Select, MethodRule::Select);
-    rig.dispatch.set_rules(rules);
+    rig.dispatch.set_rules(rules, rig.now);
     assert_eq!(rig.send(&same(&invite("n"), "NOTIFY")).reason, Reason::Selected);
     assert_eq!(rig.send(&same(&invite("r"), "REGISTER")).reason, Reason::Selected);
     assert!(rig.dispatch.allow().contains("REGISTER"));
@@ -55,7 +55,7 @@ fn a_register_is_accepted_where_the_rules_say_so() {
     let mut rig = rig(1);
     let mut rules = rules();
     rules.methods.register = MethodRule::Accept;
-    rig.dispatch.set_rules(rules);
+    rig.dispatch.set_rules(rules, rig.now);
     let accepted = rig.send(&same(&invite("r"), "REGISTER"));
     assert_eq!((status(accepted), answer(accepted).says), ((200, Reason::Registered), Says::Registered));
     assert!(rig.dispatch.allow().ends_with(", REGISTER"), "{}", rig.dispatch.allow());
@@ -120,6 +120,6 @@ fn sources_that_insist_on_a_provisional_response_are_told_to_the_worker() {
     let mut rules = rules();
     let source = rig.arrival.source.ip();
     rules.ring_first = vec![format!("{source}/32").parse().unwrap()];
-    rig.dispatch.set_rules(rules);
+    rig.dispatch.set_rules(rules, rig.now);
     assert!(handoff(rig.send(&invite("b"))).ring_first);
 }

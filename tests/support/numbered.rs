@@ -81,7 +81,7 @@ pub fn enter(table: &mut Table, printer: &Printer, number: u64) {
         discriminator: 1,
         target: WorkerId(1).into(),
         life: 1,
-        group: None,
+        hold: None,
         is_invite: true,
         state: State::PENDING,
         source: SourcePrint::default(),

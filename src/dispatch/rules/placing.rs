@@ -7,7 +7,7 @@ use crate::dispatch::case::{Case, Placement, Request};
 use crate::dispatch::decision::{Decision, EntryId, Handoff, Reason, Room, Search, Target, Tried};
 use crate::dispatch::group::Group;
 use crate::dispatch::select::{Ask, by_hash};
-use crate::dispatch::table::{Entry, NewEntry, State};
+use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::ids::{TargetId, WorkerId};
 use crate::reservation::Weight;
 use crate::time::Time;
@@ -77,7 +77,7 @@ impl Dispatch {
             let why = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
             return self.refuse(case, why);
         };
-        let new = NewEntry { group, ..case.entry(self, (target, slot.life), State::PENDING) };
+        let new = NewEntry { hold: group.map(Hold::Leg), ..case.entry(self, (target, slot.life), State::PENDING) };
         let entry = self.record(new, case.now);
         // A request that only one worker may have finds that worker without an entry.
         if R::AT_MOST_ONCE && entry.is_none() && !placement.follows {
@@ -95,7 +95,7 @@ impl Dispatch {
                 Some(id)
             }
             Err(_) => {
-                self.release(new.group);
+                self.give_back(new.hold, now);
                 None
             }
         }
@@ -163,8 +163,8 @@ impl Dispatch {
         };
         let life = slot.life;
         let before = self.table.move_to(id, (target, life), deaths, case.now);
-        self.table.join(id, group);
-        self.release(before);
+        self.table.hold(id, group.map(Hold::Leg));
+        self.give_back(before, case.now);
         self.hand_over(case, Placement { reason, ..placement }, Some(id), search)
     }
 
@@ -259,9 +259,14 @@ impl Dispatch {
         !matches!(entry.state, State::AnsweredHere(_)) && !entry.is_over() && self.is_alive(entry)
     }
 
-    /// Whether the worker lives that has the transaction, in the life in which it got it.
+    /// Whether the target lives that has the transaction, in the life in which it got it.
     pub(super) fn is_alive(&self, entry: &Entry) -> bool {
-        self.pool.get(entry.target).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
+        match entry.target {
+            TargetId::Worker(worker) => {
+                self.pool.get(worker).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
+            }
+            TargetId::Proxy(proxy) => self.proxies.get(proxy).is_some_and(|proxy| proxy.life() == entry.life),
+        }
     }
 
     /// The size of the session that a request begins.

@@ -6,7 +6,7 @@ use crate::access::Admission;
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{Case, Request};
 use crate::dispatch::decision::{Decision, EntryId, Operational, Protocol, Reason, Room, Target};
-use crate::dispatch::table::State;
+use crate::dispatch::table::{Hold, State};
 use crate::dispatch::targets::worker::Worker;
 use crate::ids::WorkerId;
 use crate::time::Time;
@@ -77,11 +77,11 @@ impl Dispatch {
 
     /// The dispatcher's final answer to a transaction that is in the table.
     pub(super) fn conclude<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, code: u16, why: Reason) -> Decision {
-        let group = self.table.answered_here(id, code, case.now);
-        if let Some(group) = group {
+        let hold = self.table.answered_here(id, code, case.now);
+        if let Some(group) = hold.and_then(Hold::group) {
             self.groups.withdraw(group, id);
         }
-        self.release(group);
+        self.give_back(hold, case.now);
         self.answer(case, code, why)
     }
 

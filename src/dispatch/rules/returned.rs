@@ -64,7 +64,7 @@ impl Dispatch {
         }
         // A leg of a group that its worker has not opened yet moves with the group. A leg of an opened one, which has
         // other legs, has one worker only, and so has any other follower.
-        let group = entry.group.and_then(|group| self.groups.get(group));
+        let group = entry.group().and_then(|group| self.groups.get(group));
         let is_begun = group.is_some_and(|group| group.opened.is_some() && group.target == back.from);
         if is_begun || back.message.envelope.follows && R::is_bound(case, self, (id, entry), back) {
             return self.conclude_why(case, id, Reason::RefusedByHolder);
@@ -91,8 +91,8 @@ impl Dispatch {
     /// report that answer.
     fn settle_acknowledged(&mut self, id: EntryId, now: Time) {
         if self.table.get(id).is_some_and(|entry| entry.is_over() && !self.is_alive(entry)) {
-            let group = self.table.answered(id, now);
-            self.release(group);
+            let hold = self.table.answered(id, now);
+            self.give_back(hold, now);
         }
     }
 

@@ -1,9 +1,10 @@
 //! The rules of decisions, as the operator sets them. A reload replaces all of them; the table stays.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::{Config, MethodRule, Network, Policy};
+use crate::config::{self, Config, MethodRule, Network, Policy, Route, Service};
+use crate::ids::ListenerId;
 use crate::wire::sip::{Method, capabilities};
 use crate::words::AccessRule;
 
@@ -42,6 +43,16 @@ pub struct Rules {
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
+    /// Routes to the pools, in their order.
+    pub routes: Vec<Route>,
+    /// The route of what no other fits.
+    pub unrouted: Route,
+    /// Pools of downstream proxies.
+    pub pools: Vec<config::Pool>,
+    /// Downstream proxies.
+    pub proxies: Vec<config::Proxy>,
+    /// The well-known UDP sockets of SIP, with the addresses that they are bound to.
+    pub udp_listeners: Vec<(ListenerId, SocketAddr)>,
     /// Domains of MGCP endpoints, compared in any case. Endpoints of worker wN are at `wN.` followed by one of these.
     pub mgcp_domains: Vec<String>,
 }
@@ -64,6 +75,11 @@ impl Default for Rules {
             ring_first: Vec::new(),
             access: Vec::new(),
             own_addresses: Vec::new(),
+            routes: Vec::new(),
+            unrouted: Route { pool: config::Pool::WORKERS.to_owned(), ..Route::default() },
+            pools: Vec::new(),
+            proxies: Vec::new(),
+            udp_listeners: Vec::new(),
             mgcp_domains: Vec::new(),
         }
     }
@@ -97,9 +113,28 @@ impl From<&Config> for Rules {
             ring_first: config.ring_first.clone(),
             access: config.access_rules(),
             own_addresses: config.advertise.into_iter().collect(),
+            routes: config.routes.clone(),
+            unrouted: Route { pool: config.pool_without_route().to_owned(), ..Route::default() },
+            pools: config.pools.clone(),
+            proxies: config.proxies.clone(),
+            udp_listeners: udp_listeners(config),
             mgcp_domains: (0..config.listen.len()).filter_map(|number| config.mgcp_of(number).domain).collect(),
             ..Rules::default()
         }
+    }
+}
+
+/// The well-known UDP sockets of SIP.
+fn udp_listeners(config: &Config) -> Vec<(ListenerId, SocketAddr)> {
+    let numbered = (0..).zip(&config.listen);
+    let udp = numbered.filter(|(_, listen)| listen.service == Service::Udp);
+    udp.map(|(number, listen)| (ListenerId(number), listen.address)).collect()
+}
+
+impl Rules {
+    /// The address that a well-known UDP socket of SIP is bound to; `None` if the listener is of another kind.
+    pub fn udp_listener(&self, listener: ListenerId) -> Option<SocketAddr> {
+        self.udp_listeners.iter().find(|(of, _)| *of == listener).map(|(_, address)| *address)
     }
 }
 

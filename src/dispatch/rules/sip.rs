@@ -4,6 +4,7 @@
 mod answering;
 mod attempts;
 mod echoed;
+mod forwarding;
 mod pinned;
 mod returned;
 mod unrecorded;
@@ -125,12 +126,16 @@ impl case::Request for SipRequest<'_> {
 
     fn is_bound(case: &Case<'_>, dispatch: &Dispatch, (id, entry): (EntryId, &Entry), back: &Returned) -> bool {
         // A leg of a conference is bound by its conference alone. A copy goes to the worker of its request.
-        let group = entry.group.and_then(|group| dispatch.groups.get(group));
+        let group = entry.group().and_then(|group| dispatch.groups.get(group));
         group.is_none() && dispatch.beside(case, id, back.excluded()).is_none()
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
         returned::decide(case, dispatch, back)
+    }
+
+    fn forward(case: &Case<'_>, dispatch: &mut Dispatch, entry: &Entry, why: Reason) -> Decision {
+        dispatch.forward_following(case, entry, why)
     }
 
     fn complete(case: &Case<'_>, dispatch: &Dispatch, handoff: &mut Handoff) {
@@ -264,7 +269,10 @@ impl Dispatch {
         match named {
             Some(Named::Live(worker)) => self.follow_response(worker, arrival.source.ip(), Reason::Branch, now),
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
-            None => Decision { target: Target::Drop, reason: Reason::UnknownResponse },
+            None => {
+                let unknown = Decision { target: Target::Drop, reason: Reason::UnknownResponse };
+                self.forward_response(message, arrival, now).unwrap_or(unknown)
+            }
         }
     }
 
@@ -300,7 +308,7 @@ impl Dispatch {
             Some((Named::Gone, _)) => dropped(Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
-                None => dropped(Reason::UnknownAck),
+                None => self.forward_addressed(case).unwrap_or(dropped(Reason::UnknownAck)),
             },
         }
     }
@@ -315,7 +323,7 @@ impl Dispatch {
                 return self.answer(case, 200, Reason::CancelTooLate);
             }
             self.table.cancel(id);
-            if let Some(group) = entry.group {
+            if let Some(group) = entry.group() {
                 self.groups.withdraw(group, id);
             }
             return match entry.state {
@@ -332,7 +340,9 @@ impl Dispatch {
             Some((Named::Gone, _)) => self.answer(case, 481, Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
-                None => self.answer_stranger(case, 481, Reason::UnknownCancel),
+                None => self
+                    .forward_addressed(case)
+                    .unwrap_or_else(|| self.answer_stranger(case, 481, Reason::UnknownCancel)),
             },
         }
     }
@@ -353,7 +363,9 @@ impl Dispatch {
             Some(_) => self.answer(case, 481, Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
-                None => self.answer_stranger(case, 481, Reason::UnknownDialog),
+                None => self
+                    .forward_addressed(case)
+                    .unwrap_or_else(|| self.answer_stranger(case, 481, Reason::UnknownDialog)),
             },
         }
     }
@@ -372,6 +384,10 @@ impl Dispatch {
         }
         if let Err(fault) = case.request.message.check_read(&case.request.read) {
             return self.answer_fault(case, fault.status().unwrap_or(400), fault);
+        }
+        // What goes on to proxies may have any method (RFC 3261 §16.3).
+        if let Some(decision) = self.forward_initial(case) {
+            return decision;
         }
         match case.request.method {
             Method::Other(_) => return self.refuse_method(case, 501, Reason::UnknownMethod),

@@ -1,8 +1,10 @@
 //! An entry of the table: a transaction, the worker that has it, and its state.
 
 use crate::dispatch::group::GroupId;
+use crate::dispatch::targets::proxy::Sent;
 use crate::fingerprint::{Fingerprint, SourcePrint};
-use crate::ids::TargetId;
+use crate::ids::{ProxyId, TargetId};
+use crate::pack::packed;
 use crate::time::Time;
 
 /// A transaction.
@@ -19,8 +21,8 @@ pub struct Entry {
     pub target: TargetId,
     /// The number of that target's life.
     pub life: u32,
-    /// The conference that its placement opened or joined, while the transaction waits for an answer.
-    pub group: Option<GroupId>,
+    /// Something that it holds while it waits for an answer.
+    pub hold: Option<Hold>,
     /// Its state.
     pub state: State,
     /// Whether it is an INVITE.
@@ -49,6 +51,11 @@ const OTHERS: u8 = 1;
 pub(super) const FINISHED: u8 = 2;
 
 impl Entry {
+    /// The conference in which it waits.
+    pub fn group(&self) -> Option<GroupId> {
+        self.hold.and_then(Hold::group)
+    }
+
     /// The queue for its state.
     pub(super) const fn queue_for_state(&self) -> u8 {
         match (self.is_pending(), self.is_invite) {
@@ -79,6 +86,32 @@ impl Entry {
         matches!(self.state, State::Pending { cancelled: true, .. } | State::Answered { cancelled: true })
     }
 }
+
+/// Something that a transaction holds while it waits, and gives back once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A leg of the conference that its placement opened or joined.
+    Leg(GroupId),
+    /// A place among the requests that this downstream proxy has not answered at all.
+    Unheard {
+        /// The proxy.
+        proxy: ProxyId,
+        /// The request as the proxy knows it.
+        sent: Sent,
+    },
+}
+
+impl Hold {
+    /// The conference, if it is a leg of one.
+    pub const fn group(self) -> Option<GroupId> {
+        match self {
+            Hold::Leg(group) => Some(group),
+            Hold::Unheard { .. } => None,
+        }
+    }
+}
+
+packed!(Hold as Leg(group) = 0, Unheard { proxy, sent } = 1);
 
 /// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +155,8 @@ pub struct NewEntry {
     pub target: TargetId,
     /// The number of that target's life.
     pub life: u32,
-    /// The conference it opens or joins.
-    pub group: Option<GroupId>,
+    /// Something that it holds while it waits for an answer.
+    pub hold: Option<Hold>,
     /// Whether it is an INVITE.
     pub is_invite: bool,
     /// Its first state.

@@ -18,7 +18,7 @@ fn invite(name: u32, call: u32) -> NewEntry {
         discriminator: name,
         target: WorkerId(name as u16).into(),
         life: 1,
-        group: None,
+        hold: None,
         is_invite: true,
         state: State::PENDING,
         source: SourcePrint(name as u16),

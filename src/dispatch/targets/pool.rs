@@ -227,6 +227,11 @@ impl Pool {
         self.open_to_all[protocol as usize].len() != self.open[protocol as usize].len()
     }
 
+    /// Number of workers that take new work of this protocol.
+    pub const fn open_count(&self, protocol: Protocol) -> usize {
+        self.open[protocol as usize].len()
+    }
+
     /// Whether any worker takes new work of this protocol over a link with at least this room.
     pub const fn has_open_with(&self, protocol: Protocol, least: Room) -> bool {
         !self.having(protocol, least).is_empty()

@@ -57,7 +57,7 @@ impl Lane {
             Command::Close { worker } => self.ports.set_slot(worker, SlotSockets::default()),
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
             Command::Reload { rules, insert, workers } => {
-                self.switch.reload(*rules, insert, workers);
+                self.switch.reload(*rules, insert, workers, clock::now());
                 let Lane { conns, switch, .. } = self;
                 conns.close_where(CloseReason::Denied, |ends| switch.dispatch().denies(ends.remote.ip()));
             }

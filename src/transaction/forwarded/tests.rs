@@ -31,7 +31,7 @@ fn given_by(branches: &Branches, text: &str, proxy: u16) -> ForwardedBranch {
         let read = message.essentials();
         let names = Names::of(message, &read, &branches.current);
         let came = Came { via: read.via.unwrap(), call: names.call, cseq: names.cseq };
-        branches.give(&came, branches.way(message), ListenerId(63), ProxyId(proxy))
+        branches.give(&came, branches.way(message), (ListenerId(63), 5), ProxyId(proxy))
     })
 }
 
@@ -58,10 +58,10 @@ fn loops(text: &str) -> bool {
 }
 
 #[test]
-fn a_branch_tells_listener_and_proxy_and_is_read_in_either_case() {
+fn a_branch_tells_listener_lane_and_proxy_and_is_read_in_either_case() {
     let branch = given_by(&branches(1), &request("INVITE", VIA), u16::MAX);
-    assert!(text(&branch).starts_with("z9hG4bK1v1vvv"), "{branch:?}");
-    assert_eq!((branch.listener(), branch.proxy()), (ListenerId(63), ProxyId(u16::MAX)));
+    assert!(text(&branch).starts_with("z9hG4bK1v051vvv"), "{branch:?}");
+    assert_eq!((branch.listener(), branch.lane(), branch.proxy()), (ListenerId(63), 5, ProxyId(u16::MAX)));
     let shouted = text(&branch).to_uppercase();
     assert_eq!(ForwardedBranch::read(shouted.as_bytes()), Some(branch));
     for bad in [&text(&branch)[1..], &format!("{branch:?}0"), &text(&branch).replace("1vvv", "2000"), "z9hG4bK", ""] {
@@ -129,7 +129,7 @@ fn a_response_is_believed_only_with_the_via_that_its_request_came_with() {
         format!("{VIA}{ours}"),
         format!("{ours}{}", VIA.replace("776asdhds", "776asdhdt")),
         format!("{}{VIA}", ours.replace("Via: SIP/2.0/UDP 192.0.2.1:5060", "Via: SIP/2.0/UDP")),
-        format!("{}{VIA}", ours.replace("branch=z9hG4bK1v0007", "branch=z9hG4bK1v0008")),
+        format!("{}{VIA}", ours.replace("branch=z9hG4bK1v050007", "branch=z9hG4bK1v050008")),
         format!("{}{VIA}", ours.replace("branch=z9hG4bK1v", "branch=z9hG4bK1u")),
         format!("{ours}Via: garbage\r\n{VIA}"),
     ] {

@@ -39,7 +39,7 @@ impl Dispatch {
 }
 
 /// The answer, with more text.
-const fn saying(mut decision: Decision, says: Says) -> Decision {
+pub(super) const fn saying(mut decision: Decision, says: Says) -> Decision {
     if let Target::Answer(answer) = &mut decision.target {
         answer.says = says;
     }

@@ -228,6 +228,9 @@ impl Proxies {
             for (address, rank, share) in entry.places() {
                 let terms = self.terms(entry, share, is_redirected);
                 let Some(id) = self.place(entry, address, terms, now) else { continue };
+                if let Some(slot) = self.slots.get_mut(id) {
+                    slot.pool = pool;
+                }
                 entry.proxies.push(id);
                 wanted.push(id);
                 if let Some(members) = pool.and_then(|id| members.get_mut(usize::from(id.0))) {
@@ -260,7 +263,8 @@ impl Proxies {
         }
         let mut proxy = Proxy::new(address, self.slots.new_life(), terms, now);
         proxy.set_admin(entry.admin);
-        let slot = Slot { name: entry.name_at(address), entry: entry.settings.name.clone(), proxy, removed: None };
+        let slot =
+            Slot { name: entry.name_at(address), entry: entry.settings.name.clone(), proxy, pool: None, removed: None };
         self.slots.add(slot)
     }
 

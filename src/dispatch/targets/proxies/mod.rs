@@ -310,6 +310,11 @@ impl Proxies {
         self.pools.get(usize::from(id.0))?.settings.as_ref()
     }
 
+    /// The settings of a proxy's pool.
+    pub fn pool_of(&self, id: ProxyId) -> Option<&config::Pool> {
+        self.pool(self.slots.get(id)?.pool?)
+    }
+
     /// A proxy, also one that the settings have lost lately.
     pub fn get(&self, id: ProxyId) -> Option<&Proxy> {
         self.slots.get(id).map(|slot| &slot.proxy)

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::pool::PoolId;
 use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
 use crate::ids::ProxyId;
 use crate::pack::packed;
@@ -23,6 +24,8 @@ pub(super) struct Slot {
     /// Name of its entry in the settings.
     pub(super) entry: String,
     pub(super) proxy: Proxy,
+    /// Its pool.
+    pub(super) pool: Option<PoolId>,
     /// When the settings lost it.
     pub(super) removed: Option<Time>,
 }
@@ -173,7 +176,7 @@ impl Slots {
             }
             let proxy = Proxy::restored(proxy, Default::default());
             self.lives = self.lives.max(proxy.life());
-            self.slots[at] = Some(Slot { name, entry, proxy, removed: removed.or(Some(now)) });
+            self.slots[at] = Some(Slot { name, entry, proxy, pool: None, removed: removed.or(Some(now)) });
         }
     }
 }

@@ -1,0 +1,65 @@
+//! Messages that travel on: requests to downstream proxies, their responses, and redirections.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::ids::{ListenerId, ProxyId};
+use crate::transaction::forwarded::ForwardedBranch;
+
+/// A request that is forwarded to a downstream proxy (RFC 3261 §16.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The proxy that gets it.
+    pub proxy: ProxyId,
+    /// The address of the proxy.
+    pub to: SocketAddr,
+    /// The well-known socket that it leaves from.
+    pub listener: ListenerId,
+    /// The address of that socket, which our Via names.
+    pub sent_by: SocketAddr,
+    /// The branch of our Via.
+    pub branch: ForwardedBranch,
+    /// The weight of the proxy when it was chosen; 0 for a request that follows another.
+    pub weight: u16,
+    /// Whether host and port of the request-URI become those of the proxy.
+    pub rewrites_uri: bool,
+    /// Number of topmost Route values that name us.
+    pub own_routes: u8,
+}
+
+/// A response that is forwarded to the sender of its request (RFC 3261 §16.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardedResponse {
+    /// The proxy that has sent it.
+    pub proxy: ProxyId,
+    /// The address that the next Via names.
+    pub to: SocketAddr,
+    /// The well-known socket that the request came to.
+    pub listener: ListenerId,
+    /// The local address that it leaves from.
+    pub from: IpAddr,
+}
+
+/// Members of a pool, best first, for a 302.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    contacts: [Option<SocketAddr>; Redirect::LIMIT],
+}
+
+impl Redirect {
+    /// Most members that a 302 names.
+    pub const LIMIT: usize = 8;
+
+    /// The addresses, best first; those beyond the limit are left out.
+    pub fn of(contacts: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let mut redirect = Redirect::default();
+        for (place, contact) in redirect.contacts.iter_mut().zip(contacts) {
+            *place = Some(contact);
+        }
+        redirect
+    }
+
+    /// The addresses, best first.
+    pub fn contacts(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.contacts.iter().copied().flatten()
+    }
+}

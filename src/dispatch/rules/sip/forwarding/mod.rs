@@ -1,0 +1,176 @@
+//! Requests for downstream proxies (RFC 3261 §16): the route, the pool, the proxy, and what follows them.
+//!
+//! A request is forwarded without the state of a transaction (§16.11). The choice is remembered by the table, because
+//! weights change: a retransmission, the CANCEL and the ACK to a refusal follow their request, whatever has changed
+//! meanwhile.
+
+mod following;
+mod response;
+
+use std::net::SocketAddr;
+
+use super::answering::saying;
+use super::echoed::Echoed;
+use super::{Case, SipRequest};
+use crate::config::{Asked, Pool, PoolMode};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Decision, Forward, Protocol, Reason, Redirect, Says, Target, Tried};
+use crate::dispatch::select::Ask;
+use crate::dispatch::table::{Entry, Hold, NewEntry, State};
+use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::ids::{ListenerId, ProxyId, TargetId};
+use crate::transaction::forwarded::Came;
+use crate::wire::sip::{Hindrance, Method};
+
+impl Dispatch {
+    /// Decides about a request outside a dialog that is for downstream proxies. `None`: it is for the workers, or for
+    /// the dispatcher itself.
+    pub(super) fn forward_initial(&mut self, case: &Case<'_>) -> Option<Decision> {
+        if self.proxies.is_empty() || self.is_for_us(case) || !matches!(self.echoed(case), Echoed::NoWorker) {
+            return None;
+        }
+        // A request that comes again with credentials must reach the server that has asked for them.
+        let is_held = |entry: &Entry| !matches!(entry.state, State::AnsweredHere(_)) && self.is_alive(entry);
+        let known = self.table.of_call(case.call).map(|(_, entry)| *entry).find(is_held);
+        match known.map(|entry| entry.target) {
+            Some(TargetId::Worker(_)) => return None,
+            Some(TargetId::Proxy(proxy)) if self.proxies.get(proxy).is_some() => {
+                return Some(self.forward_new(case, proxy, Reason::Again));
+            }
+            Some(TargetId::Proxy(_)) => {}
+            None => {}
+        }
+        let pool = self.route(case)?;
+        self.forward_into(case, pool)
+    }
+
+    /// Whether it asks for our own capabilities (RFC 3261 §11).
+    fn is_for_us(&self, case: &Case<'_>) -> bool {
+        let names_us = || {
+            let uri = case.request.read.uri.filter(|uri| uri.user.is_none())?;
+            let port = uri.port.unwrap_or(case.arrival.local.port());
+            let host = uri.host.ip()?;
+            let is_own = host == case.arrival.local.ip() || self.rules.own_addresses.contains(&host);
+            Some(is_own && port == case.arrival.local.port())
+        };
+        case.request.method == Method::Options && names_us().unwrap_or(false)
+    }
+
+    /// The pool of downstream proxies that a request is for; `None`: that of the workers.
+    fn route(&self, case: &Case<'_>) -> Option<PoolId> {
+        let (message, uri) = (case.request.message, case.request.read.uri?);
+        let (method, host) = (case.request.method.as_bytes(), uri.host.as_bytes());
+        let asked = Asked { method, user: uri.user, host, source: case.sender() };
+        let has = |name: &str, test: &dyn Fn(&[u8]) -> bool| {
+            let mut named = message.fields().filter(|(of, _)| of.eq_ignore_ascii_case(name.as_bytes()));
+            named.any(|(_, value)| test(value))
+        };
+        let route = self.rules.routes.iter().find(|route| route.fits(&asked, has));
+        self.proxies.pool_id(&route.unwrap_or(&self.rules.unrouted).pool)
+    }
+
+    /// Forwards a request to a member of a pool; `None` where the workers are to have it.
+    fn forward_into(&mut self, case: &Case<'_>, pool: PoolId) -> Option<Decision> {
+        if let Some(refusal) = self.not_to_forward(case) {
+            return Some(refusal);
+        }
+        let ask = Ask { size: 1, key: case.call.short(), tried: Tried::default() };
+        if let Some(&Pool { mode: PoolMode::Redirect, tries, .. }) = self.proxies.pool(pool) {
+            return Some(self.redirect(case, pool, (&ask, tries)));
+        }
+        let workers = self.pool.open_count(Protocol::Sip);
+        match self.proxies.choose(pool, &ask, workers, case.now) {
+            Ok(Choice::Proxy(proxy)) => Some(self.forward_new(case, proxy, Reason::Proxied)),
+            Ok(Choice::Workers) => None,
+            Err(why) => Some(self.no_proxy(case, why)),
+        }
+    }
+
+    /// The answer where no member takes a request. A caller is told to stay away only when all have said so.
+    fn no_proxy(&self, case: &Case<'_>, why: Refused) -> Decision {
+        match why {
+            Refused::Full | Refused::AllTried => self.answer(case, 486, Reason::NoProxy),
+            Refused::Empty | Refused::Down => self.unavailable(case, Reason::NoProxy),
+        }
+    }
+
+    /// Answers a request with the addresses of members of a pool (RFC 3261 §8.3). The table does not remember it: a
+    /// copy of it may be answered anew, and the ACK is known by its tag.
+    fn redirect(&mut self, case: &Case<'_>, pool: PoolId, (ask, tries): (&Ask, u8)) -> Decision {
+        let chosen = match self.proxies.choose_several(pool, ask, tries, case.now) {
+            Ok(chosen) => chosen,
+            Err(why) => return self.no_proxy(case, why),
+        };
+        let address = |proxy: &ProxyId| self.proxies.get(*proxy).and_then(|proxy| proxy.address());
+        self.redirected = Redirect::of(chosen.as_slice().iter().filter_map(address));
+        let tag = self.directory.keys().dispatcher_tag(case.name);
+        Decision { target: Target::Redirect(tag), reason: Reason::Redirected }
+    }
+
+    /// Forwards a request that begins a transaction, and remembers the proxy.
+    fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+        if !self.table.has_place(|| case.source(self).print()) {
+            return self.unavailable(case, Reason::TableFull);
+        }
+        let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));
+        let decision = self.forward(case, proxy, reason, weight.ceil() as u16);
+        if matches!(decision.target, Target::Forward(_)) {
+            let sent = self.proxies.on_sent(proxy, case.now);
+            let hold = Some(Hold::Unheard { proxy, sent });
+            let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
+            self.record(new, case.now);
+        }
+        decision
+    }
+
+    /// Forwards a request to a proxy.
+    pub(super) fn forward(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason, weight: u16) -> Decision {
+        let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
+        let Some(to) = self.proxies.get(proxy).and_then(|proxy| proxy.address()) else { return gone };
+        let Some((listener, sent_by)) = self.way_out(case.arrival, to) else { return gone };
+        let Some(via) = case.request.read.via else { return gone };
+        let way = self.branches.way(case.request.message);
+        if self.branches.is_loop(case.request.message, way) {
+            return self.refuse_to_forward(case, 482, Reason::Loop);
+        }
+        let came = Came { via, call: case.call, cseq: case.discriminator };
+        let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
+        let rewrites_uri = self.proxies.pool_of(proxy).is_some_and(|pool| pool.rewrite_uri);
+        let forward = Forward { proxy, to, listener, sent_by, branch, weight, rewrites_uri, own_routes: 0 };
+        Decision { target: Target::Forward(forward), reason }
+    }
+
+    /// The answer to a request that must not travel on (RFC 3261 §16.3). `None`: it may.
+    fn not_to_forward(&self, case: &Case<'_>) -> Option<Decision> {
+        let SipRequest { message, read, .. } = &case.request;
+        let hindrance = message.check_travels(read).err()?;
+        let status = hindrance.status();
+        let refusal = match hindrance {
+            Hindrance::Fault(fault) => self.answer_fault(case, status, fault),
+            Hindrance::TooManyHops => self.refuse_to_forward(case, status, Reason::TooManyHops),
+            Hindrance::BadExtension => {
+                saying(self.refuse_to_forward(case, status, Reason::BadExtension), Says::ProxyUnsupported)
+            }
+        };
+        Some(unless_ack(case, refusal))
+    }
+
+    fn refuse_to_forward(&self, case: &Case<'_>, status: u16, reason: Reason) -> Decision {
+        unless_ack(case, self.answer(case, status, reason))
+    }
+
+    /// The well-known UDP socket that a request leaves from, and its address: the one that it came to, if that reaches
+    /// the proxy's family of addresses.
+    fn way_out(&self, arrival: &Arrival, to: SocketAddr) -> Option<(ListenerId, SocketAddr)> {
+        let is_same = |address: &SocketAddr| address.is_ipv4() == to.is_ipv4();
+        if is_same(&arrival.local) && self.rules.udp_listener(arrival.listener).is_some() {
+            return Some((arrival.listener, arrival.local));
+        }
+        self.rules.udp_listeners.iter().copied().find(|(_, address)| is_same(address) && !address.ip().is_unspecified())
+    }
+}
+
+/// The decision, unless it is an answer to an ACK, which is never answered.
+fn unless_ack(case: &Case<'_>, decision: Decision) -> Decision {
+    if case.request.method == Method::Ack { Decision { target: Target::Drop, ..decision } } else { decision }
+}

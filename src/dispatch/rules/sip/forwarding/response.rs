@@ -1,0 +1,87 @@
+//! Responses of downstream proxies (RFC 3261 §16.7, §16.11).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Target};
+use crate::dispatch::table::Hold;
+use crate::dispatch::targets::proxy::{Final, Sent};
+use crate::ids::{ListenerId, ProxyId, TargetId};
+use crate::time::Time;
+use crate::transaction::forwarded::ForwardedBranch;
+use crate::transaction::name::sip::Fields;
+use crate::wire::sip::{Message, Method, Name, Start, Via};
+
+impl Dispatch {
+    /// Forwards a response whose topmost Via is ours: the one below it gives the hash in our branch again, so that no
+    /// stranger can have the dispatcher send anything anywhere. `None`: it is not such a response.
+    pub(in crate::dispatch::rules::sip) fn forward_response(
+        &mut self,
+        message: &Message<'_>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Option<Decision> {
+        if self.proxies.is_empty() {
+            return None;
+        }
+        let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
+        ForwardedBranch::read(message.via()?.branch()?)?;
+        let Some(branch) = self.branches.believed(message) else { return Some(forged) };
+        let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
+        let Some(to) = via.reply_address() else { return Some(forged) };
+        let (proxy, listener) = (branch.proxy(), branch.listener());
+        self.on_response(message, &via, proxy, now);
+        let from = self.local_of(listener, arrival);
+        let response = ForwardedResponse { proxy, to, listener, from };
+        Some(Decision { target: Target::ForwardResponse(response), reason: Reason::Branch })
+    }
+
+    /// Takes note of a response in the table, and of the time that its server took.
+    fn on_response(&mut self, message: &Message<'_>, via: &Via<'_>, proxy: ProxyId, now: Time) {
+        let Start::Response { status, .. } = message.start() else { return };
+        let Some(id) = self.request_of(message, via) else { return };
+        let Some(entry) = self.table.get(id).filter(|entry| entry.target == TargetId::from(proxy)) else { return };
+        let (is_pending, life) = (entry.is_pending(), entry.life);
+        if let Some(Hold::Unheard { sent, .. }) = self.table.take_hold(id) {
+            self.proxies.on_first_response(proxy, sent, status, now);
+        }
+        if status >= 200 && is_pending {
+            let retry_after = message.header(Name::RetryAfter).and_then(seconds);
+            let last = Final { status, retry_after };
+            self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
+            self.on_answered(id, now);
+        }
+    }
+
+    /// The transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is none to that.
+    fn request_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<EntryId> {
+        let cseq = message.cseq()?;
+        if cseq.method == Method::Cancel {
+            return None;
+        }
+        let from_tag = message.from().and_then(|from| from.tag()).unwrap_or_default();
+        let call_id = message.call_id();
+        let fields = Fields { message, via: Some(via), call_id, from_tag, cseq: cseq.number };
+        if via.unique_branch().is_some() {
+            return self.table.by_name(fields.transaction(&self.printer));
+        }
+        // The name of an older peer's transaction has the request-URI in it, which no response repeats.
+        let call = fields.call(&self.printer);
+        let of_call = self.table.of_call(call).find(|(_, entry)| entry.discriminator == cseq.number);
+        of_call.map(|(id, _)| id)
+    }
+
+    /// The local address from which an answer to a request at this listener leaves (RFC 3581 §4).
+    fn local_of(&self, listener: ListenerId, arrival: &Arrival) -> IpAddr {
+        let bound = self.rules.udp_listener(listener).filter(|address| !address.ip().is_unspecified());
+        bound.map_or(arrival.local.ip(), |address| address.ip())
+    }
+}
+
+/// The seconds of Retry-After; a comment and parameters may follow (RFC 3261 §20.33).
+fn seconds(value: &[u8]) -> Option<Duration> {
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let seconds = std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

@@ -1,0 +1,100 @@
+//! The bytes of messages that travel on.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::config::{Pool, PoolMode, Proxy, Route};
+
+/// A switch in front of one downstream proxy.
+fn in_front(mode: PoolMode, rewrite_uri: bool) -> Switch<Mute> {
+    let rules = Rules {
+        pools: vec![Pool { mode, rewrite_uri, ..Pool::default() }],
+        proxies: vec![Proxy {
+            name: "a".to_owned(),
+            host: "192.0.2.9".to_owned(),
+            port: Some(5080),
+            ..Proxy::default()
+        }],
+        unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+        udp_listeners: vec![(ListenerId(0), "192.0.2.2:5060".parse().unwrap())],
+        ..Rules::default()
+    };
+    let keys = Keyring::new(TokenKey::new([1; 32]));
+    let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+    Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0))
+}
+
+/// The datagrams that leave when this one has come, with their destinations.
+fn sent(switch: &mut Switch<Mute>, text: &str, source: &str) -> Vec<(String, SocketAddr)> {
+    let ends = (source.parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, NOW);
+    switch.on_message(text.as_bytes(), &way, NOW);
+    let mut leaving = Vec::new();
+    switch.flush_answers(|batch| {
+        leaving.extend(batch.map(|(bytes, to)| (String::from_utf8_lossy(bytes).into_owned(), to)));
+    });
+    leaving
+}
+
+const INVITE: &str = "INVITE sip:7@192.0.2.2;x=1 SIP/2.0\r\nv: SIP/2.0/UDP 10.0.0.1:5062;rport;branch=z9hG4bK-1\r\n\
+    f: <sip:b@192.0.2.1>;tag=1\r\nt: <sip:a@192.0.2.2>\r\ni: 1\r\nCSeq: 1 INVITE\r\nX-Odd:   \r\n folded\r\n\
+    m: <sip:b@10.0.0.1:5062>\r\nl: 4\r\n\r\nv=0\n";
+
+#[test]
+fn a_request_gets_our_via_and_its_senders_address_and_a_hop_and_stays_as_it_is_otherwise() {
+    let mut switch = in_front(PoolMode::Proxy, false);
+    let [(text, to)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert_eq!(to.to_string(), "192.0.2.9:5080");
+    let branch = text.split_once("branch=").unwrap().1.split_once("\r\n").unwrap().0;
+    let expected = INVITE
+        .replace("v: SIP", &format!("Via: SIP/2.0/UDP 192.0.2.2:5060;branch={branch}\r\nv: SIP"))
+        .replace(";rport;branch=z9hG4bK-1", ";branch=z9hG4bK-1;rport=4711;received=192.0.2.1")
+        .replace("f: <", "Max-Forwards: 70\r\nf: <");
+    assert_eq!(*text, expected);
+}
+
+#[test]
+fn a_response_loses_our_via_and_goes_back_and_the_rest_stays_as_it_is() {
+    let mut switch = in_front(PoolMode::Proxy, false);
+    let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    let vias: Vec<&str> = text.lines().filter(|line| line.starts_with("Via:") || line.starts_with("v:")).collect();
+    let rest = "f: <sip:b@192.0.2.1>;tag=1\r\nt: <sip:a@192.0.2.2>;tag=2\r\ni: 1\r\nCSeq: 1 INVITE\r\nServer: x\r\nl: 0\r\n\r\n";
+    let below = vias[1].trim_start_matches("v: ");
+    for response in [
+        format!("SIP/2.0 200 OK\r\n{}\r\nv: {below}\r\n{rest}", vias[0]),
+        format!("SIP/2.0 200 OK\r\n{}, {below}\r\n{rest}", vias[0].replace("Via", "v")),
+    ] {
+        let [(text, to)] = &sent(&mut switch, &response, "192.0.2.9:5080")[..] else { panic!("one datagram") };
+        assert_eq!(
+            (to.to_string().as_str(), text.as_str()),
+            ("192.0.2.1:4711", format!("SIP/2.0 200 OK\r\nv: {below}\r\n{rest}").as_str())
+        );
+    }
+}
+
+#[test]
+fn the_request_uri_names_the_proxy_where_the_pool_says_so() {
+    let mut switch = in_front(PoolMode::Proxy, true);
+    let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert!(text.starts_with("INVITE sip:7@192.0.2.9:5080;x=1 SIP/2.0\r\n"), "{text}");
+}
+
+#[test]
+fn a_redirect_keeps_the_user_and_the_parameters_of_the_request_uri() {
+    let mut switch = in_front(PoolMode::Redirect, false);
+    let [(text, to)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert_eq!(to.to_string(), "192.0.2.1:4711");
+    assert!(text.starts_with("SIP/2.0 302 Moved Temporarily\r\n"), "{text}");
+    assert!(text.contains("\r\nContact: <sip:7@192.0.2.9:5080;x=1>;q=0.9\r\n"), "{text}");
+}
+
+#[test]
+fn options_that_proxies_do_not_have_are_named_in_the_refusal() {
+    let mut switch = in_front(PoolMode::Proxy, false);
+    let text = INVITE.replace("l: 4", "Proxy-Require: foo, bar\r\nl: 4");
+    let [(text, _)] = &sent(&mut switch, &text, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert!(
+        text.starts_with("SIP/2.0 420 Bad Extension\r\n") && text.contains("\r\nUnsupported: foo,bar\r\n"),
+        "{text}"
+    );
+}

@@ -1,0 +1,76 @@
+//! Messages that travel on: the edits that the dispatcher makes on their way (RFC 3261 §16.6, §16.7).
+//!
+//! The edited message is written into the buffer of the turn's answers. That copies it once, and lets all messages of a
+//! turn leave with one system call; a call for each, which would save the copy, costs many times as much.
+
+use std::io::Write as _;
+
+use super::Way;
+use super::answers::Answers;
+use crate::dispatch::decision::{DispatcherTag, Forward, ForwardedResponse, Redirect};
+use crate::wire::sip::{self, Edits, Message, ResponseWriter, write_contact};
+
+/// The edits of one message, in memory that is used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Travelling {
+    edits: Edits,
+    sent_by: Vec<u8>,
+}
+
+impl Travelling {
+    /// Writes a request on its way to a downstream proxy.
+    pub(super) fn forward(&mut self, answers: &mut Answers, way: &Way, forward: &Forward, request: &Message<'_>) {
+        let Travelling { edits, sent_by } = self;
+        edits.clear();
+        sent_by.clear();
+        // Writing to a Vec cannot fail.
+        let _ = write!(sent_by, "SIP/2.0/UDP {}", forward.sent_by);
+        if forward.rewrites_uri {
+            edits.replace_uri_host(request, forward.to);
+        }
+        edits.put_via(request, sent_by, forward.branch.as_bytes());
+        edits.complete_via(request, way.arrival.source);
+        edits.count_hop(request);
+        if forward.own_routes > 0 {
+            edits.take_routes(request, usize::from(forward.own_routes));
+        }
+        let leaves = (forward.listener, forward.sent_by.ip());
+        answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, request));
+    }
+
+    /// Writes a response on its way to the sender of its request.
+    pub(super) fn respond(&mut self, answers: &mut Answers, response: &ForwardedResponse, message: &Message<'_>) {
+        self.edits.clear();
+        self.edits.take_via(message);
+        let leaves = (response.listener, response.from);
+        answers.write_datagram(leaves, response.to, |bytes| write(bytes, &self.edits, message));
+    }
+}
+
+/// Answers a request with the addresses of downstream proxies, best first (RFC 3261 §21.3.3).
+pub(super) fn redirect(
+    answers: &mut Answers,
+    way: &Way,
+    (redirect, tag): (&Redirect, &DispatcherTag),
+    request: &Message<'_>,
+) {
+    let source = way.arrival.source;
+    answers.write_by(way, sip::where_to(request, source), |bytes| {
+        let phrase = sip::reason_phrase(302);
+        let mut writer = ResponseWriter::saying(bytes, request, 302, phrase, Some(source), Some(tag.as_bytes()));
+        let mut contact = Vec::new();
+        for (place, address) in redirect.contacts().enumerate() {
+            let Some(uri) = request.uri() else { continue };
+            contact.clear();
+            write_contact(&mut contact, &uri, address);
+            // Writing to a Vec cannot fail.
+            let _ = write!(contact, ";q=0.{}", 9 - place.min(8));
+            writer = writer.header("Contact", &contact);
+        }
+        writer.finish();
+    });
+}
+
+fn write(bytes: &mut Vec<u8>, edits: &Edits, message: &Message<'_>) {
+    edits.pieces(message).for_each(|piece| bytes.extend_from_slice(piece));
+}

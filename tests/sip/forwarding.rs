@@ -1,0 +1,227 @@
+//! Requests for downstream proxies, in the way of a stateless proxy.
+
+use pointsman::config::{Pool, PoolMode, Proxy, Route};
+use pointsman::dispatch::decision::{Forward, ForwardedResponse};
+
+use super::*;
+
+/// Rules with three proxies in the pool `default`.
+fn proxied(mode: PoolMode) -> Rules {
+    let proxy = |number: u8| Proxy {
+        name: format!("fs{number}"),
+        host: format!("192.0.2.{number}"),
+        port: Some(5060),
+        ..Proxy::default()
+    };
+    Rules {
+        pools: vec![Pool { mode, ..Pool::default() }],
+        proxies: (1..=3).map(proxy).collect(),
+        unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+        udp_listeners: vec![(ListenerId(0), "198.51.100.1:5060".parse().unwrap())],
+        ..rules()
+    }
+}
+
+fn rig_of(mode: PoolMode) -> Rig {
+    rig_with(1, proxied(mode), 1000)
+}
+
+#[track_caller]
+fn forward(decision: Decision) -> Forward {
+    let Target::Forward(forward) = decision.target else { panic!("not forwarded: {decision:?}") };
+    forward
+}
+
+/// A response of a proxy to a request that was forwarded so.
+fn response(request: &str, forward: &Forward, status: u16) -> String {
+    let (_, fields) = request.split_once("\r\n").unwrap();
+    let branch = std::str::from_utf8(forward.branch.as_bytes()).unwrap();
+    let fields =
+        fields.replace(";rport", ";rport=5060;received=203.0.113.5").replace("net>\r\nCall", "net>;tag=s\r\nCall");
+    format!("SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch={branch}\r\n{fields}")
+}
+
+impl Rig {
+    fn respond(&mut self, text: &str) -> Decision {
+        self.send_from("192.0.2.1", text)
+    }
+}
+
+#[test]
+fn copy_cancel_and_ack_follow_their_invite_however_the_choice_would_be_now() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    for call in ["a", "b", "c", "d", "e", "f"] {
+        let text = invite(call);
+        let first = forward(rig.send(&text));
+        for (text, reason) in [
+            (text.clone(), Reason::Retransmission),
+            (same(&text, "CANCEL"), Reason::Cancel),
+            (same(&text, "ACK"), Reason::Ack),
+        ] {
+            let decision = rig.send(&text);
+            let again = forward(decision);
+            assert_eq!((again.proxy, again.to, again.branch), (first.proxy, first.to, first.branch), "{text}");
+            assert_eq!(decision.reason, reason);
+        }
+    }
+    rig.dispatch.check();
+}
+
+#[test]
+fn a_response_goes_to_the_next_via_and_a_forged_one_nowhere() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    for status in [100, 180, 200] {
+        let text = response(&text, &sent, status);
+        let Target::ForwardResponse(ForwardedResponse { to, listener, from, .. }) = rig.respond(&text).target else {
+            panic!("{status}")
+        };
+        assert_eq!(
+            (to.to_string().as_str(), listener.0, from.to_string().as_str()),
+            ("203.0.113.5:5060", 0, "198.51.100.1")
+        );
+    }
+    let ok = response(&text, &sent, 200);
+    for (forged, reason) in [
+        (ok.replace("z9hG4bK-a", "z9hG4bK-b"), Reason::ResponseForged),
+        (ok.replace("tag=f-a", "tag=f-b"), Reason::ResponseForged),
+        (ok.replace("Call-ID: a", "Call-ID: b"), Reason::ResponseForged),
+        (ok.replace("CSeq: 1", "CSeq: 2"), Reason::ResponseForged),
+        (text.replace("INVITE sip:ivr@ms.example.net SIP/2.0", "SIP/2.0 200 OK"), Reason::UnknownResponse),
+    ] {
+        let decision = rig.respond(&forged);
+        assert_eq!((decision.target, decision.reason), (Target::Drop, reason), "{forged}");
+    }
+}
+
+#[test]
+fn a_request_with_credentials_reaches_the_proxy_that_asked_for_them() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    for call in ["a", "b", "c", "d"] {
+        let text = invite(call);
+        let sent = forward(rig.send(&text));
+        rig.respond(&response(&text, &sent, 401));
+        rig.send(&same(&text, "ACK"));
+        let decision = rig.send(&text.replace("CSeq: 1", "CSeq: 2").replace("z9hG4bK-", "z9hG4bK-2-"));
+        assert_eq!((forward(decision).proxy, decision.reason), (sent.proxy, Reason::Again));
+    }
+}
+
+#[test]
+fn a_request_that_must_not_travel_on_is_answered() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = invite("a");
+    for (number, (text, status, reason)) in [
+        (text.replace("Max-Forwards: 70", "Max-Forwards: 0"), 483, Reason::TooManyHops),
+        (with_header(&text, "Proxy-Require: x"), 420, Reason::BadExtension),
+        (text.replace("Max-Forwards: 70", "Max-Forwards: -1"), 400, Reason::Malformed),
+        (text.replace("Max-Forwards: 70", "Max-Forwards: 300"), 400, Reason::Malformed),
+        (text.replace("INVITE sip:ivr@ms.example.net", "INVITE x:y"), 416, Reason::UnknownScheme),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = text.replace("z9hG4bK-a", &format!("z9hG4bK-{number}"));
+        let decision = rig.send(&text);
+        assert_eq!((answer(decision).status, decision.reason), (status, reason), "{text}");
+    }
+    assert_eq!(rig.send(&same(&text, "ACK").replace("Max-Forwards: 70", "Max-Forwards: 0")).target, Target::Drop);
+}
+
+#[test]
+fn a_call_that_comes_back_unchanged_is_refused_and_one_for_another_uri_goes_on() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    let branch = std::str::from_utf8(sent.branch.as_bytes()).unwrap();
+    let back = text.replace(
+        "Via:",
+        &format!("Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77, SIP/2.0/UDP 198.51.100.1:5060;branch={branch}\r\nVia:"),
+    );
+    let decision = rig.send(&back);
+    assert_eq!((answer(decision).status, decision.reason), (482, Reason::Loop));
+    let spiral = back.replace("INVITE sip:ivr@", "INVITE sip:queue@").replace("z9hG4bK77", "z9hG4bK78");
+    forward(rig.send(&spiral));
+}
+
+#[test]
+fn methods_that_workers_refuse_travel_on_to_proxies() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    for method in ["REGISTER", "PUBLISH", "FROBNICATE", "OPTIONS", "INFO", "MESSAGE"] {
+        let text = same(&invite(&method.to_lowercase()), method);
+        assert_eq!(rig.send(&text).reason, Reason::Proxied, "{method}");
+    }
+    let own = same(&invite("own"), "OPTIONS").replace("sip:ivr@ms.example.net SIP", "sip:198.51.100.1 SIP");
+    assert_eq!(rig.send(&own).reason, Reason::Options);
+}
+
+#[test]
+fn routes_send_a_request_to_its_pool_and_the_rest_to_the_workers() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.unrouted.pool = Pool::WORKERS.to_owned();
+    let to_default = |route: Route| Route { pool: Pool::DEFAULT.to_owned(), ..route };
+    rules.routes = vec![
+        to_default(Route { user: Some("7*".to_owned()), ..Route::default() }),
+        to_default(Route { header: Some(("X-Tenant".to_owned(), "acme".to_owned())), ..Route::default() }),
+    ];
+    let mut rig = rig_with(1, rules, 1000);
+    handoff(rig.send(&invite("a")));
+    forward(rig.send(&invite("b").replace("INVITE sip:ivr@", "INVITE sip:7001@")));
+    forward(rig.send(&with_header(&invite("c"), "x-tenant: acme")));
+    handoff(rig.send(&with_header(&invite("d"), "X-Tenant: other")));
+}
+
+#[test]
+fn a_redirect_names_several_members_and_its_ack_is_absorbed() {
+    let mut rig = rig_of(PoolMode::Redirect);
+    let text = invite("a");
+    let decision = rig.send(&text);
+    let Target::Redirect(tag) = decision.target else { panic!("{decision:?}") };
+    let mut named: Vec<_> = rig.dispatch.redirected().contacts().collect();
+    named.sort();
+    named.dedup();
+    assert_eq!((named.len(), decision.reason), (3, Reason::Redirected));
+    let tag = std::str::from_utf8(tag.as_bytes()).unwrap();
+    let ack = same(&text, "ACK").replace("net>\r\nCall", &format!("net>;tag={tag}\r\nCall"));
+    assert_eq!(rig.send(&ack).reason, Reason::OwnAck);
+}
+
+#[test]
+fn a_dialog_of_a_caller_that_ignores_contact_is_found_by_the_table_or_by_the_address_it_names() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    rig.respond(&response(&text, &sent, 200));
+    let bye = in_dialog("a", "BYE", "s");
+    let decision = rig.send(&bye);
+    assert_eq!((forward(decision).proxy, decision.reason), (sent.proxy, Reason::InDialog));
+    rig.now = rig.now + Duration::from_secs(40);
+    rig.dispatch.handle_timeout(rig.now);
+    assert_eq!(answer(rig.send(&bye)).status, 481);
+    let named = bye.replace("BYE sip:ivr@ms.example.net", "BYE sip:ivr@192.0.2.2:5060");
+    let decision = rig.send(&named);
+    assert_eq!((forward(decision).to.to_string().as_str(), decision.reason), ("192.0.2.2:5060", Reason::RequestUri));
+    rig.dispatch.check();
+}
+
+#[test]
+fn a_caller_cannot_have_anything_sent_to_an_address_that_no_proxy_has() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    for uri in ["sip:ivr@192.0.2.9:5060", "sip:ivr@192.0.2.2:5070", "sip:ivr@[2001:db8::1]"] {
+        let bye = in_dialog("x", "BYE", "s").replace("BYE sip:ivr@ms.example.net", &format!("BYE {uri}"));
+        assert_eq!(answer(rig.send(&bye)).status, 481, "{uri}");
+        let routed = with_header(&bye, "Route: <sip:192.0.2.9;lr>");
+        assert_eq!(answer(rig.send(&routed)).status, 481, "{uri}");
+    }
+}
+
+#[test]
+fn a_call_is_refused_where_no_proxy_takes_any() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.proxies.clear();
+    rules.proxies.push(Proxy { name: "named".to_owned(), host: "fs.example.net".to_owned(), ..Proxy::default() });
+    let mut rig = rig_with(1, rules, 1000);
+    let decision = rig.send(&invite("a"));
+    assert_eq!((answer(decision).status, decision.reason), (503, Reason::NoProxy), "its name has no address yet");
+}
