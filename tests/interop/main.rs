@@ -4,6 +4,8 @@
 mod nat;
 mod osmo;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+mod proxies;
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
@@ -49,6 +51,11 @@ fn place_calls(pointsman: &Pointsman, scenario: &Scenario<'_>) {
 /// Places all calls with sipp over a transport of its: `u1` UDP, `t1` one TCP connection, `tn` one for each call. Fails
 /// with its last screen and its errors unless each call was successful.
 fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
+    place_so_many(CALLS, pointsman, scenario, transport);
+}
+
+/// The same for another number of calls.
+fn place_so_many(calls: u64, pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
     let dir = tempfile::Builder::new().prefix("pm-sipp-").tempdir().expect("a temporary directory");
     let screen = dir.path().join("screen");
     // sipp opens and closes connections slowly: at a higher rate it has thousands of calls at a time.
@@ -64,7 +71,7 @@ fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &
         .arg(pointsman.address().to_string())
         // sipp refuses to start where the limit of descriptors is below what it could use.
         .args(["-t", transport, "-max_socket", &SOCKETS.to_string()])
-        .args(["-i", &own_address().to_string(), "-m", &CALLS.to_string(), "-r", &rate.to_string()])
+        .args(["-i", &own_address().to_string(), "-m", &calls.to_string(), "-r", &rate.to_string()])
         .args(["-nostdin", "-trace_err", "-error_file", "errors", "-buff_size", "4194304"])
         .args(["-timeout", &PATIENCE.as_secs().to_string(), "-timeout_error"])
         .current_dir(dir.path())
@@ -87,7 +94,7 @@ fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &
     let screen = String::from_utf8_lossy(&read("screen")).into_owned();
     // sipp says 0 when every call was successful, 1 when one was not.
     assert!(status.success(), "sipp: {status}\n{errors}\n{}", last_screen(&screen));
-    assert!(counted(&screen, "Successful call") == Some(CALLS), "{}", last_screen(&screen));
+    assert!(counted(&screen, "Successful call") == Some(calls), "{}", last_screen(&screen));
     assert!(counted(&screen, "Failed call") == Some(0), "{}", last_screen(&screen));
 }
 
