@@ -5,8 +5,12 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::fingerprint::Printer;
+use pointsman::ids::{ListenerId, ProxyId, TokenKey};
+use pointsman::transaction::forwarded::{Branches, Came};
+use pointsman::transaction::name::sip::Names;
 use pointsman::wire::mgcp::{self, Field};
-use pointsman::wire::sip::{Name, ResponseWriter, Scanner};
+use pointsman::wire::sip::{Edits, Name, ResponseWriter, Scanner};
 
 /// About 1 KB, as an application server sends it: fourteen fields and an offer of two codecs and DTMF.
 const INVITE: &[u8] = b"INVITE sip:ivr@ms.example.net:5060;transport=udp SIP/2.0\r\n\
@@ -96,7 +100,56 @@ fn benches(c: &mut Criterion) {
         group.bench_function("weigh", |b| b.iter(|| pointsman::wire::sdp::weigh(black_box(message.body()), 4)));
     }
     group.finish();
+    forwarding(c);
     mgcp(c);
+}
+
+/// A request that is forwarded, and the response to it.
+fn forwarding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("forwarding");
+    let key = TokenKey::new([7; 32]);
+    let (branches, printer) = (Branches::new(&key, None), Printer::new(&key));
+    let (mut scanner, mut response_scanner) = (Scanner::new(), Scanner::new());
+    let Ok(message) = scanner.scan(INVITE) else { return };
+    let read = message.essentials();
+    let Some(via) = read.via else { return };
+    let names = Names::of(&message, &read, &printer);
+    let give = || {
+        let came = Came { via, call: names.call, cseq: names.cseq };
+        branches.give(&came, branches.way(black_box(&message)), (ListenerId(0), 0), ProxyId(1))
+    };
+    group.bench_function("branch", |b| b.iter(give));
+    group.bench_function("loop", |b| b.iter(|| branches.is_loop(black_box(&message), branches.way(&message))));
+    let branch = give();
+    let mut edits = Edits::default();
+    let mut out = Vec::with_capacity(2048);
+    let source: SocketAddr = ([192, 0, 2, 10], 5061).into();
+    group.bench_function("edits of a request", |b| {
+        b.iter(|| {
+            edits.clear();
+            out.clear();
+            edits.put_via(black_box(&message), b"SIP/2.0/UDP 192.0.2.1:5060", branch.as_bytes());
+            edits.complete_via(&message, source);
+            edits.count_hop(&message);
+            edits.pieces(&message).for_each(|piece| out.extend_from_slice(piece));
+        });
+    });
+    let mut ringing = Vec::new();
+    let forwarded = out.clone();
+    let mut scanner = Scanner::new();
+    let Ok(sent) = scanner.scan(&forwarded) else { return };
+    ResponseWriter::new(&mut ringing, &sent, 180, None, Some(b"pm1")).finish();
+    let Ok(response) = response_scanner.scan(&ringing) else { return };
+    group.bench_function("response believed", |b| b.iter(|| branches.believed(black_box(&response))));
+    group.bench_function("edits of a response", |b| {
+        b.iter(|| {
+            edits.clear();
+            out.clear();
+            edits.take_via(black_box(&response));
+            edits.pieces(&response).for_each(|piece| out.extend_from_slice(piece));
+        });
+    });
+    group.finish();
 }
 
 fn mgcp(c: &mut Criterion) {

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "ids",
             "time",
+            "slab",
             "pack",
             "reservation",
             "fingerprint",

@@ -68,7 +68,7 @@ impl Kind {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
             Target::Forward(_) => Kind::Forwarded,
-            Target::ForwardResponse(_) => Kind::Response,
+            Target::ForwardResponse(_) | Target::Passed(_) => Kind::Response,
             Target::Answer(_) | Target::Redirect(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }

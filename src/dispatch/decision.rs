@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::ids::{GatheringId, ListenerId, Seq, WorkerId};
+use crate::ids::{GatheringId, ListenerId, ProxyId, Seq, WorkerId};
 use crate::pack::packed;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
@@ -79,6 +79,8 @@ pub enum Target {
     ForwardResponse(ForwardedResponse),
     /// Answer it with the addresses of downstream proxies (302), which `Dispatch::redirected` gives, and this To-tag.
     Redirect(DispatcherTag),
+    /// Pass on the response of this proxy to a request under way: see `Dispatch::poll_leaving`.
+    Passed(ProxyId),
     /// Do nothing.
     Drop,
 }

@@ -183,6 +183,7 @@ impl History {
             }
             Target::Forward(Forward { proxy, weight, .. }) => ShortTarget::Forwarded { proxy, weight },
             Target::ForwardResponse(response) => ShortTarget::Response(response.proxy),
+            Target::Passed(proxy) => ShortTarget::Response(proxy),
             Target::Redirect(_) => ShortTarget::Answered(302),
             Target::Answer(answer) => ShortTarget::Answered(answer.status),
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),

@@ -6,6 +6,7 @@
 
 mod bits;
 mod case;
+pub mod contexts;
 pub mod counters;
 pub mod decision;
 pub mod forward;
@@ -41,6 +42,7 @@ use crate::fingerprint::Printer;
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::transaction::forwarded::Branches;
+use contexts::{Contexts, Leaving};
 use counters::Counters;
 use decision::{Admin, Decision, Redirect, Target};
 use group::Groups;
@@ -118,6 +120,7 @@ pub struct Dispatch {
     /// The addresses in the last redirection.
     redirected: Redirect,
     branches: Branches,
+    contexts: Contexts,
     selector: Selector,
     table: Table,
     groups: Groups,
@@ -150,6 +153,7 @@ impl Dispatch {
             printer: Printer::new(&keys.current),
             pool: Pool::new(workers, rules.slow_start),
             redirected: Redirect::default(),
+            contexts: Contexts::new(),
             branches: Branches::new(&keys.current, keys.previous.as_ref()),
             directory: Directory::new(keys),
             proxies: {
@@ -222,6 +226,7 @@ impl Dispatch {
         while let Some(expired) = self.table.poll_expired(now) {
             self.give_back(expired.hold, now);
         }
+        self.handle_contexts(now);
         self.gatherings.handle_timeout(now);
         self.proxies.handle_timeout(now);
         if self.is_look_due(now) {
@@ -255,12 +260,18 @@ impl Dispatch {
             .chain(self.next_look)
             .chain(self.gatherings.poll_timeout())
             .chain(self.proxies.poll_timeout())
+            .chain(self.contexts.poll_timeout())
             .min()
     }
 
     /// The addresses in the last redirection that was decided.
     pub const fn redirected(&self) -> &Redirect {
         &self.redirected
+    }
+
+    /// Takes out a message of a request under way that is to leave.
+    pub fn poll_leaving(&mut self) -> Option<Leaving> {
+        self.contexts.poll_leaving()
     }
 
     /// The downstream proxies.
@@ -313,6 +324,7 @@ impl Dispatch {
         self.table.check();
         self.groups.check();
         self.gatherings.check();
+        self.contexts.check();
     }
 
     /// Whether no command for all workers is under way, and no answer to one kept.

@@ -145,6 +145,10 @@ reasons! {
     LargerThanAnyWorker = "larger-than-any-worker";
     /// Forwarded to a downstream proxy that was chosen for it.
     Proxied = "proxied";
+    /// Its proxy has not answered in time: it goes to another one.
+    MovedSilent = "moved-silent";
+    /// Its proxy has refused it with a status that is tried elsewhere: it goes to another one.
+    MovedStatus = "moved-status";
     /// Answered 302 with the addresses of downstream proxies.
     Redirected = "redirected";
     /// No downstream proxy takes new requests: 503.

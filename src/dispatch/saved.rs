@@ -26,6 +26,7 @@ saved!(Dispatch {
     printer,
     branches,
     redirected,
+    contexts,
     selector,
     history,
     call_hash,

@@ -59,6 +59,7 @@ impl Display for Shown {
             Target::Worker(handoff) => write!(f, "{}", handoff.worker),
             Target::Forward(forward) => write!(f, "{}", forward.to),
             Target::ForwardResponse(response) => write!(f, "{}", response.to),
+            Target::Passed(_) => f.write_str("caller"),
             Target::Redirect(_) => f.write_str("302"),
             Target::Answer(answer) => write!(f, "{}", answer.status),
             Target::Return(answer) => write!(f, "{}", answer.code.0),

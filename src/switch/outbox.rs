@@ -119,9 +119,17 @@ impl<C: Channel> Outbox<C> {
                     self.answers.write_bytes(way, bytes);
                 }
             }
-            Target::Drop => {}
+            Target::Passed(_) | Target::Drop => {}
         }
+        self.send_leaving(dispatch);
         false
+    }
+
+    /// Sends the messages of requests under way that are to leave.
+    pub(super) fn send_leaving(&mut self, dispatch: &mut Dispatch) {
+        while let Some(leaving) = dispatch.poll_leaving() {
+            self.travelling.leave(&mut self.answers, &leaving, dispatch.allow());
+        }
     }
 
     /// Sends a message on its way, or tells its sender the way.

@@ -2,6 +2,7 @@
 
 mod mgcp;
 mod network;
+mod stateful;
 mod streams;
 mod travelling;
 

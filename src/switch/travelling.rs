@@ -7,35 +7,58 @@ use std::io::Write as _;
 
 use super::Way;
 use super::answers::Answers;
+use super::owner::Owner;
+use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{DispatcherTag, Forward, ForwardedResponse, Redirect};
-use crate::wire::sip::{self, Edits, Message, ResponseWriter, write_contact};
+use crate::transaction::sip_client::{write_ack_to, write_cancel};
+use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
 
 /// The edits of one message, in memory that is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct Travelling {
     edits: Edits,
     sent_by: Vec<u8>,
+    /// The request of a message that leaves, read again; and as it has left.
+    scanner: Scanner,
+    sent: (Vec<u8>, Scanner),
 }
 
 impl Travelling {
     /// Writes a request on its way to a downstream proxy.
     pub(super) fn forward(&mut self, answers: &mut Answers, way: &Way, forward: &Forward, request: &Message<'_>) {
-        let Travelling { edits, sent_by } = self;
-        edits.clear();
-        sent_by.clear();
-        // Writing to a Vec cannot fail.
-        let _ = write!(sent_by, "SIP/2.0/UDP {}", forward.sent_by);
-        if forward.rewrites_uri {
-            edits.replace_uri_host(request, forward.to);
-        }
-        edits.put_via(request, sent_by, forward.branch.as_bytes());
-        edits.complete_via(request, way.arrival.source);
-        edits.count_hop(request);
-        if forward.own_routes > 0 {
-            edits.take_routes(request, usize::from(forward.own_routes));
-        }
+        let Travelling { edits, sent_by, .. } = self;
+        edit(edits, sent_by, way, (forward, request));
         let leaves = (forward.listener, forward.sent_by.ip());
         answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, request));
+    }
+
+    /// Writes a message of a request under way.
+    pub(super) fn leave(&mut self, answers: &mut Answers, leaving: &Leaving, allow: &str) {
+        let Travelling { edits, sent_by, scanner, sent: (sent, sent_scanner) } = self;
+        let Leaving { request, arrival, message } = leaving;
+        let way = &Way { owner: Owner::Listener(arrival.listener), arrival: *arrival };
+        let Ok(request) = scanner.scan(request) else { return };
+        let (forward, ack_to) = match message {
+            LeavingMessage::Answer(answer) => return answers.write(way, answer, allow, &request),
+            LeavingMessage::Response(bytes) => {
+                let to = sip::where_to(&request, arrival.source);
+                return answers.write_by(way, to, |out| out.extend_from_slice(bytes));
+            }
+            LeavingMessage::Request(forward) | LeavingMessage::Cancel(forward) => (forward, None),
+            LeavingMessage::Acknowledge(forward, to) => (forward, Some(to)),
+        };
+        edit(edits, sent_by, way, (forward, &request));
+        let leaves = (forward.listener, forward.sent_by.ip());
+        if let LeavingMessage::Request(_) = message {
+            return answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, &request));
+        }
+        sent.clear();
+        write(sent, edits, &request);
+        let Ok(sent) = sent_scanner.scan(sent) else { return };
+        answers.write_datagram(leaves, forward.to, |bytes| match ack_to {
+            Some(to) => write_ack_to(bytes, &sent, to),
+            None => write_cancel(bytes, &sent),
+        });
     }
 
     /// Writes a response on its way to the sender of its request.
@@ -44,6 +67,23 @@ impl Travelling {
         self.edits.take_via(message);
         let leaves = (response.listener, response.from);
         answers.write_datagram(leaves, response.to, |bytes| write(bytes, &self.edits, message));
+    }
+}
+
+/// Edits a request for its way to a downstream proxy.
+fn edit(edits: &mut Edits, sent_by: &mut Vec<u8>, way: &Way, (forward, request): (&Forward, &Message<'_>)) {
+    edits.clear();
+    sent_by.clear();
+    // Writing to a Vec cannot fail.
+    let _ = write!(sent_by, "SIP/2.0/UDP {}", forward.sent_by);
+    if forward.rewrites_uri {
+        edits.replace_uri_host(request, forward.to);
+    }
+    edits.put_via(request, sent_by, forward.branch.as_bytes());
+    edits.complete_via(request, way.arrival.source);
+    edits.count_hop(request);
+    if forward.own_routes > 0 {
+        edits.take_routes(request, usize::from(forward.own_routes));
     }
 }
 

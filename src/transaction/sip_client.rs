@@ -246,7 +246,12 @@ impl Transaction {
 
 /// Writes the ACK to a 300–699 (RFC 3261 §17.1.1.3). `request`: the INVITE as it left.
 pub fn write_ack(out: &mut Vec<u8>, request: &Message<'_>, response: &Message<'_>) {
-    follow(out, "ACK", request, response.header(Name::To));
+    write_ack_to(out, request, response.header(Name::To).unwrap_or_default());
+}
+
+/// [`write_ack`] by the To of the response alone.
+pub fn write_ack_to(out: &mut Vec<u8>, request: &Message<'_>, to: &[u8]) {
+    follow(out, "ACK", request, Some(to));
 }
 
 /// Writes the CANCEL of an INVITE (RFC 3261 §9.1). `request`: the INVITE as it left.

@@ -22,18 +22,18 @@ fn proxied(mode: PoolMode) -> Rules {
     }
 }
 
-fn rig_of(mode: PoolMode) -> Rig {
+pub(super) fn rig_of(mode: PoolMode) -> Rig {
     rig_with(1, proxied(mode), 1000)
 }
 
 #[track_caller]
-fn forward(decision: Decision) -> Forward {
+pub(super) fn forward(decision: Decision) -> Forward {
     let Target::Forward(forward) = decision.target else { panic!("not forwarded: {decision:?}") };
     forward
 }
 
 /// A response of a proxy to a request that was forwarded so.
-fn response(request: &str, forward: &Forward, status: u16) -> String {
+pub(super) fn response(request: &str, forward: &Forward, status: u16) -> String {
     let (_, fields) = request.split_once("\r\n").unwrap();
     let branch = std::str::from_utf8(forward.branch.as_bytes()).unwrap();
     let fields =
@@ -42,7 +42,7 @@ fn response(request: &str, forward: &Forward, status: u16) -> String {
 }
 
 impl Rig {
-    fn respond(&mut self, text: &str) -> Decision {
+    pub(super) fn respond(&mut self, text: &str) -> Decision {
         self.send_from("192.0.2.1", text)
     }
 }

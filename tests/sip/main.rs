@@ -16,6 +16,7 @@ mod returned;
 mod rig;
 mod selection;
 mod sizes;
+mod stateful;
 mod table;
 mod unserved;
 

@@ -284,6 +284,9 @@ impl Dispatch {
         if let Some(id) = by_name.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
             self.table.acknowledged(id, case.now);
         }
+        if let Some(decision) = self.ack_of_context(case) {
+            return decision;
+        }
         if let Some(to_tag) = case.request.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), from which the dispatcher's own tag was made.
             if self.directory.keys().dispatcher_tag(case.name).as_bytes().eq_ignore_ascii_case(to_tag) {

@@ -307,6 +307,15 @@ impl ResponseContext {
             && self.branches.iter().all(Branch::is_over)
     }
 
+    /// Whether the context adds nothing to forwarding each message as it comes: the caller has a 2xx and has cancelled
+    /// nothing, and no branch but those with a 2xx can still answer. It may be forgotten before its time.
+    pub fn is_settled(&self) -> bool {
+        self.answered.is_some_and(|status| status < 300)
+            && self.kind == Kind::Invite
+            && self.cancel_ends.is_none()
+            && self.branches.iter().all(|branch| branch.is_accepted() || branch.is_over())
+    }
+
     /// The final response that the caller got first.
     pub const fn answered(&self) -> Option<u16> {
         self.answered

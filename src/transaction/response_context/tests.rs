@@ -137,7 +137,9 @@ fn a_call_that_is_answered_at_once_gets_no_100_and_its_context_ends_after_64_t1(
     assert_eq!(call.gets(1, 100), [""; 0]);
     assert_eq!(call.gets(1, 180), ["180 of 1"]);
     assert_eq!(call.sends_again(), ["180 of 1 again"]);
+    assert!(!call.context.is_settled());
     assert_eq!(call.gets(1, 200), ["2xx"]);
+    assert!(call.context.is_settled(), "what follows could be forwarded as it comes");
     assert_eq!(call.gets(1, 200), ["2xx"], "a 2xx is repeated by its sender");
     assert_eq!(call.sends_again(), [""; 0], "RFC 6026 §7.1");
     assert!(!call.context.on_ack(call.now), "its ACK is not ours");
@@ -178,6 +180,7 @@ fn late_2xx_after_fail_over_is_forwarded_and_the_call_does_not_ring_on_unacknowl
     call.moves_to(2);
     call.gets(2, 180);
     assert_eq!(call.gets(1, 200), ["2xx", "CANCEL to 2"], "one call stands, the other is cancelled");
+    assert!(!call.context.is_settled());
     assert_eq!(call.gets(2, 200), ["2xx"], "CANCEL and 2xx have crossed: the caller sends a BYE");
     assert_eq!(call.gets(1, 200), ["2xx"]);
     // After a final response of ours as well.

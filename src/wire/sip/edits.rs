@@ -1,8 +1,8 @@
 //! Edits of a message that travels on: texts that take the place of ranges of the bytes that came.
 //!
-//! Nothing of the message is copied. The lane keeps one [`Edits`] for all its messages, so that nothing is allocated
-//! for a message either. Lines are neither sorted nor written anew: what no edit names leaves as it came, its folds,
-//! compact names and white space included (RFC 3261 §16.6).
+//! Nothing of the message is copied. The lane keeps one [`Edits`] for all its messages: once it has grown to what they
+//! need, nothing is allocated for a message either. Lines are neither sorted nor written anew: what no edit names
+//! leaves as it came, its folds, compact names and white space included (RFC 3261 §16.6).
 //!
 //! ```
 //! use pointsman::wire::sip::{Edits, Scanner};
@@ -38,7 +38,7 @@ use super::via::Via;
 use crate::wire::line::clean;
 
 /// Edits of one message, in the order of their places.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Edits {
     edits: Vec<Edit>,
     /// The texts of all edits, in the order in which they were written.
@@ -52,13 +52,6 @@ struct Edit {
     end: u32,
     text: u32,
     text_end: u32,
-}
-
-impl Default for Edits {
-    fn default() -> Self {
-        // More than any message needs: requests have at most eight edits, their texts some hundred bytes.
-        Edits { edits: Vec::with_capacity(16), text: Vec::with_capacity(1_024) }
-    }
 }
 
 impl Edits {

@@ -18,6 +18,9 @@ impl Dispatch {
         let TargetId::Proxy(proxy) = entry.target else {
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         };
+        if let Some(decision) = self.follow_context(case, entry.name, reason) {
+            return decision;
+        }
         match self.not_to_forward(case) {
             Some(refusal) => refusal,
             None => self.forward(case, proxy, reason, 0),

@@ -6,6 +6,7 @@
 
 mod following;
 mod response;
+mod stateful;
 
 use std::net::SocketAddr;
 
@@ -118,7 +119,13 @@ impl Dispatch {
             let sent = self.proxies.on_sent(proxy, case.now);
             let hold = Some(Hold::Unheard { proxy, sent });
             let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
-            self.record(new, case.now);
+            if let Some(id) = self.record(new, case.now)
+                && let Target::Forward(forward) = &decision.target
+                && self.begin_context(case, forward, sent)
+            {
+                // The context knows whether a response has come.
+                self.table.take_hold(id);
+            }
         }
         decision
     }

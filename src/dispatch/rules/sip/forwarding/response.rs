@@ -27,10 +27,18 @@ impl Dispatch {
         }
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
         ForwardedBranch::read(message.via()?.branch()?)?;
-        let Some(branch) = self.branches.believed(message) else { return Some(forged) };
+        let Some(branch) = self.branches.believed(message) else {
+            let of_cancel = ForwardedBranch::read(message.via()?.branch()?)
+                .and_then(|branch| self.response_to_cancel(message, branch.proxy(), now));
+            return Some(of_cancel.unwrap_or(forged));
+        };
         let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
         let Some(to) = via.reply_address() else { return Some(forged) };
         let (proxy, listener) = (branch.proxy(), branch.listener());
+        let entry = self.request_of(message, &via).and_then(|id| self.table.get(id)).copied();
+        if let Some(decision) = entry.and_then(|entry| self.respond_in_context(message, (&entry, proxy), now)) {
+            return Some(decision);
+        }
         self.on_response(message, &via, proxy, now);
         let from = self.local_of(listener, arrival);
         let response = ForwardedResponse { proxy, to, listener, from };
@@ -80,7 +88,7 @@ impl Dispatch {
 }
 
 /// The seconds of Retry-After; a comment and parameters may follow (RFC 3261 §20.33).
-fn seconds(value: &[u8]) -> Option<Duration> {
+pub(super) fn seconds(value: &[u8]) -> Option<Duration> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let seconds = std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))

@@ -1,0 +1,253 @@
+//! Requests of `stateful` pools that are under way in a lane, and messages of theirs that are to leave.
+//!
+//! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
+//! `proxy` do.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::decision::{Answer, Arrival, Forward};
+use super::targets::proxies::PoolId;
+use super::targets::proxy::Sent;
+use crate::config::Pool;
+use crate::fingerprint::Fingerprint;
+use crate::ids::ProxyId;
+use crate::slab::{Slab, handle};
+use crate::time::{Time, Wheel};
+use crate::transaction::response_context::{Effect, ResponseContext, Terms};
+use crate::wire::sip::Edits;
+
+handle! {
+    /// The number of a request under way.
+    pub(super) struct ContextId;
+}
+
+/// Most requests under way: each takes about a kilobyte beside its message. Beyond it they are forwarded without state.
+const MOST: usize = 65_536;
+/// Most bytes of their messages.
+const MOST_BYTES: usize = 128 << 20;
+
+/// All requests under way.
+#[derive(Debug)]
+pub(super) struct Contexts {
+    all: Slab<ContextId, UnderWay>,
+    // Names are keyed hashes, so that peers cannot choose them.
+    by_name: HashMap<Fingerprint, ContextId, FixedState>,
+    wheel: Wheel<ContextId>,
+    /// Bytes of their messages.
+    bytes: usize,
+    /// The terms of each pool, made anew when its settings change.
+    terms: Vec<(PoolId, Arc<Terms>)>,
+    leaving: VecDeque<Leaving>,
+    scratch: Scratch,
+}
+
+/// Memory that is used again for each message.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) edits: Edits,
+    /// A response without our Via.
+    pub(super) response: Vec<u8>,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) context: ResponseContext,
+    /// The name of its transaction.
+    pub(super) name: Fingerprint,
+    /// The name of its call.
+    pub(super) call: Fingerprint,
+    /// The request as it came.
+    pub(super) request: Arc<[u8]>,
+    pub(super) arrival: Arrival,
+    pub(super) pool: PoolId,
+    /// The proxies that have had it and not responded.
+    pub(super) unheard: Vec<(ProxyId, Sent)>,
+    /// Whether the table knows of its final response.
+    pub(super) is_told: bool,
+    /// When the wheel has it come out.
+    armed: Time,
+}
+
+/// A message that is to leave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaving {
+    /// The request that it belongs to, as it came.
+    pub request: Arc<[u8]>,
+    /// The way on which that came.
+    pub arrival: Arrival,
+    /// The message.
+    pub message: LeavingMessage,
+}
+
+/// The message that leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeavingMessage {
+    /// The request, to a proxy.
+    Request(Forward),
+    /// Its CANCEL, to a proxy.
+    Cancel(Forward),
+    /// The ACK to a proxy's 300–699, with the value of its To.
+    Acknowledge(Forward, Box<[u8]>),
+    /// A response of the dispatcher's own, to the caller.
+    Answer(Answer),
+    /// The response of a proxy, to the caller.
+    Response(Arc<[u8]>),
+}
+
+impl UnderWay {
+    pub(super) fn new(
+        context: ResponseContext,
+        (name, call): (Fingerprint, Fingerprint),
+        (request, arrival): (&[u8], &Arrival),
+        pool: PoolId,
+        first: (ProxyId, Sent),
+    ) -> Self {
+        UnderWay {
+            context,
+            name,
+            call,
+            request: request.into(),
+            arrival: *arrival,
+            pool,
+            unheard: vec![first],
+            is_told: false,
+            armed: Time::NEVER,
+        }
+    }
+
+    /// A message of it that leaves.
+    pub(super) fn leaving(&self, message: LeavingMessage) -> Leaving {
+        Leaving { request: self.request.clone(), arrival: self.arrival, message }
+    }
+}
+
+impl Contexts {
+    pub(super) fn new() -> Self {
+        Contexts {
+            all: Slab::new(MOST),
+            by_name: HashMap::default(),
+            // The shortest timer is 200 ms; most come out within 32 s.
+            wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
+            bytes: 0,
+            terms: Vec::new(),
+            leaving: VecDeque::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The terms of a pool.
+    pub(super) fn terms(&mut self, id: PoolId, pool: &Pool, pending_max: Duration) -> Arc<Terms> {
+        let is_same = |terms: &Terms| {
+            (terms.answer_within, terms.tries, terms.pending_max) == (pool.answer_within, pool.tries, pending_max)
+                && terms.retry_on == pool.retry_on
+        };
+        if let Some((_, terms)) = self.terms.iter().find(|(of, terms)| *of == id && is_same(terms)) {
+            return terms.clone();
+        }
+        let Pool { answer_within, tries, ref retry_on, .. } = *pool;
+        let terms = Arc::new(Terms { answer_within, retry_on: retry_on.clone(), tries, pending_max });
+        self.terms.retain(|(of, _)| *of != id);
+        self.terms.push((id, terms.clone()));
+        terms
+    }
+
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        !self.all.is_full() && self.bytes + bytes <= MOST_BYTES
+    }
+
+    /// Lends the scratch memory, empty; it is to be given back.
+    pub(super) fn take_scratch(&mut self) -> Scratch {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.edits.clear();
+        scratch.response.clear();
+        scratch.effects.clear();
+        scratch
+    }
+
+    pub(super) fn give_scratch(&mut self, scratch: Scratch) {
+        self.scratch = scratch;
+    }
+
+    pub(super) fn insert(&mut self, under_way: UnderWay) {
+        let (name, bytes) = (under_way.name, under_way.request.len());
+        if let Some(id) = self.all.insert(under_way) {
+            self.bytes += bytes;
+            self.by_name.insert(name, id);
+            self.arm(id);
+        }
+    }
+
+    pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
+        self.by_name.get(&name).copied()
+    }
+
+    pub(super) fn get(&self, id: ContextId) -> Option<&UnderWay> {
+        self.all.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ContextId) -> Option<&mut UnderWay> {
+        self.all.get_mut(id)
+    }
+
+    pub(super) fn leave(&mut self, leaving: Leaving) {
+        self.leaving.push_back(leaving);
+    }
+
+    pub(super) fn poll_leaving(&mut self) -> Option<Leaving> {
+        self.leaving.pop_front()
+    }
+
+    /// Sees to it that the request comes out when it is due.
+    pub(super) fn arm(&mut self, id: ContextId) {
+        let Some(under_way) = self.all.get_mut(id) else { return };
+        let due = under_way.context.poll_timeout();
+        if due < under_way.armed {
+            under_way.armed = due;
+            self.wheel.schedule(due, id);
+        }
+    }
+
+    /// Takes out a request that may be due.
+    pub(super) fn poll_due(&mut self, now: Time) -> Option<ContextId> {
+        loop {
+            let id = self.wheel.poll_expired(now)?;
+            let Some(under_way) = self.all.get_mut(id) else { continue };
+            if under_way.armed > now {
+                continue;
+            }
+            under_way.armed = Time::NEVER;
+            return Some(id);
+        }
+    }
+
+    /// Forgets a request once no message of it is awaited, or the table alone knows enough to send on what comes.
+    pub(super) fn forget_if_over(&mut self, id: ContextId, now: Time) -> Option<UnderWay> {
+        let is_over = |context: &ResponseContext| context.is_over(now) || context.is_settled();
+        self.all.get(id).filter(|under_way| is_over(&under_way.context))?;
+        let under_way = self.all.remove(id)?;
+        self.bytes -= under_way.request.len();
+        self.by_name.remove(&under_way.name);
+        Some(under_way)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.wheel.poll_timeout()
+    }
+
+    /// Panics if it contradicts itself.
+    pub(super) fn check(&self) {
+        let all = || self.all.keys().filter_map(|id| Some((id, self.all.get(id)?)));
+        assert_eq!(self.bytes, all().map(|(_, under_way)| under_way.request.len()).sum::<usize>());
+        assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
+        assert_eq!(self.by_name.len(), self.all.len());
+        assert!(all().all(|(_, it)| it.armed <= it.context.poll_timeout()), "a request that is never looked at");
+        assert!(self.leaving.is_empty(), "a message that was not sent");
+    }
+}

@@ -1,0 +1,306 @@
+//! Requests of `stateful` pools (RFC 3261 §16.2): the dispatcher answers for them, and another proxy gets what one has
+//! not answered.
+
+use super::Case;
+use crate::config::PoolMode;
+use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
+use crate::dispatch::decision::{Answer, Decision, Forward, Reason, Target, Tried};
+use crate::dispatch::history::About;
+use crate::dispatch::select::Ask;
+use crate::dispatch::table::Entry;
+use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::dispatch::targets::proxy::{Final, Sent};
+use crate::fingerprint::Fingerprint;
+use crate::ids::{ProxyId, TargetId};
+use crate::time::Time;
+use crate::transaction::Kind;
+use crate::transaction::forwarded::Came;
+use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
+use crate::wire::sip::{Message, Method, Name, Scanner};
+use crate::words::Transport;
+
+impl Dispatch {
+    /// Begins the response context of a request that has just been forwarded, if its pool is `stateful`. Returns
+    /// whether it has one.
+    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Sent) -> bool {
+        let bytes = case.request.message.bytes().len();
+        let Some(pool) = self.proxies.pool_of(forward.proxy).filter(|pool| pool.mode == PoolMode::Stateful) else {
+            return false;
+        };
+        let Some(id) = self.proxies.pool_id(&pool.name).filter(|_| self.contexts.has_room(bytes)) else { return false };
+        let opening = context::Opening {
+            kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
+            terms: self.contexts.terms(id, pool, self.rules.pending_max),
+            first: Candidate { proxy: forward.proxy, to: forward.to },
+            is_reliable: case.arrival.transport != Transport::Udp,
+            may_be_forged: case.arrival.transport == Transport::Udp,
+        };
+        // The decision in hand sends it to the first proxy.
+        let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
+        let came = (case.request.message.bytes(), case.arrival);
+        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, id, (forward.proxy, sent)));
+        true
+    }
+
+    /// Decides about a request that belongs to the transaction of one under way. `None`: it is not dealt with there.
+    pub(in crate::dispatch::rules::sip) fn follow_context(
+        &mut self,
+        case: &Case<'_>,
+        entry: Fingerprint,
+        reason: Reason,
+    ) -> Option<Decision> {
+        let is_cancel = case.request.method == Method::Cancel;
+        let id = self.contexts.of(entry).filter(|_| is_cancel || case.name == entry)?;
+        let accepted = is_cancel.then(|| self.answer(case, 200, reason));
+        let mut scratch = self.contexts.take_scratch();
+        let context = self.contexts.get_mut(id).map(|under_way| &mut under_way.context);
+        let decision = context.and_then(|context| match case.request.method {
+            Method::Ack => {
+                let dropped = Decision { target: Target::Drop, reason: Reason::OwnAck };
+                context.on_ack(case.now).then_some(dropped)
+            }
+            Method::Cancel => {
+                context.on_cancel(case.now, &mut scratch.effects);
+                accepted
+            }
+            _ => {
+                context.on_copy(&mut scratch.effects);
+                Some(Decision { target: Target::Drop, reason })
+            }
+        });
+        self.carry_out(id, &mut scratch.effects, None, case.now);
+        self.contexts.give_scratch(scratch);
+        decision
+    }
+
+    /// Decides about an ACK to a response that the dispatcher has sent for a request under way.
+    pub(in crate::dispatch::rules::sip) fn ack_of_context(&mut self, case: &Case<'_>) -> Option<Decision> {
+        self.follow_context(case, case.name, Reason::OwnAck)
+    }
+
+    /// Decides about a proxy's response to a request under way.
+    pub(super) fn respond_in_context(
+        &mut self,
+        message: &Message<'_>,
+        (entry, proxy): (&Entry, ProxyId),
+        now: Time,
+    ) -> Option<Decision> {
+        let id = self.contexts.of(entry.name)?;
+        let mut scratch = self.contexts.take_scratch();
+        scratch.edits.take_via(message);
+        scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
+        let decision = self.on_response_in_context(id, (message, entry, proxy), &mut scratch, now);
+        self.contexts.give_scratch(scratch);
+        decision
+    }
+
+    fn on_response_in_context(
+        &mut self,
+        id: ContextId,
+        (message, entry, proxy): (&Message<'_>, &Entry, ProxyId),
+        Scratch { response, effects, .. }: &mut Scratch,
+        now: Time,
+    ) -> Option<Decision> {
+        let (status, under_way) = (message.status()?, self.contexts.get_mut(id)?);
+        let was_answered = under_way.context.answered().is_some();
+        if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
+            return None;
+        }
+        let unheard = under_way.unheard.iter().position(|(of, _)| *of == proxy);
+        let unheard = unheard.map(|at| under_way.unheard.swap_remove(at).1);
+        if let Some(sent) = unheard {
+            self.proxies.on_first_response(proxy, sent, status, now);
+        }
+        let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
+        if status >= 200 && !was_answered {
+            let retry_after = message.header(Name::RetryAfter).and_then(super::response::seconds);
+            self.proxies.on_final_response(proxy, Sent { life, number: 0 }, Final { status, retry_after }, now);
+        }
+        if (200..300).contains(&status)
+            && !was_answered
+            && entry.target != TargetId::Proxy(proxy)
+            && let Some(entry) = self.table.by_name(entry.name)
+        {
+            // The call stands at a proxy that had lost the request.
+            let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
+            self.give_back(hold, now);
+        }
+        let passes = effects.iter().any(|effect| matches!(effect, Effect::Respond(_) | Effect::Forward));
+        let has_moved = self.carry_out(id, effects, Some((message, response)), now);
+        Some(match (passes, has_moved) {
+            (_, true) => Decision { target: Target::Drop, reason: Reason::MovedStatus },
+            (true, _) => Decision { target: Target::Passed(proxy), reason: Reason::Branch },
+            (false, false) => Decision { target: Target::Drop, reason: Reason::Branch },
+        })
+    }
+
+    /// Decides about the response to a CANCEL of our own: it has no Via but ours.
+    pub(super) fn response_to_cancel(&mut self, message: &Message<'_>, proxy: ProxyId, now: Time) -> Option<Decision> {
+        let cseq = message.cseq().filter(|cseq| cseq.method == Method::Cancel)?;
+        let call = crate::transaction::name::sip::call_of(message, &self.printer);
+        let name = self.table.get(self.table.invite_of(call, cseq.number)?)?.name;
+        let id = self.contexts.of(name)?;
+        let (under_way, status) = (self.contexts.get_mut(id)?, message.status()?);
+        under_way.context.on_response_to_cancel(proxy, status, now);
+        self.contexts.arm(id);
+        Some(Decision { target: Target::Drop, reason: Reason::Branch })
+    }
+
+    /// Does everything that is due for requests under way.
+    pub(in crate::dispatch) fn handle_contexts(&mut self, now: Time) {
+        while let Some(id) = self.contexts.poll_due(now) {
+            let mut scratch = self.contexts.take_scratch();
+            if let Some(under_way) = self.contexts.get_mut(id) {
+                under_way.context.handle_timeout(now, &mut scratch.effects);
+            }
+            self.carry_out(id, &mut scratch.effects, None, now);
+            self.contexts.give_scratch(scratch);
+        }
+    }
+
+    /// Carries effects out. Returns whether another proxy has got the request.
+    fn carry_out(
+        &mut self,
+        id: ContextId,
+        effects: &mut Vec<Effect>,
+        in_hand: Option<(&Message<'_>, &[u8])>,
+        now: Time,
+    ) -> bool {
+        let (mut at, mut has_moved) = (0, false);
+        while let Some(effect) = effects.get(at).cloned() {
+            at += 1;
+            match effect {
+                Effect::Ask { left, why } => has_moved |= self.move_context(id, (left, why), effects, now),
+                effect => self.send_of(id, effect, in_hand),
+            }
+        }
+        self.settle(id, now);
+        has_moved
+    }
+
+    /// Answers the question whether another proxy may have a request: only one that is quick itself, or overload would
+    /// move from each to the next.
+    fn move_context(
+        &mut self,
+        id: ContextId,
+        (left, why): (ProxyId, Why),
+        effects: &mut Vec<Effect>,
+        now: Time,
+    ) -> bool {
+        let Some(under_way) = self.contexts.get_mut(id) else { return false };
+        let (pool, call, arrival) = (under_way.pool, under_way.call, under_way.arrival);
+        let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
+        for proxy in under_way.context.tried() {
+            ask.tried.add(proxy);
+        }
+        let next = self.next_proxy(pool, ask, now);
+        let Some(under_way) = self.contexts.get_mut(id) else { return false };
+        under_way.context.on_next(next, now, effects);
+        let Next::This(Candidate { proxy, .. }) = next else { return false };
+        self.proxies.on_moved(left);
+        let sent = self.proxies.on_sent(proxy, now);
+        under_way.unheard.push((proxy, sent));
+        let (name, request) = (under_way.name, under_way.request.clone());
+        if let Some(entry) = self.table.by_name(name) {
+            let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
+            self.give_back(hold, now);
+        }
+        let reason = match why {
+            Why::Silent | Why::TimedOut | Why::Unsent => Reason::MovedSilent,
+            Why::Status(_) => Reason::MovedStatus,
+        };
+        let mut scanner = Scanner::new();
+        if let (Ok(message), Some(forward)) = (scanner.scan(&request), self.forward_of(id, next)) {
+            let method = message.method().map_or(crate::wire::Label::Response, Method::label);
+            let decision = Decision { target: Target::Forward(forward), reason };
+            self.note_text(message.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
+        }
+        true
+    }
+
+    fn next_proxy(&mut self, pool: PoolId, mut ask: Ask, now: Time) -> Next {
+        let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
+        loop {
+            match self.proxies.choose(pool, &ask, 0, now) {
+                Ok(Choice::Proxy(id)) => {
+                    let quick = self.proxies.get(id).filter(|proxy| proxy.is_quick(within, now));
+                    if let Some(to) = quick.and_then(|proxy| proxy.address()) {
+                        return Next::This(Candidate { proxy: id, to });
+                    }
+                    if !ask.tried.add(id) {
+                        return Next::None;
+                    }
+                }
+                Err(Refused::Full | Refused::Down | Refused::Empty) => return Next::Nowhere,
+                Ok(Choice::Workers) | Err(Refused::AllTried) => return Next::None,
+            }
+        }
+    }
+
+    /// Sends a message of a request under way.
+    fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<(&Message<'_>, &[u8])>) {
+        let to_proxy = |to| self.forward_of(id, Next::This(to));
+        let message = match effect {
+            Effect::Send { to, .. } => to_proxy(to).map(LeavingMessage::Request),
+            Effect::Cancel(to) => to_proxy(to).map(LeavingMessage::Cancel),
+            Effect::Acknowledge(to) => to_proxy(to).map(|forward| {
+                let to = in_hand.and_then(|(message, _)| message.header(Name::To)).unwrap_or_default();
+                LeavingMessage::Acknowledge(forward, to.into())
+            }),
+            Effect::Respond(answer) | Effect::Again(answer) => match answer {
+                context::Answer::Theirs(bytes) => Some(LeavingMessage::Response(bytes)),
+                context::Answer::Own(status) => self.own_answer(id, status).map(LeavingMessage::Answer),
+            },
+            Effect::Forward => in_hand.map(|(_, bytes)| LeavingMessage::Response(bytes.into())),
+            // The decision in hand answers a CANCEL.
+            Effect::AcceptCancel | Effect::Ask { .. } => None,
+        };
+        let leaving = message.and_then(|message| Some(self.contexts.get_mut(id)?.leaving(message)));
+        leaving.into_iter().for_each(|leaving| self.contexts.leave(leaving));
+    }
+
+    /// A response of our own to a request under way, the same for each copy of it. A 100 has no tag (RFC 3261
+    /// §8.2.6.2).
+    fn own_answer(&self, id: ContextId, status: u16) -> Option<Answer> {
+        let under_way = self.contexts.get(id)?;
+        let tag = self.directory.keys().dispatcher_tag(under_way.name);
+        let retry_after = (status == 503).then_some(self.rules.retry_after);
+        let mut scanner = Scanner::new();
+        let has_tag = scanner.scan(&under_way.request).ok()?.to().is_some_and(|to| to.tag().is_some());
+        Some(Answer { retry_after, ..Answer::new(status, Some(tag).filter(|_| status > 100 && !has_tag)) })
+    }
+
+    /// The way of a request under way to a proxy.
+    fn forward_of(&self, id: ContextId, to: Next) -> Option<Forward> {
+        let Next::This(Candidate { proxy, to }) = to else { return None };
+        let under_way = self.contexts.get(id)?;
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(&under_way.request).ok()?;
+        let (listener, sent_by) = self.way_out(&under_way.arrival, to)?;
+        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+        let came = Came { via: message.via()?, call: under_way.call, cseq };
+        let way = self.branches.way(&message);
+        let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
+        let rewrites_uri = self.proxies.pool(under_way.pool).is_some_and(|pool| pool.rewrite_uri);
+        Some(Forward { proxy, to, listener, sent_by, branch, weight: 0, rewrites_uri, own_routes: 0 })
+    }
+
+    /// Files a request anew after something has happened to it, or forgets it.
+    fn settle(&mut self, id: ContextId, now: Time) {
+        if let Some(under_way) = self.contexts.get_mut(id)
+            && under_way.context.answered().is_some()
+            && !under_way.is_told
+        {
+            under_way.is_told = true;
+            let name = under_way.name;
+            if let Some(entry) = self.table.by_name(name) {
+                self.on_answered(entry, now);
+            }
+        }
+        match self.contexts.forget_if_over(id, now) {
+            Some(over) => over.unheard.iter().for_each(|(proxy, sent)| self.proxies.on_given_up(*proxy, *sent, now)),
+            None => self.contexts.arm(id),
+        }
+    }
+}
