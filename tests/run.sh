@@ -1,7 +1,7 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
-# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark,
-# systemd, runc, nft, ip, pjsua2 (a softphone, from PyPI, into target/), and SIP.js (a browser's telephone, from npm, into
+# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library, Sofia-SIP, a C compiler,
+# tshark, systemd, runc, nft, ip, pjsua2 (a softphone, from PyPI, into target/), and SIP.js (a browser's telephone, from npm, into
 # target/). The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root. Tests
 # that this machine cannot run are named at the end.
 set -eu
@@ -50,6 +50,8 @@ command -v osmo-mgw >/dev/null 2>&1 || need osmo-mgw
 command -v tshark >/dev/null 2>&1 || need tshark
 command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 [ -e /usr/include/osmocom/mgcp_client/mgcp_client.h ] || need "libosmo-mgcp-client-dev libosmocore-dev libtalloc-dev"
+command -v pkg-config >/dev/null 2>&1 || need pkg-config
+pkg-config --exists sofia-sip-ua 2>/dev/null || need libsofia-sip-ua-dev
 [ -e /usr/lib/systemd/systemd ] || need systemd
 { command -v unshare && command -v setpriv && command -v prlimit; } >/dev/null 2>&1 || need util-linux
 if [ "$(id -u)" -eq 0 ]; then

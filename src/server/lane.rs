@@ -109,6 +109,8 @@ impl Lane {
         for listener in setup.listeners {
             ports.open_listener(listener, setup.awaited > 0)?;
         }
+        // Where downstream proxies take calls, only workers that come back are waited for.
+        let waits = setup.awaited > 0 || setup.dispatch.proxies().is_empty();
         let mut lane = Lane {
             poll,
             events: Events::with_capacity(1024),
@@ -124,7 +126,7 @@ impl Lane {
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
-            holding_until: Some(clock::now() + FIRST_WORKER),
+            holding_until: waits.then(|| clock::now() + FIRST_WORKER),
             awaited: setup.awaited,
             stage: Stage::Reading,
             overflow_read: clock::now(),

@@ -26,7 +26,9 @@ fn folder() -> std::path::PathBuf {
 fn sipp(scenario: &str, address: SocketAddr) -> Server {
     let mut command = Command::new("sipp");
     command.arg("-sf").arg(folder().join(scenario)).args(["-i", &address.ip().to_string()]);
-    command.args(["-p", &address.port().to_string(), "-mp", "30000", "-nostdin"]);
+    // Two of them must not want the same port for media.
+    let media = 30_000 + 10 * (address.port() % 100);
+    command.args(["-p", &address.port().to_string(), "-mp", &media.to_string(), "-nostdin"]);
     command.args(["-buff_size", "4194304"]).current_dir(std::env::temp_dir());
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let server = Server(child.expect("sipp is installed"));
@@ -88,9 +90,10 @@ fn only_invites_passed(front: &Pointsman) {
 }
 
 #[test]
-fn calls_to_sofia_and_sipp_servers_are_proxied_and_bypass_the_dispatcher_after_their_answer() {
+fn calls_to_servers_on_sofia_bypass_the_dispatcher_after_their_answer() {
     let (dir, [one, other]) = (dir(), addresses());
-    let _servers = [sofia(one, dir.path()), sipp("server.xml", other)];
+    // A server of sipp's would answer a BYE to the address that its call came from, whatever the Via says.
+    let _servers = [one, other].map(|address| sofia(address, dir.path()));
     let front = in_front("proxy", &[one, other], dir.path());
     place_so_many(FEW, &front, &Scenario::File(&file("follow_contact.xml")), "u1");
     only_invites_passed(&front);
