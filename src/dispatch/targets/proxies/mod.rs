@@ -407,8 +407,11 @@ impl Proxies {
     /// Sees to it that time changes a proxy when it must, and takes out what it has to say.
     fn note(&mut self, id: ProxyId, now: Time) {
         self.seen = now;
-        let Some(slot) = self.slots.get_mut(id) else { return };
         let at = usize::from(id.0);
+        let Some(slot) = self.slots.get_mut(id) else {
+            self.busy.set(at, false);
+            return;
+        };
         let proxy = &mut slot.proxy;
         if let Some(change) = proxy.poll_change(now)
             && slot.removed.is_none()

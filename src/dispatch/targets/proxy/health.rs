@@ -49,8 +49,10 @@ pub enum Why {
     Probe,
     /// The kernel says that nothing listens there.
     Refused,
-    /// It did not answer requests.
+    /// It gave no sign of life.
     Silent,
+    /// It answered probes, and many requests in a row not.
+    Unanswered,
     /// It answered requests with failures.
     Status,
     /// It answered the request that tried it.
@@ -64,12 +66,13 @@ words!(Why {
     Probe = "probe",
     Refused = "refused",
     Silent = "silent",
+    Unanswered = "unanswered",
     Status = "status",
     Answer = "answer",
     Name = "name",
 });
 
-packed!(Why as Start = 0, Probe = 1, Refused = 2, Silent = 3, Status = 4, Answer = 5, Name = 6);
+packed!(Why as Start = 0, Probe = 1, Refused = 2, Silent = 3, Status = 4, Answer = 5, Name = 6, Unanswered = 7);
 packed!(State as Up = 0, Trial = 1, Down = 2, Unresolved = 3);
 
 /// Time for which requests have a proxy down.
@@ -204,7 +207,9 @@ impl Health {
             Hold::Trial(trial, _) if trial == number && is_failure(status) => self.hold_off(Why::Status, now),
             Hold::Trial(trial, _) if trial == number => self.come_back(Why::Answer, now),
             // A late answer disproves the silence. Those that are still up may have more than they can do.
-            Hold::Until(_, Why::Silent) | Hold::Trial(_, Why::Silent) if !is_failure(status) => {
+            Hold::Until(_, Why::Silent | Why::Unanswered) | Hold::Trial(_, Why::Silent | Why::Unanswered)
+                if !is_failure(status) =>
+            {
                 self.come_back(Why::Answer, now);
             }
             _ => {}
@@ -230,12 +235,17 @@ impl Health {
     /// Takes note that request `number`, sent at `sent`, has no response after T1.
     pub fn on_silence(&mut self, number: u32, sent: Time, now: Time) {
         match self.hold {
-            Hold::Trial(trial, _) if trial == number => self.hold_off(Why::Silent, now),
+            Hold::Trial(trial, why) if trial == number => {
+                let is_alive = why == Why::Unanswered || self.alive >= sent;
+                self.hold_off(if is_alive { Why::Unanswered } else { Why::Silent }, now);
+            }
             Hold::None if self.heard < sent => {
                 self.silent = self.silent.saturating_add(1);
                 self.dumb = if self.alive < sent { self.dumb.saturating_add(1) } else { 0 };
-                if self.dumb >= IN_A_ROW || self.silent >= DESPITE_PROBES {
+                if self.dumb >= IN_A_ROW {
                     self.hold_off(Why::Silent, now);
+                } else if self.silent >= DESPITE_PROBES {
+                    self.hold_off(Why::Unanswered, now);
                 }
             }
             _ => {}
@@ -323,12 +333,14 @@ impl Health {
     fn on_alive(&mut self, rise: u8, now: Time) {
         (self.alive, self.dumb) = (now, 0);
         self.good = self.good.saturating_add(1);
-        if !self.is_out || self.good < rise.max(1) {
+        if self.good < rise.max(1) {
             return;
         }
-        self.is_out = false;
-        (self.why, self.since, self.back) = (Why::Probe, now, now);
-        // Silence is disproved as well. A server that answers requests with failures may still do so.
+        if self.is_out {
+            self.is_out = false;
+            (self.why, self.since, self.back) = (Why::Probe, now, now);
+        }
+        // Silence is disproved as well. A server that fails requests, or ignores them, may still do so.
         if matches!(self.hold, Hold::Until(_, Why::Silent) | Hold::Trial(_, Why::Silent)) {
             self.come_back(Why::Probe, now);
         }
@@ -350,7 +362,7 @@ impl Health {
     fn hold_off(&mut self, why: Why, now: Time) {
         self.hold = Hold::Until(now + self.next_hold, why);
         self.next_hold = (2 * self.next_hold).clamp(SHORTEST_HOLD, LONGEST_HOLD);
-        (self.silent, self.dumb, self.failing) = (0, 0, 0);
+        (self.silent, self.dumb, self.failing, self.good) = (0, 0, 0, 0);
         if !self.is_out {
             (self.why, self.since) = (why, now);
         }
@@ -473,6 +485,8 @@ mod tests {
         assert!(health.takes_new(at(900)));
         health.on_silence(20, at(0), at(500));
         assert!(!health.takes_new(at(900)), "so many are no scanner's alone");
+        (0..9).for_each(|_| health.on_good_probe(2, at(1_000)));
+        assert_eq!((health.state(at(1_000)), health.why()), (State::Down, Why::Unanswered), "probes say nothing new");
     }
 
     #[test]
@@ -533,10 +547,13 @@ mod tests {
     fn a_server_that_starts_again_is_back_by_its_probes_without_waiting_for_the_end_of_the_hold() {
         let mut health = Health::new(at(0));
         (0..5).for_each(|number| health.on_silence(number, at(0), at(500)));
+        let mut seen = health.clone();
         lost(&mut health, 2, at(600));
         health.on_good_probe(2, at(700));
         health.on_good_probe(2, at(800));
         assert_eq!((health.state(at(800)), health.why(), health.back()), (State::Up, Why::Probe, at(800)));
+        (0..2).for_each(|_| seen.on_good_probe(2, at(700)));
+        assert_eq!(seen.state(at(700)), State::Up, "also before probes have it down");
     }
 
     #[test]
