@@ -9,6 +9,7 @@ mod agent;
 mod air;
 mod application;
 mod caller;
+mod churn;
 mod connections;
 mod delays;
 mod desk;
