@@ -4,25 +4,29 @@ use std::time::Instant;
 
 use clap::Args;
 use pointsman::admin::client::Client;
-use pointsman::admin::protocol::Command;
+use pointsman::admin::protocol::{Command, NotACommand};
 use pointsman::config::Span;
-use pointsman::ids::WorkerId;
 use pointsman::server::stats::{AdminState, Snapshot, State, WorkerLoad};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};
 
-/// Workers, and the dispatcher they belong to.
+/// Workers or proxies, and the dispatcher they belong to.
 #[derive(Args, Debug)]
 pub struct Workers {
-    /// Workers, such as w2
-    #[arg(value_name = "WORKER", required_unless_present = "all")]
-    workers: Vec<WorkerId>,
+    /// Workers, such as w2, or downstream proxies, by name
+    #[arg(value_name = "NAME", required_unless_present = "all", value_parser = name)]
+    workers: Vec<String>,
     /// All workers there are
     #[arg(long, conflicts_with = "workers")]
     all: bool,
     #[command(flatten)]
     ask: Ask,
+}
+
+/// Reads the name of a worker or of a proxy.
+fn name(text: &str) -> Result<String, NotACommand> {
+    Command::set(text, AdminState::Ready).map(|_| text.to_owned())
 }
 
 /// Workers to drain, and whether to wait for their sessions.
@@ -56,20 +60,20 @@ pub fn order(workers: &Workers, admin: AdminState) -> Result<(), Failure> {
     set(&mut workers.ask.connect()?, workers, admin).map(drop)
 }
 
-fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<WorkerId>, Failure> {
-    let workers = match workers.all {
-        true => client.load()?.workers.iter().filter_map(|worker| worker.name.parse().ok()).collect(),
+fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<String>, Failure> {
+    let names = match workers.all {
+        true => client.load()?.workers.into_iter().map(|worker| worker.name).collect(),
         false => workers.workers.clone(),
     };
-    for &worker in &workers {
-        client.ask(&Command::Set { worker, admin })?;
-        print(&format!("{worker}: {}\n", admin.label()))?;
+    for name in &names {
+        client.ask(&Command::set(name, admin).map_err(Failure::usage)?)?;
+        print(&format!("{name}: {}\n", admin.label()))?;
     }
-    Ok(workers)
+    Ok(names)
 }
 
 /// Watches the workers until none has a session left.
-fn wait(client: &mut Client, workers: &[WorkerId], within: Option<Span>) -> Result<(), Failure> {
+fn wait(client: &mut Client, workers: &[String], within: Option<Span>) -> Result<(), Failure> {
     let began = Instant::now();
     client.send(&Command::Watch)?;
     loop {
@@ -89,8 +93,8 @@ fn wait(client: &mut Client, workers: &[WorkerId], within: Option<Span>) -> Resu
 
 /// Whether this is one of the workers and it still has a session, or a call just handed over. One that is down has
 /// none.
-fn is_left(worker: &WorkerLoad, workers: &[WorkerId]) -> bool {
-    let is_named = workers.iter().any(|id| id.to_string() == worker.name);
+fn is_left(worker: &WorkerLoad, workers: &[String]) -> bool {
+    let is_named = workers.contains(&worker.name);
     is_named && worker.state != State::Down && (worker.sessions > 0 || worker.ledger > 0)
 }
 

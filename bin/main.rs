@@ -11,6 +11,7 @@ mod drain;
 mod explain;
 mod flags;
 mod forget;
+mod handicap;
 mod log;
 mod maint;
 mod notes;
@@ -73,6 +74,8 @@ enum Command {
     Ready(ready::Flags),
     /// Take workers out of service: as drain, and their absence is no fault.
     Maint(maint::Flags),
+    /// Give a downstream proxy another share, until the configuration changes it.
+    Handicap(handicap::Flags),
     /// Remove from the stats dead workers that the dispatcher had not started.
     Forget(forget::Flags),
     /// Tell what was decided about a call, and why.
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Drain(flags) => drain::run(&flags),
         Command::Ready(flags) => ready::run(&flags),
         Command::Maint(flags) => maint::run(&flags),
+        Command::Handicap(flags) => handicap::run(&flags),
         Command::Forget(flags) => forget::run(&flags),
         Command::Explain(flags) => explain::run(flags),
         Command::Connections(flags) => connections::run(&flags),

@@ -3,6 +3,7 @@
 use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
+use pointsman::admin::proxies::table as proxies;
 use pointsman::admin::table::{table, trouble};
 use pointsman::server::stats::{Counters, ListenerCounters, Snapshot, Total};
 
@@ -19,8 +20,12 @@ Examples:
   pointsman stat --json             one JSON object
   pointsman stat --watch --json     one JSON object a second
   pointsman stat --counters         every total by reason
+  pointsman stat proxies            the downstream proxies, their weights and what these come from
   echo load | nc -N -U /run/pointsman/stats.sock")]
 pub struct Flags {
+    /// `proxies`: the downstream proxies
+    #[arg(value_name = "WHAT", conflicts_with_all = ["watch", "counters"])]
+    what: Option<What>,
     #[command(flatten)]
     ask: Ask,
     /// Repeat once a second
@@ -34,9 +39,19 @@ pub struct Flags {
     counters: bool,
 }
 
+/// Figures other than those of the workers.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    Proxies,
+}
+
 /// Shows the stats once, or until the dispatcher or the reader is gone.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut client = flags.ask.connect()?;
+    if flags.what.is_some() {
+        let reply = client.ask(&Command::Proxies)?;
+        return print(&if flags.json { reply + "\n" } else { proxies(&client.read(&reply)?) });
+    }
     if flags.counters {
         return counters(&mut client, flags.json);
     }

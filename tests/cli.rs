@@ -111,8 +111,8 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--stop-after", "3"], "3s"),
         (&["--reply-from", "nowhere"], "`nowhere` is not one of listener, worker"),
         (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),
-        (&["drain"], "WORKER"),
-        (&["drain", "two"], "workers are named w0, w1"),
+        (&["drain"], "NAME"),
+        (&["drain", "Two"], "workers are named w0, w1"),
         (&["connections", "w0"], "invalid value 'w0' for '[NUMBER]'"),
     ];
     for (arguments, words) in cases {

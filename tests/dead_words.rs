@@ -14,8 +14,6 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/edits.rs: Edits::restore_uri", "a proxy after a strict router (RFC 3261 §16.4)"),
     ("src/wire/sip/edits.rs: Edits::give_strict", "a proxy in front of a strict router (RFC 3261 §16.6 step 6)"),
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
-    ("src/dispatch/targets/proxies/entries.rs: Proxies::set_handicap", "the command `handicap`"),
-    ("src/dispatch/targets/proxies/mod.rs: Proxies::pool_rows", "the pools of the command `load`"),
 ];
 
 /// Words in front of the name that they define.

@@ -8,6 +8,7 @@ mod clients;
 pub mod connections;
 pub mod listener;
 pub mod protocol;
+pub mod proxies;
 pub mod rights;
 pub mod screen;
 pub mod server;

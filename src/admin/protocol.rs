@@ -4,9 +4,13 @@
 //! line asks for `load`. A reply that is an error is `{"error":"…"}`; nothing else has that field. Fields may be added
 //! to replies; none is renamed or removed.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Change, Changed};
+use crate::dispatch::targets::proxies::PoolRow;
+use crate::dispatch::targets::proxy::Row;
 use crate::ids::{NotAWorkerName, WorkerId};
 use crate::server::stats::connections::{Connection, Connections};
 use crate::server::stats::{AdminState, Counters, Explained, Snapshot, WorkerLoad};
@@ -21,6 +25,8 @@ pub enum Command {
     Load,
     /// The workers only.
     Workers,
+    /// Downstream proxies and their pools.
+    Proxies,
     /// Every total by reason.
     Counters,
     /// Stream connections that are open, by listener and source; with a number, that one.
@@ -37,6 +43,20 @@ pub enum Command {
         /// Its state from now on.
         admin: AdminState,
     },
+    /// Gives a downstream proxy another administrative state: `drain fs1`. An address of it alone is `fs1/ADDR:PORT`.
+    SetProxy {
+        /// The proxy.
+        proxy: String,
+        /// Its state from now on.
+        admin: AdminState,
+    },
+    /// Gives a downstream proxy another handicap until the settings change it: `handicap fs1 50`.
+    Handicap {
+        /// The proxy.
+        proxy: String,
+        /// Its handicap from now on, 1 to 1000.
+        handicap: u16,
+    },
     /// Forgets a dead worker that was not started by the dispatcher: it is no longer reported as missing.
     Forget {
         /// The worker.
@@ -52,15 +72,17 @@ pub enum Command {
 }
 
 /// The commands, as they are listed in the reply to an unknown one.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 13] = [
     "load",
     "workers",
+    "proxies",
     "counters",
     "connections [NUMBER]",
     "watch",
-    "drain WORKER",
-    "ready WORKER",
-    "maint WORKER",
+    "drain NAME",
+    "ready NAME",
+    "maint NAME",
+    "handicap PROXY N",
     "forget WORKER",
     "explain CALL-ID",
     "reload",
@@ -89,15 +111,23 @@ impl Command {
             "" => Ok(Command::Load),
             "explain" => Command::of(word, None, rest),
             "connections" => Ok(Command::Connections { number: rest.map(number).transpose()? }),
+            "handicap" => {
+                let (proxy, number) = rest.and_then(|rest| rest.split_once(char::is_whitespace)).unwrap_or_default();
+                Command::handicap(proxy, number.trim().parse().ok())
+            }
             _ => Command::of(word, rest, None),
         }
     }
 
     /// The request line for the command, without its end.
     pub fn to_line(&self) -> String {
-        let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None, connection: None };
+        let mut request = Request { command: self.word().to_owned(), ..Request::default() };
         match self {
             Command::Set { worker, .. } | Command::Forget { worker } => request.worker = Some(worker.to_string()),
+            Command::SetProxy { proxy, .. } => request.proxy = Some(proxy.clone()),
+            Command::Handicap { proxy, handicap } => {
+                (request.proxy, request.handicap) = (Some(proxy.clone()), Some(*handicap));
+            }
             Command::Explain { call_id } => request.call_id = Some(call_id.clone()),
             Command::Connections { number } => request.connection = *number,
             _ => {}
@@ -109,9 +139,10 @@ impl Command {
     /// Whether the command changes nothing.
     pub const fn is_read_only(&self) -> bool {
         match self {
-            Command::Load | Command::Workers | Command::Counters | Command::Watch => true,
+            Command::Load | Command::Workers | Command::Proxies | Command::Counters | Command::Watch => true,
             Command::Connections { .. } | Command::Explain { .. } => true,
             Command::Set { .. } | Command::Forget { .. } | Command::Reload => false,
+            Command::SetProxy { .. } | Command::Handicap { .. } => false,
         }
     }
 
@@ -119,24 +150,49 @@ impl Command {
         match self {
             Command::Load => "load",
             Command::Workers => "workers",
+            Command::Proxies => "proxies",
+            Command::Handicap { .. } => "handicap",
             Command::Counters => "counters",
             Command::Connections { .. } => "connections",
             Command::Watch => "watch",
-            Command::Set { admin, .. } => admin.label(),
+            Command::Set { admin, .. } | Command::SetProxy { admin, .. } => admin.label(),
             Command::Forget { .. } => "forget",
             Command::Explain { .. } => "explain",
             Command::Reload => "reload",
         }
     }
 
+    /// The command that gives a worker or a downstream proxy another administrative state.
+    ///
+    /// # Errors
+    /// The name is neither a worker's nor a proxy's.
+    pub fn set(name: &str, admin: AdminState) -> Result<Command, NotACommand> {
+        match name.parse() {
+            Ok(worker) => Ok(Command::Set { worker, admin }),
+            Err(error) => {
+                is_proxy(name).then(|| Command::SetProxy { proxy: name.to_owned(), admin }).ok_or(error.into())
+            }
+        }
+    }
+
+    /// The command that gives a downstream proxy another handicap.
+    ///
+    /// # Errors
+    /// The name is not a proxy's, or the number is missing or out of range.
+    pub fn handicap(proxy: &str, handicap: Option<u16>) -> Result<Command, NotACommand> {
+        let handicap = handicap.filter(|handicap| (1..=1000).contains(handicap)).ok_or(NotACommand::NoHandicap)?;
+        is_proxy(proxy).then(|| Command::Handicap { proxy: proxy.to_owned(), handicap }).ok_or(NotACommand::NoHandicap)
+    }
+
     fn of(word: &str, worker: Option<&str>, call_id: Option<&str>) -> Result<Command, NotACommand> {
         let set = |admin: AdminState| -> Result<Command, NotACommand> {
-            let name = worker.ok_or(NotACommand::NoWorker(admin.label()))?;
-            Ok(Command::Set { worker: name.parse()?, admin })
+            let name = worker.ok_or(NotACommand::NoName(admin.label()))?;
+            Command::set(name, admin)
         };
         let command = match word {
             "load" => Command::Load,
             "workers" => Command::Workers,
+            "proxies" => Command::Proxies,
             "counters" => Command::Counters,
             "connections" => Command::Connections { number: None },
             "watch" => Command::Watch,
@@ -148,7 +204,7 @@ impl Command {
             "explain" => Command::Explain { call_id: call_id.ok_or(NotACommand::NoCallId)?.to_owned() },
             _ => return Err(NotACommand::Unknown(word.chars().take(40).collect())),
         };
-        let takes_worker = matches!(command, Command::Set { .. } | Command::Forget { .. });
+        let takes_worker = matches!(command, Command::Set { .. } | Command::SetProxy { .. } | Command::Forget { .. });
         let takes_call = matches!(command, Command::Explain { .. });
         if (worker.is_some() && !takes_worker) || (call_id.is_some() && !takes_call) {
             return Err(NotACommand::Argument(command.word()));
@@ -158,12 +214,16 @@ impl Command {
 }
 
 /// A request as a JSON object.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
     command: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     worker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handicap: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,13 +232,26 @@ struct Request {
 
 impl Request {
     fn command(&self) -> Result<Command, NotACommand> {
-        let command = Command::of(&self.command, self.worker.as_deref(), self.call_id.as_deref())?;
+        if self.command == "handicap" {
+            return Command::handicap(self.proxy.as_deref().unwrap_or_default(), self.handicap);
+        }
+        let name = self.worker.as_deref().or(self.proxy.as_deref());
+        let command = Command::of(&self.command, name, self.call_id.as_deref())?;
         match (command, self.connection) {
             (Command::Connections { .. }, number) => Ok(Command::Connections { number }),
             (command, None) => Ok(command),
             (command, Some(_)) => Err(NotACommand::Argument(command.word())),
         }
     }
+}
+
+/// Whether it can be the name of a downstream proxy, or of one of its addresses.
+fn is_proxy(name: &str) -> bool {
+    let (entry, address) = name.split_once('/').map_or((name, None), |(entry, address)| (entry, Some(address)));
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&entry.len())
+        && entry.bytes().all(is_part)
+        && address.is_none_or(|address| address.parse::<SocketAddr>().is_ok())
 }
 
 /// Reads the number of a connection.
@@ -201,6 +274,12 @@ pub enum NotACommand {
     /// An unknown word.
     #[error("no such command: `{0}`")]
     Unknown(String),
+    /// The name is missing.
+    #[error("`{0}` needs the name of a worker, such as w2, or of a proxy")]
+    NoName(&'static str),
+    /// Name or number are missing.
+    #[error("`handicap` needs a proxy's name and a number, 1 to 1000")]
+    NoHandicap,
     /// The worker's name is missing.
     #[error("`{0}` needs a worker's name, such as w2")]
     NoWorker(&'static str),
@@ -248,6 +327,27 @@ pub enum Reply {
         worker: String,
         /// Its state now.
         admin: AdminState,
+    },
+    /// To `proxies`.
+    Proxies {
+        /// One for each proxy.
+        proxies: Vec<Row>,
+        /// One for each pool of them.
+        pools: Vec<PoolRow>,
+    },
+    /// To `ready`, `drain` and `maint` of a proxy.
+    SetProxy {
+        /// The proxy's name.
+        proxy: String,
+        /// Its state now.
+        admin: AdminState,
+    },
+    /// To `handicap`.
+    Handicap {
+        /// The proxy's name.
+        proxy: String,
+        /// Its handicap now.
+        handicap: u16,
     },
     /// To `forget`.
     Forgotten {
@@ -339,6 +439,17 @@ mod tests {
             ("drain w2", r#"{"command":"drain","worker":"w2"}"#, set(2, AdminState::Drain)),
             ("ready w0", r#"{"worker":"w0","command":"ready"}"#, set(0, AdminState::Ready)),
             ("maint w10", r#"{"command":"maint","worker":"w10"}"#, set(10, AdminState::Maint)),
+            ("proxies", r#"{"command":"proxies"}"#, Command::Proxies),
+            (
+                "drain fs1/192.0.2.4:5060",
+                r#"{"command":"drain","proxy":"fs1/192.0.2.4:5060"}"#,
+                Command::SetProxy { proxy: "fs1/192.0.2.4:5060".into(), admin: AdminState::Drain },
+            ),
+            (
+                "handicap fs1  50",
+                r#"{"command":"handicap","proxy":"fs1","handicap":50}"#,
+                Command::Handicap { proxy: "fs1".into(), handicap: 50 },
+            ),
             ("forget w4", r#"{"command":"forget","worker":"w4"}"#, Command::Forget { worker: WorkerId(4) }),
             (
                 "explain a84b4c76e66710@pc33.atlanta.com",
@@ -367,8 +478,13 @@ mod tests {
     fn each_line_that_is_no_command_says_why() {
         assert_eq!(parse("laod"), Err(NotACommand::Unknown("laod".into())));
         assert_eq!(parse("LOAD"), Err(NotACommand::Unknown("LOAD".into())));
-        assert_eq!(parse("drain"), Err(NotACommand::NoWorker("drain")));
-        assert_eq!(parse("drain worker2"), Err(NotACommand::Worker(NotAWorkerName("worker2".into()))));
+        assert_eq!(parse("drain"), Err(NotACommand::NoName("drain")));
+        assert_eq!(parse("drain Worker2"), Err(NotACommand::Worker(NotAWorkerName("Worker2".into()))));
+        for line in
+            ["handicap", "handicap fs1", "handicap fs1 0", "handicap fs1 1001", "handicap FS 5", "handicap fs1 -5"]
+        {
+            assert_eq!(parse(line), Err(NotACommand::NoHandicap), "{line}");
+        }
         assert_eq!(parse("explain"), Err(NotACommand::NoCallId));
         assert_eq!(parse("load w2"), Err(NotACommand::Argument("load")));
         assert_eq!(parse(r#"{"command":"watch","worker":"w2"}"#), Err(NotACommand::Argument("watch")));

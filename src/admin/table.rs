@@ -223,7 +223,7 @@ mod tests {
             ..WorkerLoad::default()
         };
         let dispatcher = DispatcherLoad { pid: 4700, uptime_s: 3725.0, received: 1240, ..DispatcherLoad::default() };
-        Snapshot { workers: vec![w0, w1], dispatcher }
+        Snapshot { workers: vec![w0, w1], dispatcher, ..Snapshot::default() }
     }
 
     #[test]

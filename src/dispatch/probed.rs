@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dispatch;
+use super::decision::Admin;
 use super::targets::proxies::Address;
 use super::targets::proxy::Change;
 use crate::time::Time;
@@ -72,6 +73,16 @@ impl Dispatch {
     /// Takes note of findings of the prober.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
         findings.iter().for_each(|finding| self.proxies.on_finding(finding, now));
+    }
+
+    /// Sets the operator's order for a proxy, or for all addresses of one.
+    pub fn set_proxy_admin(&mut self, name: &str, admin: Admin) {
+        self.proxies.set_admin(name, admin);
+    }
+
+    /// Sets a proxy's handicap until the settings change it.
+    pub fn set_handicap(&mut self, name: &str, handicap: u16, now: Time) {
+        self.proxies.set_handicap(name, handicap, now);
     }
 
     /// Takes out the address of a proxy that is to be probed at once: requests have had no answer there.

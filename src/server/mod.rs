@@ -32,6 +32,8 @@ use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::probed::Finding;
 use crate::dispatch::rules::Rules;
+use crate::dispatch::targets::proxies::PoolRow;
+use crate::dispatch::targets::proxy::Row;
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
 use crate::net::lan::{Connected, Connection};
@@ -115,6 +117,13 @@ pub enum Command {
         /// The new number of slots.
         workers: usize,
     },
+    /// The operator's order for a downstream proxy.
+    Proxy {
+        /// Name of its entry, or its own.
+        name: Arc<str>,
+        /// The order.
+        order: ProxyOrder,
+    },
     /// Closes a worker's link; the messages retained for it go to other workers.
     HangUp {
         /// The worker.
@@ -167,6 +176,15 @@ pub enum Command {
         /// Receiver of the decisions, oldest first.
         reply: oneshot::Sender<Vec<Decided>>,
     },
+}
+
+/// An operator's order for a downstream proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyOrder {
+    /// Another administrative state.
+    Admin(Admin),
+    /// Another handicap, until the settings change it.
+    Handicap(u16),
 }
 
 /// A report of a lane to the control side.
@@ -226,6 +244,10 @@ pub struct LaneLoad {
     pub totals: Totals,
     /// Stream connections that the lane has.
     pub connections: u64,
+    /// Every downstream proxy of the settings.
+    pub proxies: Vec<Row>,
+    /// Every pool of them.
+    pub pools: Vec<PoolRow>,
 }
 
 /// Everything that a lane starts with.
@@ -309,6 +331,17 @@ impl LaneLoad {
             own.add_lane(&other);
         }
         self.connections += other.connections;
+        for row in &other.proxies {
+            // Lanes may know of a change one after the other.
+            if let Some(own) = self.proxies.iter_mut().find(|own| own.name == row.name) {
+                own.add(row);
+            }
+        }
+        for row in &other.pools {
+            if let Some(own) = self.pools.iter_mut().find(|own| own.name == row.name) {
+                own.add(row);
+            }
+        }
         let (own, other) = (self.totals, other.totals);
         self.totals = Totals {
             received: own.received + other.received,

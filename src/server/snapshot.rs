@@ -22,7 +22,8 @@ impl<C: Channel> Switch<C> {
         let table_entries = self.dispatch().table_len() as u64;
         let totals = Totals { handed_over, forwarded, responses, relayed, replied, dropped, ..*self.totals() };
         let totals = Totals { pinned, table_entries, ..totals };
-        LaneLoad { workers, totals, connections: 0 }
+        let proxies = self.dispatch().proxies();
+        LaneLoad { workers, totals, connections: 0, proxies: proxies.rows(now), pools: proxies.pool_rows(now) }
     }
 
     /// Every total by reason. The lane adds the counts of listeners, the supervisor those of connections.
@@ -121,6 +122,16 @@ impl From<Admin> for AdminState {
             Admin::Ready => AdminState::Ready,
             Admin::Drain => AdminState::Drain,
             Admin::Maint => AdminState::Maint,
+        }
+    }
+}
+
+impl From<AdminState> for Admin {
+    fn from(admin: AdminState) -> Self {
+        match admin {
+            AdminState::Ready => Admin::Ready,
+            AdminState::Drain => Admin::Drain,
+            AdminState::Maint => Admin::Maint,
         }
     }
 }

@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize, Serializer};
 
 use self::connections::ConnectionCounters;
+use crate::dispatch::targets::proxies::PoolRow;
+use crate::dispatch::targets::proxy::Row;
 use crate::switch::totals::ByTransport;
 
 /// The reply to `load`: every configured worker, also those that are down, and the dispatcher.
@@ -20,6 +22,12 @@ pub struct Snapshot {
     pub workers: Vec<WorkerLoad>,
     /// The dispatcher itself.
     pub dispatcher: DispatcherLoad,
+    /// One for each downstream proxy, in the order of the settings. The command `proxies` gives them alone.
+    #[serde(skip_deserializing)]
+    pub proxies: Vec<Row>,
+    /// One for each pool of them.
+    #[serde(skip_deserializing)]
+    pub pools: Vec<PoolRow>,
 }
 
 /// One worker.
@@ -456,7 +464,7 @@ mod tests {
         transports.count(Transport::Tls);
         let dispatcher =
             DispatcherLoad { pid: 4700, uptime_s: 12.5, received: 1, connections: 3, transports, ..Default::default() };
-        let snapshot = Snapshot { workers: vec![worker], dispatcher };
+        let snapshot = Snapshot { workers: vec![worker], dispatcher, ..Snapshot::default() };
         assert_eq!(
             serde_json::to_string(&snapshot).unwrap(),
             "{\"workers\":[{\"name\":\"w0\",\"pid\":4711,\"state\":\"up\",\"admin\":\"ready\",\"address\":\"192.0.2.10\",\
@@ -464,7 +472,8 @@ mod tests {
              \"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}],\
              \"dispatcher\":{\"pid\":4700,\"uptime_s\":12.5,\"received\":1,\"handed_over\":0,\"relayed\":0,\
              \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0,\"pinned\":0,\"connections\":3,\
-             \"transports\":{\"udp\":0,\"tcp\":0,\"tls\":1,\"ws\":0,\"wss\":0,\"mgcp\":0},\"forwarded\":0,\"responses\":0}}"
+             \"transports\":{\"udp\":0,\"tcp\":0,\"tls\":1,\"ws\":0,\"wss\":0,\"mgcp\":0},\"forwarded\":0,\"responses\":0},\
+             \"proxies\":[],\"pools\":[]}"
         );
         let read: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
         assert_eq!(read, snapshot);

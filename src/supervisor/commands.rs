@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::{clock, host};
 use crate::server::stats::{AdminState, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
-use crate::server::{self, LaneLoad};
+use crate::server::{self, LaneLoad, ProxyOrder};
 
 /// Longest wait for the answer of a lane or of the gate. Each answers within its turn, unless it is stuck.
 pub(super) const LANE_PATIENCE: Duration = Duration::from_secs(2);
@@ -39,7 +40,17 @@ impl Supervisor {
                     Reply::Explain(Explained { call_id, decisions })
                 })
             }
+            Command::Proxies => {
+                self.snapshot().await.map(|load| Reply::Proxies { proxies: load.proxies, pools: load.pools })
+            }
             Command::Set { worker, admin } => Ok(self.set_admin(worker, admin)),
+            Command::SetProxy { proxy, admin } => {
+                Ok(self.order_proxy(&proxy, ProxyOrder::Admin(admin.into()), |proxy| Reply::SetProxy { proxy, admin }))
+            }
+            Command::Handicap { proxy, handicap } => {
+                let order = ProxyOrder::Handicap(handicap);
+                Ok(self.order_proxy(&proxy, order, |proxy| Reply::Handicap { proxy, handicap }))
+            }
             Command::Forget { worker } => Ok(self.forget_worker(worker)),
             Command::Reload => Ok(self.reload().map_or_else(Reply::error, Reply::from)),
         };
@@ -49,7 +60,7 @@ impl Supervisor {
     /// The figures of workers and dispatcher, now.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, LaneStuck> {
         let lanes = self.ask(server::Command::Load).await?;
-        let LaneLoad { mut workers, totals, connections } =
+        let LaneLoad { mut workers, totals, connections, proxies, pools } =
             lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
         let now = clock::now();
         // Configured workers are shown from the first moment, also those that never came up.
@@ -76,7 +87,7 @@ impl Supervisor {
             forwarded: totals.forwarded,
             responses: totals.responses,
         };
-        Ok(Snapshot { workers, dispatcher })
+        Ok(Snapshot { workers, dispatcher, proxies, pools })
     }
 
     /// Adds what only the supervisor knows: process, port, restarts.
@@ -117,6 +128,21 @@ impl Supervisor {
         self.config.advertise.unwrap_or_else(|| host::own_address(ip))
     }
 
+    /// Passes an order for a downstream proxy, or for all addresses of one, on to the lanes.
+    fn order_proxy(&self, name: &str, order: ProxyOrder, done: impl FnOnce(String) -> Reply) -> Reply {
+        let entry = name.split('/').next().unwrap_or(name);
+        if !self.config.proxies.iter().any(|proxy| proxy.name == entry) {
+            let names: Vec<&str> = self.config.proxies.iter().take(8).map(|proxy| proxy.name.as_str()).collect();
+            return match names.as_slice() {
+                [] => Reply::error(format_args!("there is no worker and no proxy {name}: no proxy is configured")),
+                names => Reply::error(format_args!("there is no proxy {name}: there are {}", names.join(", "))),
+            };
+        }
+        let shared: Arc<str> = Arc::from(name);
+        self.lanes.send(|_| server::Command::Proxy { name: Arc::clone(&shared), order });
+        done(name.to_owned())
+    }
+
     fn set_admin(&mut self, worker: WorkerId, state: AdminState) -> Reply {
         if self.is_stopping() {
             return Reply::error("the dispatcher is stopping");
@@ -124,11 +150,7 @@ impl Supervisor {
         if usize::from(worker.0) >= self.slots.len() && !self.unmanaged.contains_key(&worker) {
             return Reply::no_such_worker(worker, self.slots.len());
         }
-        let admin = match state {
-            AdminState::Ready => Admin::Ready,
-            AdminState::Drain => Admin::Drain,
-            AdminState::Maint => Admin::Maint,
-        };
+        let admin = Admin::from(state);
         if let Some(unmanaged) = self.unmanaged.get_mut(&worker) {
             unmanaged.admin = admin;
         }

@@ -37,6 +37,16 @@ impl<C: Channel> Switch<C> {
         self.outbox.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
     }
 
+    /// Changes the administrative state of a downstream proxy.
+    pub fn set_proxy_admin(&mut self, name: &str, admin: Admin) {
+        self.dispatch.set_proxy_admin(name, admin);
+    }
+
+    /// Changes the handicap of a downstream proxy until the settings change it.
+    pub fn set_handicap(&mut self, name: &str, handicap: u16, now: Time) {
+        self.dispatch.set_handicap(name, handicap, now);
+    }
+
     /// The prober has found something out about downstream proxies.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
         self.dispatch.on_found(findings, now);

@@ -15,7 +15,7 @@ use crate::net::{clock, memory};
 use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
 use crate::server::stats::Counters;
-use crate::server::{Command, Event, LaneCounters, LaneLoad};
+use crate::server::{Command, Event, LaneCounters, LaneLoad, ProxyOrder};
 use crate::switch::Parting;
 use crate::time::Time;
 
@@ -69,6 +69,10 @@ impl Lane {
             Command::Certificates(file) => self.switch.set_certificates(file),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
+            Command::Proxy { name, order } => match order {
+                ProxyOrder::Admin(admin) => self.switch.set_proxy_admin(&name, admin),
+                ProxyOrder::Handicap(handicap) => self.switch.set_handicap(&name, handicap, now),
+            },
             Command::Found(findings) => self.switch.on_found(&findings, now),
             Command::Resume => self.resume(),
             // The supervisor that asked may be gone: then its answer is dropped, which does no harm.

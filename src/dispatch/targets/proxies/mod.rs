@@ -462,5 +462,15 @@ pub struct PoolRow {
     pub calls: u64,
 }
 
+impl PoolRow {
+    /// Adds the figures of the same pool in another lane: counts are added up, the rest is taken from the lane where it
+    /// is worse off.
+    pub fn add(&mut self, other: &PoolRow) {
+        self.calls += other.calls;
+        self.up = self.up.min(other.up);
+        self.panic |= other.panic;
+    }
+}
+
 #[cfg(test)]
 mod tests;
