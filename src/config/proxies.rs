@@ -58,6 +58,14 @@ impl Config {
         let all = self.routes.iter().position(Route::fits_all).map_or(0, |at| at + 1);
         let shadowed = (all > 0 && all < self.routes.len())
             .then(|| format!("route: every request fits route {all}; those after it are never asked"));
-        local.into_iter().chain(empty).chain(idle).chain(shadowed)
+        let listener = self.proxies.iter().find(|proxy| proxy.probe_from == ProbeFrom::Listener).map(|proxy| {
+            format!(
+                "proxy: probes of {} leave from a socket of their own all the same, not yet from a listener",
+                proxy.name
+            )
+        });
+        let oc = self.proxies.iter().find(|proxy| proxy.oc);
+        let oc = oc.map(|proxy| format!("proxy: `oc` of {} is without effect yet", proxy.name));
+        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(listener).chain(oc)
     }
 }

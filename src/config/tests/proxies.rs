@@ -305,6 +305,14 @@ fn settings_of_proxies_that_are_probably_not_meant_are_noted() {
     assert_eq!(notes("[[pool]]\nname = \"a\""), ["pool: a has no proxy; its requests get 503"]);
     let shadowed = "[[route]]\npool = \"workers\"\n[[route]]\nuser = \"7*\"\npool = \"workers\"";
     assert_eq!(notes(shadowed), ["route: every request fits route 1; those after it are never asked"]);
+    let unbuilt = "[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\nprobe-from = \"listener\"\noc = true";
+    assert_eq!(
+        notes(unbuilt),
+        [
+            "proxy: probes of a leave from a socket of their own all the same, not yet from a listener",
+            "proxy: `oc` of a is without effect yet"
+        ]
+    );
     let idle = "[[pool]]\nname = \"a\"\nworkers = true\nanswer-within = \"2s\"";
     assert_eq!(notes(idle), ["pool: mode proxy of a does not look at answer-within and retry-on; `stateful` does"]);
 }
