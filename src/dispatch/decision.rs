@@ -149,12 +149,14 @@ pub struct Answer {
     pub retry_after: Option<u32>,
     /// The headers and the reason phrase that belong to it alone.
     pub says: Says,
+    /// Whether it tells the load of the workers: the request asks for it.
+    pub tells_load: bool,
 }
 
 impl Answer {
     /// A response with nothing but its status and To-tag.
     pub const fn new(status: u16, to_tag: Option<DispatcherTag>) -> Self {
-        Answer { status, to_tag, retry_after: None, says: Says::Nothing }
+        Answer { status, to_tag, retry_after: None, says: Says::Nothing, tells_load: false }
     }
 }
 

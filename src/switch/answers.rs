@@ -8,13 +8,14 @@ use super::Way;
 use super::owner::Owner;
 use super::replies::Replies;
 use super::unsent::Unsent;
+use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Answer, Return, Says};
 use crate::dispatch::identity::DispatcherTag;
 use crate::ids::ListenerId;
 use crate::pack::packed;
-use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
-use crate::words::{Dispatched, ReplyTo};
+use crate::wire::{load, mgcp};
+use crate::words::{Dispatched, LoadReport, ReplyTo};
 
 /// Largest datagram of joined answers, in bytes: one that passes every network without being fragmented.
 const LARGEST_JOINED: usize = 1_200;
@@ -89,8 +90,31 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
     writer.header_fmt("Expires", format_args!("{asked}"))
 }
 
+/// Texts of answers that do not depend on the request.
+#[derive(Clone, Debug)]
+pub struct Texts<'t> {
+    /// The value of Allow.
+    pub allow: &'t str,
+    /// The load of the workers, where the answer tells it.
+    pub load: Option<LoadReport>,
+}
+
+impl<'t> Texts<'t> {
+    /// The texts for an answer.
+    pub fn of(dispatch: &'t Dispatch, answer: &Answer) -> Self {
+        Texts { allow: dispatch.allow(), load: answer.tells_load.then(|| dispatch.load_report()) }
+    }
+}
+
 /// Appends the answer to `request`, which came from `source`.
-fn write_response(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
+fn write_response(
+    out: &mut Vec<u8>,
+    source: SocketAddr,
+    answer: &Answer,
+    texts: &Texts<'_>,
+    request: &sip::Message<'_>,
+) {
+    let allow = texts.allow;
     let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
     let phrase = match answer.says {
         Says::Fault(fault) if answer.status == 400 => fault.phrase(),
@@ -99,6 +123,11 @@ fn write_response(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow:
     let mut writer = ResponseWriter::saying(out, request, answer.status, phrase, Some(source), tag);
     if let Some(seconds) = answer.retry_after {
         writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
+    }
+    if let Some(report) = &texts.load {
+        let mut value = Vec::new();
+        load::write_report(&mut value, report);
+        writer = writer.header(load::REPORT, &value);
     }
     writer = match answer.says {
         Says::Nothing | Says::Fault(_) => writer,
@@ -119,12 +148,11 @@ fn write_response(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow:
 }
 
 impl Answers {
-    /// Writes the answer to `request`, to leave from the socket or on the connection that it came to; `allow` is the
-    /// value of its Allow header, if it gets one.
-    pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
+    /// Writes the answer to `request`, to leave from the socket or on the connection that it came to.
+    pub fn write(&mut self, way: &Way, answer: &Answer, texts: &Texts<'_>, request: &sip::Message<'_>) {
         let source = way.arrival.source;
         let to = sip::where_to(request, source);
-        self.write_by(way, to, |bytes| write_response(bytes, source, answer, allow, request));
+        self.write_by(way, to, |bytes| write_response(bytes, source, answer, texts, request));
     }
 
     /// Writes an MGCP answer of the dispatcher's own. It carries its meaning in words unless that makes it longer than
@@ -278,7 +306,7 @@ mod tests {
         let mut answer = Answer::new(200, None);
         change(&mut answer);
         let mut answers = Answers::default();
-        answers.write(&way, &answer, "INVITE", &message);
+        answers.write(&way, &answer, &Texts { allow: "INVITE", load: None }, &message);
         String::from_utf8_lossy(&answers.bytes).into_owned()
     }
 

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tracing::debug;
 
-use super::answers::Answers;
+use super::answers::{Answers, Texts};
 use super::final_retransmits::FinalRetransmits;
 use super::in_hand::{InHand, Way};
 use super::links::{Channel, Links};
@@ -105,7 +105,7 @@ impl<C: Channel> Outbox<C> {
                         let call_id = String::from_utf8_lossy(request.call_id());
                         debug!(source = %way.arrival.source, ?call_id, %fault, "a request that cannot be worked with");
                     }
-                    self.answers.write(way, &answer, dispatch.allow(), request);
+                    self.answers.write(way, &answer, &Texts::of(dispatch, &answer), request);
                 }
             }
             Target::Forward(_) | Target::ForwardResponse(_) | Target::Redirect(_) => {

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use super::Way;
-use super::answers::Answers;
+use super::answers::{Answers, Texts};
 use super::owner::Owner;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{DispatcherTag, Forward, ForwardedResponse, Redirect};
@@ -39,7 +39,9 @@ impl Travelling {
         let way = &Way { owner: Owner::Listener(arrival.listener), arrival: *arrival };
         let Ok(request) = scanner.scan(request) else { return };
         let (forward, ack_to) = match message {
-            LeavingMessage::Answer(answer) => return answers.write(way, answer, allow, &request),
+            LeavingMessage::Answer(answer) => {
+                return answers.write(way, answer, &Texts { allow, load: None }, &request);
+            }
             LeavingMessage::Response(bytes) => {
                 let to = sip::where_to(&request, arrival.source);
                 return answers.write_by(way, to, |out| out.extend_from_slice(bytes));

@@ -225,3 +225,21 @@ fn a_call_is_refused_where_no_proxy_takes_any() {
     let decision = rig.send(&invite("a"));
     assert_eq!((answer(decision).status, decision.reason), (503, Reason::NoProxy), "its name has no address yet");
 }
+
+#[test]
+fn a_dispatcher_that_is_asked_for_its_load_tells_that_of_its_workers() {
+    let mut rig = rig(3);
+    rig.report(0, Report { number: 1, units_used: 30, units_total: 100, ..Report::default() });
+    let probe = |more: &str| {
+        with_header(&same(&invite("own"), "OPTIONS"), more)
+            .replace("sip:ivr@ms.example.net SIP", "sip:198.51.100.1 SIP")
+    };
+    assert!(!answer(rig.send(&probe("X-Other: 1"))).tells_load);
+    let asks = probe("X-Load-Query: 1").replace("z9hG4bK-own", "z9hG4bK-asks");
+    assert!(answer(rig.send(&asks)).tells_load);
+    let report = rig.dispatch.load_report();
+    assert_eq!((report.used, report.total), (Some(30), Some(300)));
+    assert_eq!(report.processes, [(30, Some(100)), (0, Some(100)), (0, Some(100))]);
+    rig.down(2);
+    assert_eq!(rig.dispatch.load_report().total, Some(200));
+}
