@@ -5,7 +5,13 @@
 //! reading may pause, so `explain` begins anew. The gatherings of MGCP commands for all workers are left out as well:
 //! their senders send them again.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
 use super::Dispatch;
+use super::table::Hold;
+use super::targets::proxy::Sent;
+use crate::ids::ProxyId;
 use crate::pack::{Damaged, saved};
 
 saved!(Dispatch {
@@ -44,6 +50,67 @@ impl Dispatch {
 
     fn resume(&mut self) -> Result<(), Damaged> {
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
+        // The requests of contexts are forgotten with them.
+        let held: HashSet<(ProxyId, Sent), FixedState> = self.table.holds().filter_map(unheard).collect();
+        self.proxies.keep_waiting(|proxy, sent| held.contains(&(proxy, sent)));
         Ok(())
+    }
+}
+
+const fn unheard(hold: Hold) -> Option<(ProxyId, Sent)> {
+    match hold {
+        Hold::Unheard { proxy, sent } => Some((proxy, sent)),
+        Hold::Leg(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Pool, PoolMode, Proxy, Route};
+    use crate::dispatch::Setup;
+    use crate::dispatch::decision::{Arrival, Target};
+    use crate::dispatch::identity::Keyring;
+    use crate::dispatch::rules::Rules;
+    use crate::ids::{ListenerId, TokenKey};
+    use crate::pack::{Packed, Saved as _};
+    use crate::time::Time;
+    use crate::wire::sip::Scanner;
+    use crate::words::Envelope;
+
+    fn in_front(mode: PoolMode) -> Dispatch {
+        let rules = Rules {
+            pools: vec![Pool { mode, ..Pool::default() }],
+            proxies: vec![Proxy { name: "a".to_owned(), host: "192.0.2.9".to_owned(), ..Proxy::default() }],
+            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+            udp_listeners: vec![(ListenerId(0), ([192, 0, 2, 2], 5060).into())],
+            ..Rules::default()
+        };
+        let keys = Keyring::new(TokenKey::new([1; 32]));
+        Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 })
+    }
+
+    #[test]
+    fn after_a_takeover_a_proxy_is_not_blamed_for_requests_that_are_forgotten() {
+        for (mode, waits) in [(PoolMode::Stateful, 0), (PoolMode::Proxy, 1)] {
+            let (mut before, now) = (in_front(mode), Time(1_000_000_000));
+            let text = b"INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+                From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
+            let local = ([192, 0, 2, 2], 5060).into();
+            let arrival = Arrival { local, received: now, ..Arrival::of(&Envelope::plain(1)) };
+            let decision = before.on_message(&Scanner::new().scan(text).unwrap(), &arrival, now);
+            assert!(!matches!(decision.target, Target::Drop), "{decision:?}");
+            let mut bytes = Vec::new();
+            before.save(&mut bytes);
+            let mut after = in_front(mode);
+            after.restore(&mut Packed::new(&bytes)).unwrap();
+            let waiting =
+                |dispatch: &Dispatch| dispatch.proxies().iter().map(|(_, proxy)| proxy.outstanding()).sum::<u32>();
+            assert_eq!((waiting(&before), waiting(&after)), (1, waits), "{mode:?}");
+            after.handle_timeout(now + Duration::from_secs(1));
+            after.check();
+        }
     }
 }

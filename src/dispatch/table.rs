@@ -250,6 +250,11 @@ impl Table {
         self.cap
     }
 
+    /// Everything that transactions hold.
+    pub fn holds(&self) -> impl Iterator<Item = Hold> + '_ {
+        self.entries.iter().filter(|entry| entry.queue != FREE).filter_map(|entry| entry.hold)
+    }
+
     /// Number of entries.
     pub const fn len(&self) -> usize {
         self.len

@@ -299,6 +299,17 @@ impl Proxies {
         Ok(several)
     }
 
+    /// Forgets the requests that wait, but those that `is_known` names: after a takeover.
+    pub fn keep_waiting(&mut self, is_known: impl Fn(ProxyId, Sent) -> bool) {
+        let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(id) {
+                // A trial that is given up may begin anew at once.
+                slot.proxy.keep_waiting(Time(0), |sent| is_known(id, sent));
+            }
+        }
+    }
+
     /// The pool of this name.
     pub fn pool_id(&self, name: &str) -> Option<PoolId> {
         let at = self.pools.iter().position(|pool| pool.name == name && pool.settings.is_some())?;

@@ -63,7 +63,7 @@ pub struct Terms {
 }
 
 /// A request that was sent to a proxy, as the proxy knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sent {
     /// Life of the proxy then.
     pub life: u32,
@@ -200,6 +200,13 @@ impl Proxy {
         let Proxy { address, life, admin, health, delay, damped, load, waiting, .. } = self.clone();
         let Proxy { concluded, probe_delay, counts, said, .. } = self.clone();
         Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts, said }
+    }
+
+    /// Forgets the requests that wait, but those that `is_known` names.
+    pub fn keep_waiting(&mut self, now: Time, is_known: impl Fn(Sent) -> bool) {
+        let life = self.life;
+        let lost: Vec<u32> = self.waiting.numbers().filter(|&number| !is_known(Sent { life, number })).collect();
+        lost.into_iter().for_each(|number| self.on_given_up(Sent { life, number }, now));
     }
 
     /// Sets other terms; the state stays.

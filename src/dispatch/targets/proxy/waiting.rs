@@ -77,6 +77,12 @@ impl Waiting {
         None
     }
 
+    /// Numbers of the requests that wait.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        let waits = (0..).zip(&self.sent).filter(|(_, sent)| **sent != Time::NEVER);
+        waits.map(|(at, _): (u32, _)| self.first.wrapping_add(at))
+    }
+
     /// Number of requests that wait.
     pub const fn len(&self) -> u32 {
         self.open
