@@ -121,6 +121,8 @@ fn forwarding(c: &mut Criterion) {
     group.bench_function("branch", |b| b.iter(give));
     group.bench_function("loop", |b| b.iter(|| branches.is_loop(black_box(&message), branches.way(&message))));
     let branch = give();
+    group.bench_function("flow", |b| b.iter(|| branches.flow(black_box(&branch), ([192, 0, 2, 10], 5061).into())));
+    let via = [b"SIP/2.0/UDP 192.0.2.1:5060;branch=", branch.as_bytes()].concat();
     let mut edits = Edits::default();
     let mut out = Vec::with_capacity(2048);
     let source: SocketAddr = ([192, 0, 2, 10], 5061).into();
@@ -128,7 +130,7 @@ fn forwarding(c: &mut Criterion) {
         b.iter(|| {
             edits.clear();
             out.clear();
-            edits.put_via(black_box(&message), b"SIP/2.0/UDP 192.0.2.1:5060", branch.as_bytes());
+            edits.put_via(black_box(&message), &via);
             edits.complete_via(&message, source);
             edits.count_hop(&message);
             edits.pieces(&message).for_each(|piece| out.extend_from_slice(piece));

@@ -251,7 +251,7 @@ fn every_message_of_rfc_4475_and_5118_that_is_read_travels_on_with_all_that_is_n
             let Ok(message) = before.scan(&bytes) else { continue };
             let mut edits = Edits::default();
             if message.is_request() {
-                edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060", b"z9hG4bK2");
+                edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2");
                 edits.complete_via(&message, "192.0.2.99:4711".parse().unwrap());
                 edits.put_record_route(&message, b"<sip:192.0.2.1;lr>");
                 edits.count_hop(&message);

@@ -1,4 +1,5 @@
-//! Requests of `stateful` pools that are under way in a lane, and messages of theirs that are to leave.
+//! Requests that are forwarded with the state of a transaction, while they are under way in a lane, and messages of
+//! theirs that are to leave: those of `stateful` pools, and those that come on a connection (RFC 3261 §16.11).
 //!
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
 //! `proxy` do.
@@ -26,7 +27,8 @@ handle! {
     pub(super) struct ContextId;
 }
 
-/// Most requests under way: each takes about a kilobyte beside its message. Beyond it they are forwarded without state.
+/// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests
+/// in datagrams are forwarded without state, and those on connections are refused.
 const MOST: usize = 65_536;
 /// Most bytes of their messages.
 const MOST_BYTES: usize = 128 << 20;
@@ -40,8 +42,8 @@ pub(super) struct Contexts {
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
-    /// The terms of each pool, made anew when its settings change.
-    terms: Vec<(PoolId, Arc<Terms>)>,
+    /// The terms of each pool, for requests that may move and for others, made anew when its settings change.
+    terms: Vec<(PoolId, bool, Arc<Terms>)>,
     leaving: VecDeque<Leaving>,
     scratch: Scratch,
 }
@@ -107,7 +109,7 @@ impl UnderWay {
         (name, call): (Fingerprint, Fingerprint),
         (request, arrival): (&[u8], &Arrival),
         pool: PoolId,
-        first: (ProxyId, Sent),
+        first: Option<(ProxyId, Sent)>,
     ) -> Self {
         UnderWay {
             context,
@@ -116,7 +118,7 @@ impl UnderWay {
             request: request.into(),
             arrival: *arrival,
             pool,
-            unheard: vec![first],
+            unheard: first.into_iter().collect(),
             is_told: false,
             armed: Time::NEVER,
         }
@@ -142,19 +144,21 @@ impl Contexts {
         }
     }
 
-    /// The terms of a pool.
-    pub(super) fn terms(&mut self, id: PoolId, pool: &Pool, pending_max: Duration) -> Arc<Terms> {
+    /// The terms of a pool, for requests that may move to another proxy or for those that may not.
+    pub(super) fn terms(&mut self, (id, pool): (PoolId, &Pool), may_move: bool, pending_max: Duration) -> Arc<Terms> {
+        let Pool { answer_within, ref retry_on, .. } = *pool;
+        let tries = if may_move { pool.tries } else { 1 };
         let is_same = |terms: &Terms| {
-            (terms.answer_within, terms.tries, terms.pending_max) == (pool.answer_within, pool.tries, pending_max)
-                && terms.retry_on == pool.retry_on
+            (terms.answer_within, terms.tries, terms.pending_max) == (answer_within, tries, pending_max)
+                && terms.retry_on == *retry_on
         };
-        if let Some((_, terms)) = self.terms.iter().find(|(of, terms)| *of == id && is_same(terms)) {
+        let is_of = |of: PoolId, moves: bool| (of, moves) == (id, may_move);
+        if let Some((.., terms)) = self.terms.iter().find(|(of, moves, terms)| is_of(*of, *moves) && is_same(terms)) {
             return terms.clone();
         }
-        let Pool { answer_within, tries, ref retry_on, .. } = *pool;
         let terms = Arc::new(Terms { answer_within, retry_on: retry_on.clone(), tries, pending_max });
-        self.terms.retain(|(of, _)| *of != id);
-        self.terms.push((id, terms.clone()));
+        self.terms.retain(|(of, moves, _)| !is_of(*of, *moves));
+        self.terms.push((id, may_move, terms.clone()));
         terms
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::ids::{ListenerId, ProxyId};
-use crate::transaction::forwarded::ForwardedBranch;
+use crate::transaction::forwarded::{Flow, ForwardedBranch};
 
 /// A request that is forwarded to a downstream proxy (RFC 3261 §16.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Forward {
     pub sent_by: SocketAddr,
     /// The branch of our Via.
     pub branch: ForwardedBranch,
+    /// The parameter of our Via that vouches for the address that responses go to.
+    pub flow: Flow,
     /// The weight of the proxy when it was chosen; 0 for a request that follows another.
     pub weight: u16,
     /// Whether host and port of the request-URI become those of the proxy.

@@ -10,6 +10,7 @@ use super::answers::{Answers, Texts};
 use super::owner::Owner;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{DispatcherTag, Forward, ForwardedResponse, Redirect};
+use crate::transaction::forwarded::FLOW_PARAM;
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
 use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
 
@@ -17,7 +18,7 @@ use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_cont
 #[derive(Debug, Default)]
 pub(super) struct Travelling {
     edits: Edits,
-    sent_by: Vec<u8>,
+    via: Vec<u8>,
     /// The request of a message that leaves, read again; and as it has left.
     scanner: Scanner,
     sent: (Vec<u8>, Scanner),
@@ -26,15 +27,15 @@ pub(super) struct Travelling {
 impl Travelling {
     /// Writes a request on its way to a downstream proxy.
     pub(super) fn forward(&mut self, answers: &mut Answers, way: &Way, forward: &Forward, request: &Message<'_>) {
-        let Travelling { edits, sent_by, .. } = self;
-        edit(edits, sent_by, way, (forward, request));
+        let Travelling { edits, via, .. } = self;
+        edit(edits, via, way, (forward, request));
         let leaves = (forward.listener, forward.sent_by.ip());
         answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, request));
     }
 
     /// Writes a message of a request under way.
     pub(super) fn leave(&mut self, answers: &mut Answers, leaving: &Leaving, allow: &str) {
-        let Travelling { edits, sent_by, scanner, sent: (sent, sent_scanner) } = self;
+        let Travelling { edits, via, scanner, sent: (sent, sent_scanner) } = self;
         let Leaving { request, arrival, message } = leaving;
         let way = &Way { owner: Owner::Listener(arrival.listener), arrival: *arrival };
         let Ok(request) = scanner.scan(request) else { return };
@@ -49,7 +50,7 @@ impl Travelling {
             LeavingMessage::Request(forward) | LeavingMessage::Cancel(forward) => (forward, None),
             LeavingMessage::Acknowledge(forward, to) => (forward, Some(to)),
         };
-        edit(edits, sent_by, way, (forward, &request));
+        edit(edits, via, way, (forward, &request));
         let leaves = (forward.listener, forward.sent_by.ip());
         if let LeavingMessage::Request(_) = message {
             return answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, &request));
@@ -73,15 +74,18 @@ impl Travelling {
 }
 
 /// Edits a request for its way to a downstream proxy.
-fn edit(edits: &mut Edits, sent_by: &mut Vec<u8>, way: &Way, (forward, request): (&Forward, &Message<'_>)) {
+fn edit(edits: &mut Edits, via: &mut Vec<u8>, way: &Way, (forward, request): (&Forward, &Message<'_>)) {
     edits.clear();
-    sent_by.clear();
+    via.clear();
     // Writing to a Vec cannot fail.
-    let _ = write!(sent_by, "SIP/2.0/UDP {}", forward.sent_by);
+    let _ = write!(via, "SIP/2.0/UDP {};branch=", forward.sent_by);
+    via.extend_from_slice(forward.branch.as_bytes());
+    let _ = write!(via, ";{FLOW_PARAM}=");
+    via.extend_from_slice(&forward.flow.text());
     if forward.rewrites_uri {
         edits.replace_uri_host(request, forward.to);
     }
-    edits.put_via(request, sent_by, forward.branch.as_bytes());
+    edits.put_via(request, via);
     edits.complete_via(request, way.arrival.source);
     edits.count_hop(request);
     if forward.own_routes > 0 {
@@ -89,7 +93,11 @@ fn edit(edits: &mut Edits, sent_by: &mut Vec<u8>, way: &Way, (forward, request):
     }
 }
 
-/// Answers a request with the addresses of downstream proxies, best first (RFC 3261 §21.3.3).
+/// Most bytes of the Contacts of a 302, each of which repeats user part and parameters of the request-URI.
+const MOST_NAMED: usize = 400;
+
+/// Answers a request with the addresses of downstream proxies, best first (RFC 3261 §21.3.3): with the best one, and
+/// with as many others as do not make the answer much larger than the request.
 pub(super) fn redirect(
     answers: &mut Answers,
     way: &Way,
@@ -100,13 +108,17 @@ pub(super) fn redirect(
     answers.write_by(way, sip::where_to(request, source), |bytes| {
         let phrase = sip::reason_phrase(302);
         let mut writer = ResponseWriter::saying(bytes, request, 302, phrase, Some(source), Some(tag.as_bytes()));
-        let mut contact = Vec::new();
+        let (mut contact, mut named) = (Vec::new(), 0);
         for (place, address) in redirect.contacts().enumerate() {
             let Some(uri) = request.uri() else { continue };
             contact.clear();
             write_contact(&mut contact, &uri, address);
             // Writing to a Vec cannot fail.
             let _ = write!(contact, ";q=0.{}", 9 - place.min(8));
+            named += contact.len();
+            if place > 0 && named > MOST_NAMED {
+                break;
+            }
             writer = writer.header("Contact", &contact);
         }
         writer.finish();

@@ -16,7 +16,12 @@
 //! cookie, which RFC 2543 knows, the Via's branch and sent-by count; §16.11 has the To-tag and the request-URI as well,
 //! but an ACK has another To-tag, and the request-URI counts by the way.
 //!
+//! The address that responses go to is not in the branch, since a CANCEL may come another way than its request. A
+//! [`Flow`] beside it vouches for that address: a server that knows our branch cannot aim responses elsewhere.
+//!
 //! The characters are digits and small letters, and are read in either case.
+
+use std::net::{IpAddr, SocketAddr};
 
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
@@ -28,6 +33,10 @@ use crate::wire::sip::{Message, Name, Via};
 const FORWARDED: u8 = b'v';
 const OF_OLD_PEER: u8 = b'w';
 const WAY: u8 = b'y';
+const FLOW: u8 = b'x';
+
+/// The parameter of our Via that holds the [`Flow`].
+pub const FLOW_PARAM: &str = "flow";
 
 /// A branch of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,6 +133,35 @@ pub struct Came<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way(u32);
 
+/// A keyed hash of a branch and of the address that its responses go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow(u64);
+
+impl Flow {
+    /// The length of its text.
+    pub const LEN: usize = 13;
+
+    /// The text.
+    pub fn text(self) -> [u8; Flow::LEN] {
+        let mut text = [0; Flow::LEN];
+        encode(self.0, &mut text);
+        text
+    }
+
+    fn read(text: &[u8]) -> Option<Self> {
+        decode(text).filter(|_| text.len() == Flow::LEN).map(Flow)
+    }
+
+    fn of(printer: &Printer, branch: &ForwardedBranch, to: SocketAddr) -> Self {
+        let ip = match to.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let octets = ip.octets();
+        Flow(printer.print_each(FLOW, [AsItIs(&branch.0), AsItIs(&octets), Number(to.port())]).short())
+    }
+}
+
 /// Makes branches, and knows its own again.
 #[derive(Clone, Debug)]
 pub struct Branches {
@@ -164,6 +202,18 @@ impl Branches {
         let branch = ForwardedBranch::read(Via::parse(vias.next()?)?.branch()?)?;
         let below = Via::parse(vias.next()?)?;
         self.made(branch, below, &mut Call::of(response)).then_some(branch)
+    }
+
+    /// The flow of a request that leaves with this branch, and whose responses go to this address.
+    pub fn flow(&self, branch: &ForwardedBranch, to: SocketAddr) -> Flow {
+        Flow::of(&self.current, branch, to)
+    }
+
+    /// Whether this text is the flow of that branch and address.
+    pub fn leads_to(&self, flow: &[u8], branch: &ForwardedBranch, to: SocketAddr) -> bool {
+        let Some(flow) = Flow::read(flow) else { return false };
+        let mut printers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
+        printers.any(|printer| Flow::of(printer, branch, to) == flow)
     }
 
     /// Whether the request has come here before and left for the same `way` (RFC 3261 §16.3 item 4).

@@ -1,6 +1,7 @@
 //! Requests for downstream proxies, in the way of a stateless proxy.
 
 use pointsman::config::{Pool, PoolMode, Proxy, Route};
+use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::{Forward, ForwardedResponse};
 
 use super::*;
@@ -38,7 +39,9 @@ pub(super) fn response(request: &str, forward: &Forward, status: u16) -> String 
     let branch = std::str::from_utf8(forward.branch.as_bytes()).unwrap();
     let fields =
         fields.replace(";rport", ";rport=5060;received=203.0.113.5").replace("net>\r\nCall", "net>;tag=s\r\nCall");
-    format!("SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch={branch}\r\n{fields}")
+    let flow = forward.flow.text();
+    let flow = std::str::from_utf8(&flow).unwrap();
+    format!("SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch={branch};flow={flow}\r\n{fields}")
 }
 
 impl Rig {
@@ -88,6 +91,10 @@ fn a_response_goes_to_the_next_via_and_a_forged_one_nowhere() {
         (ok.replace("tag=f-a", "tag=f-b"), Reason::ResponseForged),
         (ok.replace("Call-ID: a", "Call-ID: b"), Reason::ResponseForged),
         (ok.replace("CSeq: 1", "CSeq: 2"), Reason::ResponseForged),
+        // A server knows our branch, and may not aim with it.
+        (ok.replace("received=203.0.113.5", "received=203.0.113.6"), Reason::ResponseForged),
+        (ok.replace("rport=5060", "rport=53"), Reason::ResponseForged),
+        (ok.replace(";flow=", ";flow=x"), Reason::ResponseForged),
         (text.replace("INVITE sip:ivr@ms.example.net SIP/2.0", "SIP/2.0 200 OK"), Reason::UnknownResponse),
     ] {
         let decision = rig.respond(&forged);
@@ -242,4 +249,93 @@ fn a_dispatcher_that_is_asked_for_its_load_tells_that_of_its_workers() {
     assert_eq!(report.processes, [(30, Some(100)), (0, Some(100)), (0, Some(100))]);
     rig.down(2);
     assert_eq!(rig.dispatch.load_report().total, Some(200));
+}
+
+#[test]
+fn a_known_call_is_no_way_around_the_checks_of_a_request_that_travels_on() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    rig.respond(&response(&text, &sent, 401));
+    rig.send(&same(&text, "ACK"));
+    let again = text.replace("CSeq: 1", "CSeq: 2").replace("z9hG4bK-", "z9hG4bK-2-");
+    let decision = rig.send(&again.replace("Max-Forwards: 70", "Max-Forwards: 0"));
+    assert_eq!((answer(decision).status, decision.reason), (483, Reason::TooManyHops));
+}
+
+#[test]
+fn a_stranger_who_answers_for_a_server_says_nothing_about_its_health() {
+    for mode in [PoolMode::Proxy, PoolMode::Stateful] {
+        let mut rig = rig_of(mode);
+        for call in 0..40 {
+            let text = invite(&format!("c{call}"));
+            let sent = forward(rig.send(&text));
+            let passed = rig.send_from("203.0.113.77", &response(&text, &sent, 500));
+            assert!(!matches!(passed.target, Target::Answer(_)), "{passed:?}");
+        }
+        let rows = rig.dispatch.proxies().rows(rig.now);
+        assert!(rows.iter().all(|row| row.failed == 0), "{mode:?}: {rows:?}");
+    }
+}
+
+#[test]
+fn a_request_that_no_datagram_holds_is_refused() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = with_header(&invite("a"), &format!("X-Long: {}", "x".repeat(65_000)));
+    let decision = rig.send(&text);
+    assert_eq!((answer(decision).status, decision.reason), (513, Reason::Malformed));
+}
+
+#[test]
+fn options_whose_hops_are_used_up_are_answered_here() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let text = same(&invite("a"), "OPTIONS").replace("Max-Forwards: 70", "Max-Forwards: 0");
+    assert_eq!(rig.send(&text).reason, Reason::Options);
+}
+
+#[test]
+fn a_full_pool_is_unavailable() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.proxies.truncate(1);
+    rules.proxies[0].capacity = Some(1);
+    let mut rig = rig_with(1, rules, 1000);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    rig.respond(&response(&text, &sent, 200));
+    let decision = rig.send(&invite("b"));
+    assert_eq!((answer(decision).status, decision.reason), (503, Reason::NoProxy));
+}
+
+/// Has the rig's messages come on a connection.
+pub(super) fn over_tcp(rig: &mut Rig) {
+    (rig.arrival.listener, rig.arrival.transport) = (ListenerId(1), Transport::Tcp);
+    rig.arrival.reply_to = ReplyTo::Stream(ConnId(7));
+}
+
+#[test]
+fn a_call_on_a_connection_keeps_its_state_and_its_answer_goes_back_on_it() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    let plain = rig.arrival;
+    over_tcp(&mut rig);
+    let text = invite("a").replace("/UDP", "/TCP");
+    let sent = forward(rig.send(&text));
+    assert_eq!(sent.listener, ListenerId(0), "it leaves from a datagram socket");
+    let tcp = std::mem::replace(&mut rig.arrival, plain);
+    assert!(matches!(rig.respond(&response(&text, &sent, 503)).target, Target::Passed(_)));
+    let leaving: Vec<_> = std::iter::from_fn(|| rig.dispatch.poll_leaving()).collect();
+    assert!(leaving.iter().all(|leaving| leaving.arrival.reply_to == tcp.reply_to), "{leaving:?}");
+    assert!(
+        !leaving.iter().any(|leaving| matches!(leaving.message, LeavingMessage::Request(_))),
+        "a pool of mode proxy gives no call to another server: {leaving:?}"
+    );
+    // A request inside a dialog has a context of its own.
+    rig.arrival = tcp;
+    let bye = in_dialog("x", "BYE", "s").replace("BYE sip:ivr@ms.example.net", "BYE sip:ivr@192.0.2.2:5060");
+    let sent = forward(rig.send(&bye));
+    rig.arrival = plain;
+    assert!(matches!(rig.send_from("192.0.2.2", &response(&bye, &sent, 200)).target, Target::Passed(_)));
+    std::iter::from_fn(|| rig.dispatch.poll_leaving()).for_each(drop);
+    rig.now = rig.now + Duration::from_secs(40);
+    rig.dispatch.handle_timeout(rig.now);
+    rig.dispatch.check();
 }

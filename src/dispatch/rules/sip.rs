@@ -202,7 +202,9 @@ pub(in crate::dispatch) fn note_fault(
 fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> Decision {
     let is_tiny = arrival.transport == Transport::Udp && message.bytes().len() < SMALLEST_ANSWERED;
     match decision.target {
-        Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
+        Target::Answer(_) | Target::Redirect(_) if is_tiny => {
+            Decision { target: Target::Drop, reason: Reason::TooSmall }
+        }
         _ => decision,
     }
 }
@@ -344,7 +346,8 @@ impl Dispatch {
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
                 None => self
-                    .forward_addressed(case)
+                    .follow_context(case, case.name, Reason::Cancel)
+                    .or_else(|| self.forward_addressed(case))
                     .unwrap_or_else(|| self.answer_stranger(case, 481, Reason::UnknownCancel)),
             },
         }

@@ -98,3 +98,21 @@ fn options_that_proxies_do_not_have_are_named_in_the_refusal() {
         "{text}"
     );
 }
+
+#[test]
+fn a_302_with_long_contacts_names_one() {
+    let mut switch = in_front(PoolMode::Redirect, false);
+    let rules = Rules {
+        proxies: (1..=4)
+            .map(|n| Proxy { name: format!("fs{n}"), host: format!("192.0.2.{}", 10 + n), ..Proxy::default() })
+            .collect(),
+        ..switch.dispatch().rules().clone()
+    };
+    switch.dispatch.set_rules(rules, NOW);
+    let named = |text: &str| text.matches("\nContact: ").count();
+    let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert_eq!(named(text), 3, "{text}");
+    let long = INVITE.replace("sip:7@", &format!("sip:{}@", "7".repeat(500))).replace("z9hG4bK-1", "z9hG4bK-2");
+    let [(text, _)] = &sent(&mut switch, &long, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    assert_eq!(named(text), 1, "{text}");
+}

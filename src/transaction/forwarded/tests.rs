@@ -173,7 +173,7 @@ fn a_loop_is_found_after_the_edits_that_forwarding_makes() {
     let branch = given(&text);
     let back = scanned(&text, |message| {
         let mut edits = Edits::default();
-        edits.put_via(message, b"SIP/2.0/UDP 192.0.2.1:5060", branch.as_bytes());
+        edits.put_via(message, &[b"SIP/2.0/UDP 192.0.2.1:5060;branch=", branch.as_bytes()].concat());
         edits.complete_via(message, "198.51.100.7:4711".parse().unwrap());
         edits.count_hop(message);
         String::from_utf8(edits.pieces(message).collect::<Vec<_>>().concat()).unwrap()

@@ -55,8 +55,8 @@ impl Message<'_> {
         }
     }
 
-    /// Max-Forwards, if it stands there.
-    fn hops(&self) -> Result<Option<u32>, Fault> {
+    /// Max-Forwards, if it stands there: 0 to 255.
+    pub fn hops(&self) -> Result<Option<u32>, Fault> {
         let Some(value) = self.header(Name::MaxForwards) else { return Ok(None) };
         number(value).filter(|&hops| hops <= 255).map(Some).ok_or(Fault::MaxForwards)
     }

@@ -12,7 +12,7 @@
 //! let mut scanner = Scanner::new();
 //! let message = scanner.scan(bytes).unwrap();
 //! let mut edits = Edits::default();
-//! edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060", b"z9hG4bK2");
+//! edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2");
 //! edits.complete_via(&message, "198.51.100.7:4711".parse().unwrap());
 //! edits.count_hop(&message);
 //! let leaves: Vec<&[u8]> = edits.pieces(&message).collect();
@@ -61,15 +61,16 @@ impl Edits {
         self.text.clear();
     }
 
-    /// Puts a Via on a line of its own above the others (RFC 3261 §16.6 step 8). `sent_by`: `SIP/2.0/UDP host:port`.
-    pub fn put_via(&mut self, request: &Message<'_>, sent_by: &[u8], branch: &[u8]) {
+    /// Puts a Via on a line of its own above the others (RFC 3261 §16.6 step 8).
+    pub fn put_via(&mut self, request: &Message<'_>, value: &[u8]) {
         let Some(at) = line_of(request, Name::Via) else { return };
         let from = self.text.len();
-        [b"Via: ", sent_by, b";branch=", branch, b"\r\n"].iter().for_each(|text| self.text.extend_from_slice(text));
+        [b"Via: ", value, b"\r\n"].iter().for_each(|text| self.text.extend_from_slice(text));
         self.add(at..at, from);
     }
 
-    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see [`complete_via`].
+    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see the
+    /// function `complete_via`.
     pub fn complete_via(&mut self, request: &Message<'_>, source: SocketAddr) {
         let Some(via) = request.via() else { return };
         let Some(at) = offset_in(request.bytes, via.raw) else { return };

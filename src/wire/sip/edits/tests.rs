@@ -49,7 +49,7 @@ fn a_message_without_edits_is_one_piece() {
 #[test]
 fn our_via_stands_on_a_line_of_its_own_above_the_others() {
     let put =
-        |edits: &mut Edits, message: &Message<'_>| edits.put_via(message, b"SIP/2.0/UDP [2001:db8::1]:5060", b"b");
+        |edits: &mut Edits, message: &Message<'_>| edits.put_via(message, b"SIP/2.0/UDP [2001:db8::1]:5060;branch=b");
     assert_eq!(edited(ODD, put), odd(&[("V  :", "Via: SIP/2.0/UDP [2001:db8::1]:5060;branch=b\r\nV  :")]));
     let unix = ODD.replace("\r\n", "\n");
     assert_eq!(edited(&unix, put), unix.replace("V  :", "Via: SIP/2.0/UDP [2001:db8::1]:5060;branch=b\r\nV  :"));
@@ -232,7 +232,7 @@ fn edits_meet_at_one_place_and_none_is_lost() {
         edits.take_routes(message, 1);
         edits.put_record_route(message, b"<sip:us;lr>");
         edits.count_hop(message);
-        edits.put_via(message, b"SIP/2.0/UDP us", b"z9hG4bK2");
+        edits.put_via(message, b"SIP/2.0/UDP us;branch=z9hG4bK2");
     };
     assert_eq!(
         edited(text, all),

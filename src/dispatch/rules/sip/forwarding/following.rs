@@ -5,7 +5,9 @@ use super::Case;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Decision, Reason, Target};
 use crate::dispatch::table::Entry;
-use crate::ids::TargetId;
+use crate::ids::{ProxyId, TargetId};
+use crate::wire::sip::Method;
+use crate::words::Transport;
 
 impl Dispatch {
     /// Forwards a request that belongs to a transaction, or to a call, of the table.
@@ -21,10 +23,11 @@ impl Dispatch {
         if let Some(decision) = self.follow_context(case, entry.name, reason) {
             return decision;
         }
-        match self.not_to_forward(case) {
-            Some(refusal) => refusal,
-            None => self.forward(case, proxy, reason, 0),
+        if case.request.method == Method::Cancel && case.arrival.transport != Transport::Udp {
+            // A request on a connection has a context until it is answered.
+            return self.answer(case, 200, Reason::CancelTooLate);
         }
+        self.forward_on(case, proxy, reason)
     }
 
     /// Forwards a request inside a dialog to the proxy whose address its request-URI is. `None`: it is the address of
@@ -33,7 +36,25 @@ impl Dispatch {
         let uri = case.request.read.uri?;
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
         let proxy = self.proxies.at(address).next()?;
-        let refusal = self.not_to_forward(case);
-        Some(refusal.unwrap_or_else(|| self.forward(case, proxy, Reason::RequestUri, 0)))
+        Some(self.forward_on(case, proxy, Reason::RequestUri))
+    }
+
+    /// Forwards a request that begins nothing new at a proxy.
+    fn forward_on(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+        if let Some(decision) = self.follow_context(case, case.name, reason) {
+            return decision;
+        }
+        if let Some(refusal) = self.not_to_forward(case) {
+            return refusal;
+        }
+        let is_transaction = !matches!(case.request.method, Method::Ack | Method::Cancel);
+        if is_transaction && self.lacks_context(case) {
+            return self.unavailable(case, Reason::TableFull);
+        }
+        let decision = self.forward(case, proxy, reason, 0);
+        if let (true, Target::Forward(forward)) = (is_transaction, &decision.target) {
+            self.begin_context(case, forward, None);
+        }
+        decision
     }
 }

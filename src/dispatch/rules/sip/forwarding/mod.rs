@@ -21,7 +21,10 @@ use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
-use crate::wire::sip::{Hindrance, Method};
+use crate::wire::sip::{Fault, Hindrance, Method, where_to};
+
+/// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
+const LARGEST_FORWARDED: usize = 65_507 - 512;
 
 impl Dispatch {
     /// Decides about a request outside a dialog that is for downstream proxies. `None`: it is for the workers, or for
@@ -36,7 +39,8 @@ impl Dispatch {
         match known.map(|entry| entry.target) {
             Some(TargetId::Worker(_)) => return None,
             Some(TargetId::Proxy(proxy)) if self.proxies.get(proxy).is_some() => {
-                return Some(self.forward_new(case, proxy, Reason::Again));
+                let refusal = self.not_to_forward(case);
+                return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Again)));
             }
             Some(TargetId::Proxy(_)) => {}
             None => {}
@@ -45,7 +49,7 @@ impl Dispatch {
         self.forward_into(case, pool)
     }
 
-    /// Whether it asks for our own capabilities (RFC 3261 §11).
+    /// Whether it asks for our own capabilities (RFC 3261 §11): it names us, or it may go no further.
     fn is_for_us(&self, case: &Case<'_>) -> bool {
         let names_us = || {
             let uri = case.request.read.uri.filter(|uri| uri.user.is_none())?;
@@ -54,7 +58,8 @@ impl Dispatch {
             let is_own = host == case.arrival.local.ip() || self.rules.own_addresses.contains(&host);
             Some(is_own && port == case.arrival.local.port())
         };
-        case.request.method == Method::Options && names_us().unwrap_or(false)
+        let has_no_hops = || case.request.message.hops() == Ok(Some(0));
+        case.request.method == Method::Options && (has_no_hops() || names_us().unwrap_or(false))
     }
 
     /// The pool of downstream proxies that a request is for; `None`: that of the workers.
@@ -87,11 +92,12 @@ impl Dispatch {
         }
     }
 
-    /// The answer where no member takes a request. A caller is told to stay away only when all have said so.
+    /// The answer where no member takes a request. A caller is told to stay away when any other request would find none
+    /// either (RFC 3261 §21.5.4).
     fn no_proxy(&self, case: &Case<'_>, why: Refused) -> Decision {
         match why {
-            Refused::Full | Refused::AllTried => self.answer(case, 486, Reason::NoProxy),
-            Refused::Empty | Refused::Down => self.unavailable(case, Reason::NoProxy),
+            Refused::AllTried => self.answer(case, 500, Reason::NoProxy),
+            Refused::Full | Refused::Empty | Refused::Down => self.unavailable(case, Reason::NoProxy),
         }
     }
 
@@ -113,6 +119,9 @@ impl Dispatch {
         if !self.table.has_place(|| case.source(self).print()) {
             return self.unavailable(case, Reason::TableFull);
         }
+        if self.lacks_context(case) {
+            return self.unavailable(case, Reason::TableFull);
+        }
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));
         let decision = self.forward(case, proxy, reason, weight.ceil() as u16);
         if matches!(decision.target, Target::Forward(_)) {
@@ -121,7 +130,7 @@ impl Dispatch {
             let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
             if let Some(id) = self.record(new, case.now)
                 && let Target::Forward(forward) = &decision.target
-                && self.begin_context(case, forward, sent)
+                && self.begin_context(case, forward, Some(sent))
             {
                 // The context knows whether a response has come.
                 self.table.take_hold(id);
@@ -142,14 +151,18 @@ impl Dispatch {
         }
         let came = Came { via, call: case.call, cseq: case.discriminator };
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
+        let flow = self.branches.flow(&branch, where_to(case.request.message, case.arrival.source));
         let rewrites_uri = self.proxies.pool_of(proxy).is_some_and(|pool| pool.rewrite_uri);
-        let forward = Forward { proxy, to, listener, sent_by, branch, weight, rewrites_uri, own_routes: 0 };
+        let forward = Forward { proxy, to, listener, sent_by, branch, flow, weight, rewrites_uri, own_routes: 0 };
         Decision { target: Target::Forward(forward), reason }
     }
 
     /// The answer to a request that must not travel on (RFC 3261 §16.3). `None`: it may.
     fn not_to_forward(&self, case: &Case<'_>) -> Option<Decision> {
         let SipRequest { message, read, .. } = &case.request;
+        if message.bytes().len() > LARGEST_FORWARDED {
+            return Some(unless_ack(case, self.answer_fault(case, 513, Fault::TooLarge)));
+        }
         let hindrance = message.check_travels(read).err()?;
         let status = hindrance.status();
         let refusal = match hindrance {

@@ -7,9 +7,10 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Target};
 use crate::dispatch::table::Hold;
 use crate::dispatch::targets::proxy::{Final, Sent};
+use crate::fingerprint::Fingerprint;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
-use crate::transaction::forwarded::ForwardedBranch;
+use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
 use crate::transaction::name::sip::Fields;
 use crate::wire::sip::{Message, Method, Name, Start, Via};
 
@@ -33,37 +34,56 @@ impl Dispatch {
             return Some(of_cancel.unwrap_or(forged));
         };
         let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
-        let Some(to) = via.reply_address() else { return Some(forged) };
         let (proxy, listener) = (branch.proxy(), branch.listener());
-        let entry = self.request_of(message, &via).and_then(|id| self.table.get(id)).copied();
-        if let Some(decision) = entry.and_then(|entry| self.respond_in_context(message, (&entry, proxy), now)) {
+        // Another address may answer for a server, but it says nothing about that server.
+        let is_own = self
+            .proxies
+            .get(proxy)
+            .and_then(|proxy| proxy.address())
+            .is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
+        let name = self.name_of(message, &via);
+        if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
             return Some(decision);
         }
-        self.on_response(message, &via, proxy, now);
+        if self.rules.udp_listener(listener).is_none() {
+            // The request came on a connection, which only its context knew.
+            return Some(Decision { target: Target::Drop, reason: Reason::UnknownResponse });
+        }
+        let Some(to) = via.reply_address() else { return Some(forged) };
+        let flow = message.via()?.params().get(FLOW_PARAM.as_bytes());
+        if !flow.is_some_and(|flow| self.branches.leads_to(flow, &branch, to)) {
+            return Some(forged);
+        }
+        if let Some(id) = name.and_then(|name| self.table.by_name(name)) {
+            self.on_response(message, id, (proxy, is_own), now);
+        }
         let from = self.local_of(listener, arrival);
         let response = ForwardedResponse { proxy, to, listener, from };
         Some(Decision { target: Target::ForwardResponse(response), reason: Reason::Branch })
     }
 
     /// Takes note of a response in the table, and of the time that its server took.
-    fn on_response(&mut self, message: &Message<'_>, via: &Via<'_>, proxy: ProxyId, now: Time) {
+    fn on_response(&mut self, message: &Message<'_>, id: EntryId, (proxy, is_own): (ProxyId, bool), now: Time) {
         let Start::Response { status, .. } = message.start() else { return };
-        let Some(id) = self.request_of(message, via) else { return };
         let Some(entry) = self.table.get(id).filter(|entry| entry.target == TargetId::from(proxy)) else { return };
         let (is_pending, life) = (entry.is_pending(), entry.life);
-        if let Some(Hold::Unheard { sent, .. }) = self.table.take_hold(id) {
-            self.proxies.on_first_response(proxy, sent, status, now);
+        match self.table.take_hold(id) {
+            Some(Hold::Unheard { sent, .. }) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
+            hold => self.give_back(hold, now),
         }
         if status >= 200 && is_pending {
-            let retry_after = message.header(Name::RetryAfter).and_then(seconds);
-            let last = Final { status, retry_after };
-            self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
+            if is_own {
+                let retry_after = message.header(Name::RetryAfter).and_then(seconds);
+                let last = Final { status, retry_after };
+                self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
+            }
             self.on_answered(id, now);
         }
     }
 
-    /// The transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is none to that.
-    fn request_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<EntryId> {
+    /// The name of the transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is
+    /// none to that.
+    fn name_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<Fingerprint> {
         let cseq = message.cseq()?;
         if cseq.method == Method::Cancel {
             return None;
@@ -72,12 +92,12 @@ impl Dispatch {
         let call_id = message.call_id();
         let fields = Fields { message, via: Some(via), call_id, from_tag, cseq: cseq.number };
         if via.unique_branch().is_some() {
-            return self.table.by_name(fields.transaction(&self.printer));
+            return Some(fields.transaction(&self.printer));
         }
         // The name of an older peer's transaction has the request-URI in it, which no response repeats.
         let call = fields.call(&self.printer);
-        let of_call = self.table.of_call(call).find(|(_, entry)| entry.discriminator == cseq.number);
-        of_call.map(|(id, _)| id)
+        let mut of_call = self.table.of_call(call).map(|(_, entry)| entry);
+        of_call.find(|entry| entry.discriminator == cseq.number).map(|entry| entry.name)
     }
 
     /// The local address from which an answer to a request at this listener leaves (RFC 3581 §4).

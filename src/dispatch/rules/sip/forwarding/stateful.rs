@@ -1,5 +1,8 @@
-//! Requests of `stateful` pools (RFC 3261 §16.2): the dispatcher answers for them, and another proxy gets what one has
-//! not answered.
+//! Requests that are forwarded with the state of a transaction (RFC 3261 §16.2): the dispatcher answers for them, and
+//! in a `stateful` pool another proxy gets what one has not answered.
+//!
+//! A request on a connection always has one: what repeats lost messages on the proxy's side has no counterpart on the
+//! caller's (§16.11).
 
 use super::Case;
 use crate::config::PoolMode;
@@ -8,7 +11,6 @@ use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
 use crate::dispatch::decision::{Answer, Decision, Forward, Reason, Target, Tried};
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
-use crate::dispatch::table::Entry;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
@@ -17,29 +19,39 @@ use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::Came;
 use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
-use crate::wire::sip::{Message, Method, Name, Scanner};
+use crate::wire::sip::{Message, Method, Name, Scanner, where_to};
 use crate::words::Transport;
 
 impl Dispatch {
-    /// Begins the response context of a request that has just been forwarded, if its pool is `stateful`. Returns
-    /// whether it has one.
-    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Sent) -> bool {
+    /// Whether a request that is to have the state of a transaction would find no room for it.
+    pub(super) fn lacks_context(&self, case: &Case<'_>) -> bool {
+        case.arrival.transport != Transport::Udp && !self.contexts.has_room(case.request.message.bytes().len())
+    }
+
+    /// Begins the response context of a request that has just been forwarded, if it is to have one. `sent`: its number
+    /// at the proxy, if it has been counted there; only such a request may move to another one. Returns whether it has
+    /// one.
+    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Option<Sent>) -> bool {
+        let is_reliable = case.arrival.transport != Transport::Udp;
         let bytes = case.request.message.bytes().len();
-        let Some(pool) = self.proxies.pool_of(forward.proxy).filter(|pool| pool.mode == PoolMode::Stateful) else {
+        let Some(pool) = self.proxies.pool_of(forward.proxy) else { return false };
+        let may_move = pool.mode == PoolMode::Stateful && sent.is_some();
+        if !(may_move || is_reliable) || !self.contexts.has_room(bytes) {
             return false;
-        };
-        let Some(id) = self.proxies.pool_id(&pool.name).filter(|_| self.contexts.has_room(bytes)) else { return false };
+        }
+        let Some(id) = self.proxies.pool_id(&pool.name) else { return false };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
-            terms: self.contexts.terms(id, pool, self.rules.pending_max),
+            terms: self.contexts.terms((id, pool), may_move, self.rules.pending_max),
             first: Candidate { proxy: forward.proxy, to: forward.to },
-            is_reliable: case.arrival.transport != Transport::Udp,
-            may_be_forged: case.arrival.transport == Transport::Udp,
+            is_reliable,
+            may_be_forged: !is_reliable,
         };
         // The decision in hand sends it to the first proxy.
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let came = (case.request.message.bytes(), case.arrival);
-        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, id, (forward.proxy, sent)));
+        let first = sent.map(|sent| (forward.proxy, sent));
+        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, id, first));
         true
     }
 
@@ -79,18 +91,19 @@ impl Dispatch {
         self.follow_context(case, case.name, Reason::OwnAck)
     }
 
-    /// Decides about a proxy's response to a request under way.
+    /// Decides about a proxy's response to the request under way of this name. `is_own`: it comes from the proxy's own
+    /// address. `None`: there is no such request.
     pub(super) fn respond_in_context(
         &mut self,
         message: &Message<'_>,
-        (entry, proxy): (&Entry, ProxyId),
+        (name, proxy, is_own): (Fingerprint, ProxyId, bool),
         now: Time,
     ) -> Option<Decision> {
-        let id = self.contexts.of(entry.name)?;
+        let id = self.contexts.of(name)?;
         let mut scratch = self.contexts.take_scratch();
         scratch.edits.take_via(message);
         scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
-        let decision = self.on_response_in_context(id, (message, entry, proxy), &mut scratch, now);
+        let decision = self.on_response_in_context(id, (message, proxy, is_own), &mut scratch, now);
         self.contexts.give_scratch(scratch);
         decision
     }
@@ -98,7 +111,7 @@ impl Dispatch {
     fn on_response_in_context(
         &mut self,
         id: ContextId,
-        (message, entry, proxy): (&Message<'_>, &Entry, ProxyId),
+        (message, proxy, is_own): (&Message<'_>, ProxyId, bool),
         Scratch { response, effects, .. }: &mut Scratch,
         now: Time,
     ) -> Option<Decision> {
@@ -107,20 +120,22 @@ impl Dispatch {
         if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
             return None;
         }
+        let name = under_way.name;
         let unheard = under_way.unheard.iter().position(|(of, _)| *of == proxy);
-        let unheard = unheard.map(|at| under_way.unheard.swap_remove(at).1);
-        if let Some(sent) = unheard {
-            self.proxies.on_first_response(proxy, sent, status, now);
+        match unheard.map(|at| under_way.unheard.swap_remove(at).1) {
+            Some(sent) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
+            Some(sent) => self.proxies.on_given_up(proxy, sent, now),
+            None => {}
         }
         let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
-        if status >= 200 && !was_answered {
+        if status >= 200 && !was_answered && is_own {
             let retry_after = message.header(Name::RetryAfter).and_then(super::response::seconds);
             self.proxies.on_final_response(proxy, Sent { life, number: 0 }, Final { status, retry_after }, now);
         }
         if (200..300).contains(&status)
             && !was_answered
-            && entry.target != TargetId::Proxy(proxy)
-            && let Some(entry) = self.table.by_name(entry.name)
+            && let Some(entry) = self.table.by_name(name)
+            && self.table.get(entry).is_some_and(|entry| entry.target != TargetId::Proxy(proxy))
         {
             // The call stands at a proxy that had lost the request.
             let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
@@ -282,8 +297,9 @@ impl Dispatch {
         let came = Came { via: message.via()?, call: under_way.call, cseq };
         let way = self.branches.way(&message);
         let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
+        let flow = self.branches.flow(&branch, where_to(&message, under_way.arrival.source));
         let rewrites_uri = self.proxies.pool(under_way.pool).is_some_and(|pool| pool.rewrite_uri);
-        Some(Forward { proxy, to, listener, sent_by, branch, weight: 0, rewrites_uri, own_routes: 0 })
+        Some(Forward { proxy, to, listener, sent_by, branch, flow, weight: 0, rewrites_uri, own_routes: 0 })
     }
 
     /// Files a request anew after something has happened to it, or forgets it.
