@@ -29,6 +29,7 @@ mod mgcp_bypass;
 mod names;
 mod pipelining;
 mod poison;
+mod proxies;
 mod reload;
 mod restart;
 mod secure;
