@@ -289,6 +289,7 @@ impl Proxy {
         self.counts.probes += 1;
         self.wish = false;
         self.probe_delay = Some(answered.delay);
+        let was_up = self.health.state(now) == State::Up;
         match answered.status {
             408 | 500 | 502 | 504 => self.on_bad_probe(now),
             503 => {
@@ -301,6 +302,9 @@ impl Proxy {
                 self.damped.on_answered(excess, now);
                 self.health.on_good_probe(self.terms.rise, now);
             }
+        }
+        if !was_up && self.health.state(now) == State::Up {
+            self.waiting.on_lost();
         }
     }
 
@@ -449,7 +453,7 @@ impl Proxy {
         self.waiting.len()
     }
 
-    /// Time for which the oldest request has waited for a response.
+    /// Time for which the oldest request has waited for a response that may still come.
     pub fn oldest(&self, now: Time) -> Duration {
         self.waiting.oldest().map_or(Duration::ZERO, |sent| now.since(sent))
     }

@@ -134,6 +134,23 @@ fn one_request_and_the_probe_that_it_wished_for_are_enough_where_few_requests_go
 }
 
 #[test]
+fn a_request_that_a_server_lost_when_it_died_does_not_keep_calls_away_from_it_when_it_is_back() {
+    let mut proxy = proxy();
+    proxy.set_terms(Terms { slow_start: Duration::ZERO, ..terms() });
+    proxy.on_probe_answered(probe(1), &ok(ms(1)), at(0));
+    proxy.on_sent(at(1));
+    (2..=3).for_each(|number| proxy.on_probe_refused(probe(number), at(200)));
+    assert_eq!(proxy.state(at(200)), State::Down);
+    (4..=20).for_each(|number| proxy.on_probe_answered(probe(number), &ok(ms(1)), at(1_000 * u64::from(number))));
+    assert_eq!((proxy.state(at(20_000)), proxy.outstanding()), (State::Up, 1));
+    assert!(proxy.shown_weight(at(20_000)) > 80, "{}", proxy.shown_weight(at(20_000)));
+    // One of now counts.
+    proxy.on_sent(at(20_000));
+    assert_eq!(proxy.shown_weight(at(20_500)), 1);
+    proxy.check(at(20_500));
+}
+
+#[test]
 fn nothing_listens_and_a_second_probe_at_once_confirms_it() {
     let mut proxy = proxy();
     proxy.on_probe_refused(probe(1), at(0));

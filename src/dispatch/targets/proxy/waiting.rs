@@ -22,9 +22,11 @@ pub struct Waiting {
     open: u32,
     /// Places at the front whose requests were found silent already.
     judged: u32,
+    /// Places at the front whose requests the proxy has lost: it was down since. The place after them waits.
+    lost: u32,
 }
 
-packed!(Waiting { first, sent, open, judged });
+packed!(Waiting { first, sent, open, judged, lost });
 
 impl Waiting {
     /// Most places. If more requests are sent, the oldest is forgotten.
@@ -50,15 +52,23 @@ impl Waiting {
             self.sent.pop_front();
             self.first = self.first.wrapping_add(1);
             self.judged = self.judged.saturating_sub(1);
+            self.lost = self.lost.saturating_sub(1);
+        }
+        while self.lost > 0 && self.sent.get(self.lost as usize) == Some(&Time::NEVER) {
+            self.lost += 1;
         }
         Some(sent)
+    }
+
+    /// Takes note that the proxy has lost the requests of now. They wait on, and their age says nothing of it.
+    pub fn on_lost(&mut self) {
+        self.lost = self.sent.len() as u32;
     }
 
     /// Takes out a request that has ended without a response (RFC 3261 §17.1.1.2 and §17.1.2.2: timers B and F).
     pub fn poll_ended(&mut self, now: Time) -> Option<u32> {
         let number = self.first;
-        let oldest = self.oldest().filter(|sent| now.since(*sent) >= LIFETIME)?;
-        debug_assert!(oldest != Time::NEVER);
+        self.sent.front().filter(|sent| now.since(**sent) >= LIFETIME)?;
         self.take(number).map(|_| number)
     }
 
@@ -88,9 +98,9 @@ impl Waiting {
         self.open
     }
 
-    /// Time at which the oldest that waits was sent.
+    /// Time at which the oldest was sent that waits and is not lost.
     pub fn oldest(&self) -> Option<Time> {
-        self.sent.front().copied()
+        self.sent.get(self.lost as usize).copied()
     }
 
     /// Panics if it contradicts itself.
@@ -98,6 +108,7 @@ impl Waiting {
         let open = self.sent.iter().filter(|sent| **sent != Time::NEVER).count();
         assert_eq!(open, self.open as usize, "{self:?}");
         assert!(self.sent.front() != Some(&Time::NEVER) && self.judged as usize <= self.sent.len(), "{self:?}");
+        assert!(self.oldest() != Some(Time::NEVER) && self.lost as usize <= self.sent.len(), "{self:?}");
         assert!(self.sent.len() <= Waiting::LIMIT);
     }
 }
@@ -110,9 +121,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_plain_list(operations in prop::collection::vec((0..4_u8, 0..60_u32), 0..300)) {
+        fn it_agrees_with_a_plain_list(operations in prop::collection::vec((0..5_u8, 0..60_u32), 0..300)) {
             let (mut waiting, mut list, mut now) = (Waiting::default(), Vec::new(), Time(1_000_000));
-            let (mut given, mut silent, mut expected) = (0, Vec::new(), Vec::new());
+            let (mut given, mut lost, mut silent, mut expected) = (0, 0, Vec::new(), Vec::new());
             for (kind, number) in operations {
                 match kind {
                     0 => {
@@ -125,6 +136,10 @@ mod tests {
                         prop_assert_eq!(waiting.take(number), known);
                     }
                     2 => now = now + Duration::from_millis(100 * u64::from(number)),
+                    3 => {
+                        waiting.on_lost();
+                        lost = given;
+                    }
                     _ => {
                         silent.extend(std::iter::from_fn(|| waiting.poll_silent(Duration::from_millis(500), now)));
                         let late = |&(_, sent): &(u32, Time)| now.since(sent) >= Duration::from_millis(500);
@@ -139,7 +154,8 @@ mod tests {
                 }
                 waiting.check();
                 prop_assert_eq!(waiting.len() as usize, list.len());
-                prop_assert_eq!(waiting.oldest(), list.first().map(|&(_, sent)| sent));
+                let oldest = list.iter().find(|&&(number, _)| number >= lost);
+                prop_assert_eq!(waiting.oldest(), oldest.map(|&(_, sent)| sent));
                 prop_assert_eq!(&silent, &expected);
             }
         }
