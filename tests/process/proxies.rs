@@ -2,6 +2,7 @@
 
 mod callers;
 mod followed;
+mod killed;
 mod servers;
 mod spread;
 

@@ -29,6 +29,8 @@ enum Step {
 pub(super) struct Callers {
     socket: UdpSocket,
     front: SocketAddr,
+    /// Shortest time between the beginnings of two calls.
+    pub(super) pause: Duration,
     /// Calls that are through their step.
     done: AtomicUsize,
 }
@@ -58,7 +60,12 @@ impl Callers {
     pub(super) fn new(front: SocketAddr) -> Self {
         let socket = UdpSocket::bind((front.ip(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        Callers { socket, front, done: AtomicUsize::new(0) }
+        Callers { socket, front, pause: Duration::ZERO, done: AtomicUsize::new(0) }
+    }
+
+    /// Callers who begin so many calls a second.
+    pub(super) fn at_rate(front: SocketAddr, rate: f64) -> Self {
+        Callers { pause: Duration::from_secs_f64(1.0 / rate), ..Callers::new(front) }
     }
 
     /// Calls that are through their step so far.
@@ -84,13 +91,16 @@ impl Callers {
     fn exchange(&self, mut calls: Range<usize>, step: Step) -> Outcome {
         let (mut outcome, mut open) = (Outcome::default(), HashMap::new());
         let mut buffer = [0; 4_096];
-        let mut progress = Instant::now();
+        let (mut begun, mut progress) = (Instant::now(), Instant::now());
         let mut look = Instant::now() + T1;
         loop {
             while open.len() < WINDOW
                 && !calls.is_empty()
+                && begun.elapsed() >= self.pause
                 && let Some(call) = calls.next()
             {
+                // Later ones follow sooner after a delay of our own.
+                begun = if self.pause.is_zero() { Instant::now() } else { begun + self.pause };
                 let due = Instant::now() + T1;
                 let open_call = Open { due, interval: T1, has_invite: false, has_cancel: step != Step::Cancel };
                 open.insert(call, open_call);

@@ -120,6 +120,11 @@ impl Servers {
         self.get(number).address
     }
 
+    /// Has a server answer otherwise from now on.
+    pub(super) fn change(&self, number: usize, change: impl FnOnce(&mut Manner)) {
+        change(&mut self.get(number).manner);
+    }
+
     /// Reads the messages that a server has had.
     pub(super) fn seen<T>(&self, number: usize, read: impl FnOnce(&Seen) -> T) -> T {
         read(&self.get(number).seen)
