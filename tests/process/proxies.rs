@@ -5,6 +5,7 @@ mod followed;
 mod killed;
 mod servers;
 mod spread;
+mod weights;
 
 use std::time::{Duration, Instant};
 
