@@ -19,6 +19,11 @@ pub struct WorkerId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProxyId(pub u16);
 
+impl ProxyId {
+    /// No proxy of the settings: the server of a dialog that outlives its entry there.
+    pub const NONE: ProxyId = ProxyId(u16::MAX);
+}
+
 /// A target: what can get a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TargetId {

@@ -68,6 +68,8 @@ pub(super) struct UnderWay {
     /// The request as it came.
     pub(super) request: Arc<[u8]>,
     pub(super) arrival: Arrival,
+    /// Its way to the first proxy.
+    pub(super) forward: Forward,
     pub(super) pool: PoolId,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Vec<(ProxyId, Sent)>,
@@ -108,8 +110,8 @@ impl UnderWay {
         context: ResponseContext,
         (name, call): (Fingerprint, Fingerprint),
         (request, arrival): (&[u8], &Arrival),
-        pool: PoolId,
-        first: Option<(ProxyId, Sent)>,
+        (pool, forward): (PoolId, &Forward),
+        first: Option<Sent>,
     ) -> Self {
         UnderWay {
             context,
@@ -117,8 +119,9 @@ impl UnderWay {
             call,
             request: request.into(),
             arrival: *arrival,
+            forward: *forward,
             pool,
-            unheard: first.into_iter().collect(),
+            unheard: first.map(|sent| (forward.proxy, sent)).into_iter().collect(),
             is_told: false,
             armed: Time::NEVER,
         }

@@ -13,13 +13,14 @@ use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
 use crate::words::{Envelope, ReplyTo, Transport};
 
-pub use super::forward::{Forward, ForwardedResponse, Redirect};
+pub use super::forward::{Forward, ForwardedResponse, Redirect, Routes};
 pub use super::identity::DispatcherTag;
 pub use super::joined::{Brought, Joined, Protocol, Services, Unanswered};
 pub use super::mgcp::chain::ChainId;
 pub use super::reason::Reason;
 pub use super::search::{Search, Tried};
 pub use super::sip::Pinned;
+pub use crate::transaction::flow_token::Hop;
 pub use crate::words::Room;
 
 /// The way on which a message came in.

@@ -3,19 +3,23 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::ids::{ListenerId, ProxyId};
+use crate::transaction::flow_token::Hop;
 use crate::transaction::forwarded::{Flow, ForwardedBranch};
+use crate::words::Transport;
 
 /// A request that is forwarded to a downstream proxy (RFC 3261 §16.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The proxy that gets it.
+    /// The proxy that gets it, or whose dialog it is of.
     pub proxy: ProxyId,
-    /// The address of the proxy.
-    pub to: SocketAddr,
+    /// Where it goes: to the address of the proxy, or back to the caller of a dialog.
+    pub to: Hop,
     /// The well-known socket that it leaves from.
     pub listener: ListenerId,
-    /// The address of that socket, which our Via names.
-    pub sent_by: SocketAddr,
+    /// The address of that socket, which our Via names, and its port.
+    pub sent_by: (IpAddr, u16),
+    /// The transport that it leaves over.
+    pub transport: Transport,
     /// The branch of our Via.
     pub branch: ForwardedBranch,
     /// The parameter of our Via that vouches for the address that responses go to.
@@ -24,8 +28,21 @@ pub struct Forward {
     pub weight: u16,
     /// Whether host and port of the request-URI become those of the proxy.
     pub rewrites_uri: bool,
-    /// Number of topmost Route values that name us.
-    pub own_routes: u8,
+    /// Whether it gets our Record-Route.
+    pub records_route: bool,
+    /// The changes to its Route.
+    pub routes: Routes,
+}
+
+/// Changes to the Route of a request that is forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Number of topmost values that name us, and are taken off.
+    pub own: u8,
+    /// Whether the last value becomes the request-URI again (RFC 3261 §16.4).
+    pub restores_uri: bool,
+    /// Whether the next value is that of a strict router (RFC 3261 §16.6 step 6).
+    pub is_strict: bool,
 }
 
 /// A response that is forwarded to the sender of its request (RFC 3261 §16.7).

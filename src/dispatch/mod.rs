@@ -41,6 +41,7 @@ use crate::access::Access;
 use crate::fingerprint::Printer;
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::transaction::flow_token::FlowTokens;
 use crate::transaction::forwarded::Branches;
 use contexts::{Contexts, Leaving};
 use counters::Counters;
@@ -120,6 +121,7 @@ pub struct Dispatch {
     /// The addresses in the last redirection.
     redirected: Redirect,
     branches: Branches,
+    flow_tokens: FlowTokens,
     contexts: Contexts,
     selector: Selector,
     table: Table,
@@ -155,6 +157,7 @@ impl Dispatch {
             redirected: Redirect::default(),
             contexts: Contexts::new(),
             branches: Branches::new(&keys.current, keys.previous.as_ref()),
+            flow_tokens: FlowTokens::new(&keys.current, keys.previous.as_ref()),
             directory: Directory::new(keys),
             proxies: {
                 let mut proxies = Proxies::new(rules.slow_start, seed);

@@ -149,6 +149,8 @@ reasons! {
     MovedSilent = "moved-silent";
     /// Its proxy has refused it with a status that is tried elsewhere: it goes to another one.
     MovedStatus = "moved-status";
+    /// Our Record-Route leads a request inside a dialog to the other side.
+    RecordRouted = "record-routed";
     /// Answered 302 with the addresses of downstream proxies.
     Redirected = "redirected";
     /// No downstream proxy takes new requests: 503.

@@ -31,6 +31,7 @@ saved!(Dispatch {
     allow,
     printer,
     branches,
+    flow_tokens,
     redirected,
     contexts,
     selector,

@@ -128,7 +128,7 @@ impl<C: Channel> Outbox<C> {
     /// Sends the messages of requests under way that are to leave.
     pub(super) fn send_leaving(&mut self, dispatch: &mut Dispatch) {
         while let Some(leaving) = dispatch.poll_leaving() {
-            self.travelling.leave(&mut self.answers, &leaving, dispatch.allow());
+            self.travelling.leave(&mut self.answers, dispatch, &leaving);
         }
     }
 
@@ -136,7 +136,7 @@ impl<C: Channel> Outbox<C> {
     fn travel(&mut self, dispatch: &Dispatch, way: &Way, target: &Target, message: &Message<'_>) {
         let Outbox { travelling, answers, .. } = self;
         match target {
-            Target::Forward(forward) => travelling.forward(answers, way, forward, message),
+            Target::Forward(forward) => travelling.forward(answers, dispatch, way, (forward, message)),
             Target::ForwardResponse(response) => travelling.respond(answers, response, message),
             Target::Redirect(tag) => travelling::redirect(answers, way, (dispatch.redirected(), tag), message),
             _ => {}

@@ -2,6 +2,7 @@
 
 mod mgcp;
 mod network;
+mod record_route;
 mod stateful;
 mod streams;
 mod travelling;

@@ -4,12 +4,14 @@
 //! turn leave with one system call; a call for each, which would save the copy, costs many times as much.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use super::Way;
 use super::answers::{Answers, Texts};
 use super::owner::Owner;
+use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
-use crate::dispatch::decision::{DispatcherTag, Forward, ForwardedResponse, Redirect};
+use crate::dispatch::decision::{Arrival, DispatcherTag, Forward, ForwardedResponse, Hop, Redirect, Routes};
 use crate::transaction::forwarded::FLOW_PARAM;
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
 use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
@@ -18,7 +20,8 @@ use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_cont
 #[derive(Debug, Default)]
 pub(super) struct Travelling {
     edits: Edits,
-    via: Vec<u8>,
+    /// The text of a field.
+    text: Vec<u8>,
     /// The request of a message that leaves, read again; and as it has left.
     scanner: Scanner,
     sent: (Vec<u8>, Scanner),
@@ -26,22 +29,27 @@ pub(super) struct Travelling {
 
 impl Travelling {
     /// Writes a request on its way to a downstream proxy.
-    pub(super) fn forward(&mut self, answers: &mut Answers, way: &Way, forward: &Forward, request: &Message<'_>) {
-        let Travelling { edits, via, .. } = self;
-        edit(edits, via, way, (forward, request));
-        let leaves = (forward.listener, forward.sent_by.ip());
-        answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, request));
+    pub(super) fn forward(
+        &mut self,
+        answers: &mut Answers,
+        dispatch: &Dispatch,
+        way: &Way,
+        (forward, request): (&Forward, &Message<'_>),
+    ) {
+        let Travelling { edits, text, .. } = self;
+        edit(edits, text, dispatch, (forward, request, &way.arrival));
+        send(answers, forward, |bytes| write(bytes, edits, request));
     }
 
     /// Writes a message of a request under way.
-    pub(super) fn leave(&mut self, answers: &mut Answers, leaving: &Leaving, allow: &str) {
-        let Travelling { edits, via, scanner, sent: (sent, sent_scanner) } = self;
+    pub(super) fn leave(&mut self, answers: &mut Answers, dispatch: &Dispatch, leaving: &Leaving) {
+        let Travelling { edits, text, scanner, sent: (sent, sent_scanner) } = self;
         let Leaving { request, arrival, message } = leaving;
         let way = &Way { owner: Owner::Listener(arrival.listener), arrival: *arrival };
         let Ok(request) = scanner.scan(request) else { return };
         let (forward, ack_to) = match message {
             LeavingMessage::Answer(answer) => {
-                return answers.write(way, answer, &Texts { allow, load: None }, &request);
+                return answers.write(way, answer, &Texts { allow: dispatch.allow(), load: None }, &request);
             }
             LeavingMessage::Response(bytes) => {
                 let to = sip::where_to(&request, arrival.source);
@@ -50,15 +58,14 @@ impl Travelling {
             LeavingMessage::Request(forward) | LeavingMessage::Cancel(forward) => (forward, None),
             LeavingMessage::Acknowledge(forward, to) => (forward, Some(to)),
         };
-        edit(edits, via, way, (forward, &request));
-        let leaves = (forward.listener, forward.sent_by.ip());
+        edit(edits, text, dispatch, (forward, &request, arrival));
         if let LeavingMessage::Request(_) = message {
-            return answers.write_datagram(leaves, forward.to, |bytes| write(bytes, edits, &request));
+            return send(answers, forward, |bytes| write(bytes, edits, &request));
         }
         sent.clear();
         write(sent, edits, &request);
         let Ok(sent) = sent_scanner.scan(sent) else { return };
-        answers.write_datagram(leaves, forward.to, |bytes| match ack_to {
+        send(answers, forward, |bytes| match ack_to {
             Some(to) => write_ack_to(bytes, &sent, to),
             None => write_cancel(bytes, &sent),
         });
@@ -73,23 +80,47 @@ impl Travelling {
     }
 }
 
-/// Edits a request for its way to a downstream proxy.
-fn edit(edits: &mut Edits, via: &mut Vec<u8>, way: &Way, (forward, request): (&Forward, &Message<'_>)) {
+/// Edits a request for its way to a downstream proxy, or to the caller of a dialog.
+fn edit(
+    edits: &mut Edits,
+    text: &mut Vec<u8>,
+    dispatch: &Dispatch,
+    (forward, request, arrival): (&Forward, &Message<'_>, &Arrival),
+) {
     edits.clear();
-    via.clear();
+    text.clear();
     // Writing to a Vec cannot fail.
-    let _ = write!(via, "SIP/2.0/UDP {};branch=", forward.sent_by);
-    via.extend_from_slice(forward.branch.as_bytes());
-    let _ = write!(via, ";{FLOW_PARAM}=");
-    via.extend_from_slice(&forward.flow.text());
-    if forward.rewrites_uri {
-        edits.replace_uri_host(request, forward.to);
-    }
-    edits.put_via(request, via);
-    edits.complete_via(request, way.arrival.source);
+    let _ = write!(text, "SIP/2.0/{} {};branch=", forward.transport.via_name(), SocketAddr::from(forward.sent_by));
+    text.extend_from_slice(forward.branch.as_bytes());
+    let _ = write!(text, ";{FLOW_PARAM}=");
+    text.extend_from_slice(&forward.flow.text());
+    edits.put_via(request, text);
+    edits.complete_via(request, arrival.source);
     edits.count_hop(request);
-    if forward.own_routes > 0 {
-        edits.take_routes(request, usize::from(forward.own_routes));
+    if forward.rewrites_uri
+        && let Hop::Address(to) = forward.to
+    {
+        edits.replace_uri_host(request, to);
+    }
+    if forward.records_route {
+        text.clear();
+        dispatch.write_record_route(text, forward, (request, arrival));
+        edits.put_record_route(request, text);
+    }
+    let Routes { own, restores_uri, is_strict } = forward.routes;
+    match (restores_uri, is_strict) {
+        (true, _) => edits.restore_uri(request, own.into()),
+        (false, true) => edits.give_strict(request, own.into()),
+        (false, false) if own > 0 => edits.take_routes(request, own.into()),
+        (false, false) => {}
+    }
+}
+
+/// Writes a request for its way.
+fn send(answers: &mut Answers, forward: &Forward, write: impl FnOnce(&mut Vec<u8>)) {
+    match forward.to {
+        Hop::Address(to) => answers.write_datagram((forward.listener, forward.sent_by.0), to, write),
+        Hop::Connection(conn) => answers.replies.write(conn, write),
     }
 }
 

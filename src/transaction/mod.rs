@@ -6,6 +6,7 @@
 //! | our requests | [`sip_client`] | [`mgcp_client`] |
 //! | which transaction a message is of | [`name::sip`] | [`name::mgcp`] |
 //! | requests that are forwarded | [`forwarded`] | |
+//! | dialogs that stay with us | [`flow_token`] | |
 //!
 //! Each state machine is one value in one file, with the RFC's figure above it. It has no socket, clock or look-up: its
 //! owner passes messages and the time in, sends what comes back, and calls it again at `poll_timeout`. The user agent
@@ -35,6 +36,7 @@
 //! ```
 
 mod allowance;
+pub mod flow_token;
 pub mod forwarded;
 pub mod mgcp_client;
 pub mod mgcp_server;

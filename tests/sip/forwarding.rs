@@ -1,6 +1,6 @@
 //! Requests for downstream proxies, in the way of a stateless proxy.
 
-use pointsman::config::{Pool, PoolMode, Proxy, Route};
+use pointsman::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
 use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::{Forward, ForwardedResponse};
 
@@ -338,4 +338,29 @@ fn a_call_on_a_connection_keeps_its_state_and_its_answer_goes_back_on_it() {
     rig.now = rig.now + Duration::from_secs(40);
     rig.dispatch.handle_timeout(rig.now);
     rig.dispatch.check();
+}
+
+#[test]
+fn a_request_inside_a_dialog_follows_our_record_route() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.pools[0].record_route = RecordRoute::Always;
+    let mut rig = rig_with(1, rules, 1000);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    assert!(sent.records_route);
+    let mut values = Vec::new();
+    let mut scanner = Scanner::new();
+    let message = scanner.scan(text.as_bytes()).unwrap();
+    rig.dispatch.write_record_route(&mut values, &sent, (&message, &rig.arrival));
+    let values = String::from_utf8(values).unwrap();
+    // The table has forgotten the call.
+    rig.now = rig.now + Duration::from_secs(3600);
+    rig.dispatch.handle_timeout(rig.now);
+    let bye = with_header(&in_dialog("a", "BYE", "s"), &format!("Route: {values}"));
+    let decision = rig.send_from("192.0.2.1", &bye);
+    assert_eq!(decision.reason, Reason::RecordRouted);
+    let back = forward(decision);
+    assert_eq!((back.to.to_string(), back.routes.own), (rig.arrival.source.to_string(), 2));
+    let forged = bye.replace("Call-ID: a", "Call-ID: b");
+    assert_eq!(answer(rig.send(&forged)).status, 481);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{self, Config, MethodRule, Network, Policy, Route, Service};
 use crate::ids::ListenerId;
 use crate::wire::sip::{Method, capabilities};
-use crate::words::AccessRule;
+use crate::words::{AccessRule, Transport};
 
 pub use crate::dispatch::size::SizeRules;
 
@@ -53,6 +53,10 @@ pub struct Rules {
     pub proxies: Vec<config::Proxy>,
     /// The well-known UDP sockets of SIP, with the addresses that they are bound to.
     pub udp_listeners: Vec<(ListenerId, SocketAddr)>,
+    /// The well-known stream listeners of SIP, with the addresses that they are bound to.
+    pub stream_listeners: Vec<(ListenerId, Transport, SocketAddr)>,
+    /// The name in the certificates of TLS and WebSocket listeners.
+    pub contact_name: Option<String>,
     /// Domains of MGCP endpoints, compared in any case. Endpoints of worker wN are at `wN.` followed by one of these.
     pub mgcp_domains: Vec<String>,
 }
@@ -80,6 +84,8 @@ impl Default for Rules {
             pools: Vec::new(),
             proxies: Vec::new(),
             udp_listeners: Vec::new(),
+            stream_listeners: Vec::new(),
+            contact_name: None,
             mgcp_domains: Vec::new(),
         }
     }
@@ -118,6 +124,8 @@ impl From<&Config> for Rules {
             pools: config.pools.clone(),
             proxies: config.proxies.clone(),
             udp_listeners: udp_listeners(config),
+            stream_listeners: stream_listeners(config),
+            contact_name: config.contact_name().map(str::to_owned),
             mgcp_domains: (0..config.listen.len()).filter_map(|number| config.mgcp_of(number).domain).collect(),
             ..Rules::default()
         }
@@ -129,6 +137,21 @@ fn udp_listeners(config: &Config) -> Vec<(ListenerId, SocketAddr)> {
     let numbered = (0..).zip(&config.listen);
     let udp = numbered.filter(|(_, listen)| listen.service == Service::Udp);
     udp.map(|(number, listen)| (ListenerId(number), listen.address)).collect()
+}
+
+/// The well-known stream listeners of SIP.
+fn stream_listeners(config: &Config) -> Vec<(ListenerId, Transport, SocketAddr)> {
+    let transport = |service| match service {
+        Service::Tcp => Some(Transport::Tcp),
+        Service::Tls => Some(Transport::Tls),
+        Service::Ws => Some(Transport::Ws),
+        Service::Wss => Some(Transport::Wss),
+        Service::Udp | Service::Mgcp => None,
+    };
+    let numbered = (0..).zip(&config.listen);
+    let stream =
+        numbered.filter_map(|(number, listen)| Some((ListenerId(number), transport(listen.service)?, listen.address)));
+    stream.collect()
 }
 
 impl Rules {

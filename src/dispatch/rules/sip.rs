@@ -301,6 +301,11 @@ impl Dispatch {
             }
         }
         let by_name = by_name.and_then(|id| self.table.get(id)).copied();
+        if by_name.is_none()
+            && let Some(decision) = self.forward_routed(case)
+        {
+            return decision;
+        }
         if let Some(entry) = by_name.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
                 State::AnsweredHere(_) => dropped(Reason::OwnAck),
@@ -321,6 +326,12 @@ impl Dispatch {
     /// Decides about a CANCEL. It has the branch of the request that it cancels (RFC 3261 §9.1); if the client made a
     /// new branch, the INVITE is found by its call.
     fn cancel(&mut self, case: &Case<'_>) -> Decision {
+        // That of a re-INVITE has its Route (§9.1).
+        if case.request.to_tag.is_some()
+            && let Some(decision) = self.forward_routed(case)
+        {
+            return decision;
+        }
         if let Some(id) = self.transaction_of_cancel(case)
             && let Some(&entry) = self.table.get(id)
         {
@@ -360,6 +371,9 @@ impl Dispatch {
             Some((Named::Live(worker), reason)) => return self.follow(worker, reason, case.now),
             Some((Named::Gone, _)) => return self.answer(case, 481, Reason::WorkerGone),
             None => {}
+        }
+        if let Some(decision) = self.forward_routed(case) {
+            return decision;
         }
         match self.entry_of_call(case) {
             Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {

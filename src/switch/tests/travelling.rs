@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::{Pool, PoolMode, Proxy, Route};
+use crate::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
 
 /// A switch in front of one downstream proxy.
 fn in_front(mode: PoolMode, rewrite_uri: bool) -> Switch<Mute> {
     let rules = Rules {
-        pools: vec![Pool { mode, rewrite_uri, ..Pool::default() }],
+        pools: vec![Pool { mode, rewrite_uri, record_route: RecordRoute::Never, ..Pool::default() }],
         proxies: vec![Proxy {
             name: "a".to_owned(),
             host: "192.0.2.9".to_owned(),

@@ -123,12 +123,12 @@ impl Edits {
 
     /// Takes the topmost Via value off: a response goes on without that of its receiver (RFC 3261 §16.7 step 3).
     pub fn take_via(&mut self, response: &Message<'_>) {
-        self.take_values(response, Name::Via, 0..1);
+        self.take_values(response, Name::Via, 1, |_| true);
     }
 
     /// Takes the topmost Route values off (RFC 3261 §16.4): those that name the receiver of the request.
     pub fn take_routes(&mut self, request: &Message<'_>, count: usize) {
-        self.take_values(request, Name::Route, 0..count);
+        self.take_values(request, Name::Route, count, |_| true);
     }
 
     /// Replaces host and port of the request-URI. A URI without a host, such as `tel:`, stays as it is.
@@ -149,13 +149,12 @@ impl Edits {
     }
 
     /// Undoes the work of a strict router in front of us: the last Route value becomes the request-URI again (RFC 3261
-    /// §16.4). Returns whether there was one.
-    pub fn restore_uri(&mut self, request: &Message<'_>) -> bool {
-        let Some((place, last)) = request.values(Name::Route).enumerate().last() else { return false };
-        let Some(last) = NameAddr::parse(last) else { return false };
+    /// §16.4). `ours`: the topmost values that name the receiver, which go as [`Edits::take_routes`] takes them.
+    pub fn restore_uri(&mut self, request: &Message<'_>, ours: usize) {
+        let Some((place, last)) = request.values(Name::Route).enumerate().last() else { return };
+        let Some(last) = NameAddr::parse(last) else { return };
         self.replace_uri(request, last.uri);
-        self.take_values(request, Name::Route, place..place + 1);
-        true
+        self.take_values(request, Name::Route, place + 1, |number| number < ours || number == place);
     }
 
     /// Writes the request as a strict router after us wants it (RFC 3261 §16.6 step 6): the request-URI goes below the
@@ -163,7 +162,7 @@ impl Edits {
     /// which go as [`Edits::take_routes`] takes them.
     pub fn give_strict(&mut self, request: &Message<'_>, ours: usize) {
         let Some(next) = request.values(Name::Route).nth(ours).and_then(NameAddr::parse) else { return };
-        self.take_values(request, Name::Route, 0..ours + 1);
+        self.take_values(request, Name::Route, ours + 1, |_| true);
         let Some(last) = request.head.fields_from(Name::Route).iter().rfind(|field| field.name == Name::Route) else {
             return;
         };
@@ -184,23 +183,35 @@ impl Edits {
         self.pieces(message).map(<[u8]>::len).sum()
     }
 
-    /// Takes the values of the comma-separated fields of one name off that have these numbers; fields that hold no
-    /// other go whole.
-    fn take_values(&mut self, message: &Message<'_>, name: Name, numbers: Range<usize>) {
+    /// Takes values of the comma-separated fields of one name off, with their commas: those of the first `count` that
+    /// are `taken`. Fields that hold no other go whole.
+    fn take_values(&mut self, message: &Message<'_>, name: Name, count: usize, taken: impl Fn(usize) -> bool) {
         let bytes = message.bytes;
         let mut number = 0;
         for field in message.head.fields_from(name).iter().filter(|field| field.name == name) {
-            if number >= numbers.end {
+            if number >= count {
                 return;
             }
-            let mut off = Off::default();
+            let (mut kept_end, mut run) = (None, None);
             for member in Members::new(field.value(bytes)).filter(|member| !member.is_empty()) {
                 let Some(at) = offset_in(bytes, member) else { continue };
-                off.see(at..at + member.len(), numbers.contains(&number));
+                let end = at + member.len();
+                match (number < count && taken(number), run.take()) {
+                    (true, None) => run = Some(at..end),
+                    (true, Some(Range { start, .. })) => run = Some(start..end),
+                    (false, before) => {
+                        if let Some(Range { start, .. }) = before {
+                            self.add(start..at, self.text.len());
+                        }
+                        kept_end = Some(end);
+                    }
+                }
                 number += 1;
             }
-            if let Some(place) = off.place(field.line as usize, || end_of_line(bytes, field)) {
-                self.add(place, self.text.len());
+            match (run, kept_end) {
+                (Some(Range { end, .. }), Some(kept_end)) => self.add(kept_end..end, self.text.len()),
+                (Some(_), None) => self.add(field.line as usize..end_of_line(bytes, field), self.text.len()),
+                (None, _) => {}
             }
         }
     }
@@ -227,37 +238,6 @@ impl Edits {
         if is_apart {
             self.edits.insert(index, edit);
         }
-    }
-}
-
-/// The values of one field that are taken off, and those that stay.
-#[derive(Default)]
-struct Off {
-    /// The end of the last one that stays in front of them.
-    kept_before: Option<usize>,
-    taken: Option<Range<usize>>,
-    /// The start of the first one that stays below them.
-    kept_after: Option<usize>,
-}
-
-impl Off {
-    fn see(&mut self, place: Range<usize>, is_taken: bool) {
-        match (&mut self.taken, is_taken) {
-            (Some(taken), true) => taken.end = place.end,
-            (None, true) => self.taken = Some(place),
-            (None, false) => self.kept_before = Some(place.end),
-            (Some(_), false) => self.kept_after = self.kept_after.or(Some(place.start)),
-        }
-    }
-
-    /// The range that goes with them: their commas, or the line that holds nothing else.
-    fn place(self, line: usize, end_of_line: impl FnOnce() -> usize) -> Option<Range<usize>> {
-        let taken = self.taken?;
-        Some(match (self.kept_before, self.kept_after) {
-            (_, Some(after)) => taken.start..after,
-            (Some(before), None) => before..taken.end,
-            (None, None) => line..end_of_line(),
-        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::Case;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Decision, Reason, Target};
 use crate::dispatch::table::Entry;
-use crate::ids::{ProxyId, TargetId};
+use crate::ids::TargetId;
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
@@ -27,7 +27,7 @@ impl Dispatch {
             // A request on a connection has a context until it is answered.
             return self.answer(case, 200, Reason::CancelTooLate);
         }
-        self.forward_on(case, proxy, reason)
+        self.forward_within(case, reason, |dispatch| dispatch.forward(case, proxy, reason, 0))
     }
 
     /// Forwards a request inside a dialog to the proxy whose address its request-URI is. `None`: it is the address of
@@ -36,11 +36,17 @@ impl Dispatch {
         let uri = case.request.read.uri?;
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
         let proxy = self.proxies.at(address).next()?;
-        Some(self.forward_on(case, proxy, Reason::RequestUri))
+        let reason = Reason::RequestUri;
+        Some(self.forward_within(case, reason, |dispatch| dispatch.forward(case, proxy, reason, 0)))
     }
 
-    /// Forwards a request that begins nothing new at a proxy.
-    fn forward_on(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+    /// Forwards a request that begins nothing new, on the way that `forward` gives it.
+    pub(super) fn forward_within(
+        &mut self,
+        case: &Case<'_>,
+        reason: Reason,
+        forward: impl FnOnce(&mut Self) -> Decision,
+    ) -> Decision {
         if let Some(decision) = self.follow_context(case, case.name, reason) {
             return decision;
         }
@@ -51,7 +57,7 @@ impl Dispatch {
         if is_transaction && self.lacks_context(case) {
             return self.unavailable(case, Reason::TableFull);
         }
-        let decision = self.forward(case, proxy, reason, 0);
+        let decision = forward(self);
         if let (true, Target::Forward(forward)) = (is_transaction, &decision.target) {
             self.begin_context(case, forward, None);
         }

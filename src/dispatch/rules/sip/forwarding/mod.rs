@@ -5,6 +5,7 @@
 //! meanwhile.
 
 mod following;
+mod record_route;
 mod response;
 mod stateful;
 
@@ -13,15 +14,18 @@ use std::net::SocketAddr;
 use super::answering::saying;
 use super::echoed::Echoed;
 use super::{Case, SipRequest};
-use crate::config::{Asked, Pool, PoolMode};
+use crate::config::{Asked, Pool, PoolMode, RecordRoute};
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, Decision, Forward, Protocol, Reason, Redirect, Says, Target, Tried};
+use crate::dispatch::decision::{
+    Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Target, Tried,
+};
 use crate::dispatch::select::Ask;
 use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
 use crate::wire::sip::{Fault, Hindrance, Method, where_to};
+use crate::words::Transport;
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
 const LARGEST_FORWARDED: usize = 65_507 - 512;
@@ -143,7 +147,31 @@ impl Dispatch {
     pub(super) fn forward(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason, weight: u16) -> Decision {
         let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
         let Some(to) = self.proxies.get(proxy).and_then(|proxy| proxy.address()) else { return gone };
-        let Some((listener, sent_by)) = self.way_out(case.arrival, to) else { return gone };
+        let decision = self.forward_to(case, (Hop::Address(to), proxy), reason, case.arrival.listener);
+        let Target::Forward(forward) = decision.target else { return decision };
+        let pool = self.proxies.pool_of(proxy);
+        let record_route = pool.map_or(RecordRoute::Never, |pool| pool.record_route);
+        let forward = Forward {
+            weight,
+            rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri),
+            records_route: self.records_route(case, record_route, forward.listener),
+            routes: Routes { own: self.own_routes(case).count, ..Routes::default() },
+            ..forward
+        };
+        Decision { target: Target::Forward(forward), reason }
+    }
+
+    /// Sends a request on its way: `hop` is a proxy, or the caller of the proxy's dialog, who is reached from this
+    /// listener.
+    fn forward_to(
+        &mut self,
+        case: &Case<'_>,
+        (to, proxy): (Hop, ProxyId),
+        reason: Reason,
+        listener: ListenerId,
+    ) -> Decision {
+        let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
+        let Some((listener, sent_by, transport)) = self.way_out(case.arrival, to, listener) else { return gone };
         let Some(via) = case.request.read.via else { return gone };
         let way = self.branches.way(case.request.message);
         if self.branches.is_loop(case.request.message, way) {
@@ -152,8 +180,20 @@ impl Dispatch {
         let came = Came { via, call: case.call, cseq: case.discriminator };
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
         let flow = self.branches.flow(&branch, where_to(case.request.message, case.arrival.source));
-        let rewrites_uri = self.proxies.pool_of(proxy).is_some_and(|pool| pool.rewrite_uri);
-        let forward = Forward { proxy, to, listener, sent_by, branch, flow, weight, rewrites_uri, own_routes: 0 };
+        let (weight, rewrites_uri, records_route, routes) = (0, false, false, Routes::default());
+        let forward = Forward {
+            proxy,
+            to,
+            listener,
+            sent_by: (sent_by.ip(), sent_by.port()),
+            transport,
+            branch,
+            flow,
+            weight,
+            rewrites_uri,
+            records_route,
+            routes,
+        };
         Decision { target: Target::Forward(forward), reason }
     }
 
@@ -179,14 +219,35 @@ impl Dispatch {
         unless_ack(case, self.answer(case, status, reason))
     }
 
-    /// The well-known UDP socket that a request leaves from, and its address: the one that it came to, if that reaches
-    /// the proxy's family of addresses.
-    fn way_out(&self, arrival: &Arrival, to: SocketAddr) -> Option<(ListenerId, SocketAddr)> {
+    /// The well-known listener that a request leaves from, its address, and the transport: this one, if it is a UDP
+    /// socket that reaches the receiver's family of addresses. What leaves on a connection names the address that it
+    /// came to itself, with the port of the connection's listener.
+    fn way_out(&self, arrival: &Arrival, to: Hop, listener: ListenerId) -> Option<(ListenerId, SocketAddr, Transport)> {
+        let to = match to {
+            Hop::Address(to) => to,
+            Hop::Connection(_) => {
+                let (_, transport, bound) = self.rules.stream_listeners.iter().find(|(of, ..)| *of == listener)?;
+                let ip = if bound.ip().is_unspecified() { arrival.local.ip() } else { bound.ip() };
+                return Some((listener, SocketAddr::new(ip, bound.port()), *transport));
+            }
+        };
         let is_same = |address: &SocketAddr| address.is_ipv4() == to.is_ipv4();
-        if is_same(&arrival.local) && self.rules.udp_listener(arrival.listener).is_some() {
-            return Some((arrival.listener, arrival.local));
+        if is_same(&arrival.local) && arrival.listener == listener && self.rules.udp_listener(listener).is_some() {
+            return Some((arrival.listener, arrival.local, Transport::Udp));
         }
-        self.rules.udp_listeners.iter().copied().find(|(_, address)| is_same(address) && !address.ip().is_unspecified())
+        let fits = |(_, address): &&(ListenerId, SocketAddr)| is_same(address);
+        let wanted = self.rules.udp_listeners.iter().filter(fits).find(|(of, _)| *of == listener);
+        let named = |(_, address): &&(ListenerId, SocketAddr)| is_same(address) && !address.ip().is_unspecified();
+        let (listener, bound) = wanted
+            .or_else(|| self.rules.udp_listeners.iter().find(named))
+            .or_else(|| self.rules.udp_listeners.iter().find(fits))?;
+        let ip = match bound.ip().is_unspecified() {
+            // A wildcard socket leaves from the address that the request came to, if that is of its family.
+            true if is_same(&arrival.local) => arrival.local.ip(),
+            true => return None,
+            false => bound.ip(),
+        };
+        Some((*listener, SocketAddr::new(ip, bound.port()), Transport::Udp))
     }
 }
 

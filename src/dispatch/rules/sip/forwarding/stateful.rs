@@ -5,10 +5,10 @@
 //! caller's (§16.11).
 
 use super::Case;
-use crate::config::PoolMode;
+use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
-use crate::dispatch::decision::{Answer, Decision, Forward, Reason, Target, Tried};
+use crate::dispatch::decision::{Answer, Decision, Forward, Hop, Reason, Target, Tried};
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
@@ -34,24 +34,26 @@ impl Dispatch {
     pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Option<Sent>) -> bool {
         let is_reliable = case.arrival.transport != Transport::Udp;
         let bytes = case.request.message.bytes().len();
-        let Some(pool) = self.proxies.pool_of(forward.proxy) else { return false };
+        let Hop::Address(to) = forward.to else { return false };
+        let id = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
+        let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
+            return false;
+        };
         let may_move = pool.mode == PoolMode::Stateful && sent.is_some();
         if !(may_move || is_reliable) || !self.contexts.has_room(bytes) {
             return false;
         }
-        let Some(id) = self.proxies.pool_id(&pool.name) else { return false };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), may_move, self.rules.pending_max),
-            first: Candidate { proxy: forward.proxy, to: forward.to },
+            first: Candidate { proxy: forward.proxy, to },
             is_reliable,
             may_be_forged: !is_reliable,
         };
         // The decision in hand sends it to the first proxy.
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let came = (case.request.message.bytes(), case.arrival);
-        let first = sent.map(|sent| (forward.proxy, sent));
-        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, id, first));
+        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, (id, forward), sent));
         true
     }
 
@@ -292,14 +294,15 @@ impl Dispatch {
         let under_way = self.contexts.get(id)?;
         let mut scanner = Scanner::new();
         let message = scanner.scan(&under_way.request).ok()?;
-        let (listener, sent_by) = self.way_out(&under_way.arrival, to)?;
+        let to = Hop::Address(to);
+        let (listener, sent_by, transport) = self.way_out(&under_way.arrival, to, under_way.forward.listener)?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let came = Came { via: message.via()?, call: under_way.call, cseq };
         let way = self.branches.way(&message);
         let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
         let flow = self.branches.flow(&branch, where_to(&message, under_way.arrival.source));
-        let rewrites_uri = self.proxies.pool(under_way.pool).is_some_and(|pool| pool.rewrite_uri);
-        Some(Forward { proxy, to, listener, sent_by, branch, flow, weight: 0, rewrites_uri, own_routes: 0 })
+        let sent_by = (sent_by.ip(), sent_by.port());
+        Some(Forward { proxy, to, listener, sent_by, transport, branch, flow, weight: 0, ..under_way.forward })
     }
 
     /// Files a request anew after something has happened to it, or forgets it.

@@ -1,0 +1,205 @@
+//! Dialogs of downstream proxies that stay at the well-known address, because one side could not reach the other
+//! (RFC 3261 §16.6 step 4).
+//!
+//! The dispatcher puts two values into Record-Route, one for each side, and keeps nothing of the dialog: their token
+//! names the way to the caller and the server. A request towards the caller goes the way that the call came, never to
+//! the Contact, which a NAT may hide. One towards the server goes to the next Route, or else to the request-URI, as far
+//! as that is the address of a server; anyone could write any other there, so such a request goes to the server of the
+//! token, which knows what is meant.
+//!
+//! A request for a caller on a connection is forwarded without the state of a transaction, where §16.1 wants it between
+//! unlike transports. What gets lost is then between server and dispatcher, and the server sends its request again.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Case;
+use crate::config::RecordRoute;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Target};
+use crate::ids::{ListenerId, ProxyId};
+use crate::transaction::flow_token::{FlowToken, Hop, Side};
+use crate::wire::sip::{Message, Method, Name, NameAddr, Scheme, Uri};
+use crate::words::{ReplyTo, Transport};
+
+/// Most values of ours at the top of Route: those of both sides, and one that a caller has from its settings.
+const MOST_OWN: usize = 3;
+
+/// The topmost Route values, as far as they name us.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnRoutes {
+    pub(super) count: u8,
+    /// The token of the first one that has one.
+    token: Option<FlowToken>,
+}
+
+impl Dispatch {
+    /// The topmost Route values that name us.
+    pub(super) fn own_routes(&self, case: &Case<'_>) -> OwnRoutes {
+        let (message, mut own) = (case.request.message, OwnRoutes::default());
+        for value in message.values(Name::Route).take(MOST_OWN) {
+            let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else { break };
+            let token = uri.user.and_then(|user| self.flow_tokens.read(user, message.call_id()));
+            // A caller that has resolved the name in its topmost Route has come here by it (§8.1.2).
+            let is_way_here = own.count == 0 && case.request.to_tag.is_none() && uri.host.ip().is_none();
+            if token.is_none() && !is_way_here && !self.is_own_address(&uri, case.arrival) {
+                break;
+            }
+            own.count += 1;
+            own.token = own.token.or(token);
+        }
+        own
+    }
+
+    fn is_own_address(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
+        let Some(ip) = uri.host.ip() else { return false };
+        let (default, local) = (if uri.scheme == Scheme::Sips { 5061 } else { 5060 }, arrival.local);
+        let port = uri.port.unwrap_or(default);
+        let is_port = port == local.port() || self.rules.udp_listeners.iter().any(|(_, other)| other.port() == port);
+        is_port && (ip == local.ip() || self.rules.own_addresses.contains(&ip))
+    }
+
+    /// Whether a request that goes to a proxy gets our Record-Route. `leaves`: the listener that it leaves from.
+    pub(super) fn records_route(&self, case: &Case<'_>, record_route: RecordRoute, leaves: ListenerId) -> bool {
+        let (method, arrival) = (case.request.method, case.arrival);
+        let begins = matches!(method, Method::Invite | Method::Subscribe | Method::Refer);
+        if !begins || case.request.to_tag.is_some() {
+            return false;
+        }
+        match record_route {
+            RecordRoute::Never => false,
+            RecordRoute::Always => true,
+            RecordRoute::Auto => {
+                arrival.transport != Transport::Udp
+                    || arrival.listener != leaves
+                    || self.pinned(method, arrival).is_some()
+                    || is_hidden(case.request.message, arrival.source.ip())
+            }
+        }
+    }
+
+    /// Appends our Record-Route values for a request that is forwarded: that of the server's side, and below it that of
+    /// the caller's.
+    pub fn write_record_route(
+        &self,
+        out: &mut Vec<u8>,
+        forward: &Forward,
+        (request, arrival): (&Message<'_>, &Arrival),
+    ) {
+        let Hop::Address(server) = forward.to else { return };
+        let caller = match arrival.reply_to {
+            ReplyTo::Stream(conn) => Hop::Connection(conn),
+            _ => Hop::Address(arrival.source),
+        };
+        let (transport, is_secure) = match arrival.transport {
+            Transport::Udp | Transport::Mgcp => ("", false),
+            Transport::Tcp => (";transport=tcp", false),
+            Transport::Tls => (";transport=tls", true),
+            Transport::Ws => (";transport=ws", false),
+            Transport::Wss => (";transport=ws", true),
+        };
+        let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
+        let scheme = if is_sips { "sips" } else { "sip" };
+        let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
+        for (side, local, transport) in
+            [(Side::Server, forward.sent_by.into(), ""), (Side::Caller, arrival.local, transport)]
+        {
+            let comma = if side == Side::Server { "" } else { ", " };
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{comma}<{scheme}:");
+            let token = FlowToken { side, listener: arrival.listener, caller, server };
+            self.flow_tokens.write(out, &token, request.call_id());
+            let _ = match name.filter(|_| side == Side::Caller) {
+                Some(name) => write!(out, "@{name}:{}", local.port()),
+                None => write!(out, "@{local}"),
+            };
+            let _ = write!(out, "{transport};lr>");
+        }
+    }
+
+    /// Forwards a request inside a dialog by our Record-Route. `None`: it has none of ours.
+    pub(in crate::dispatch::rules::sip) fn forward_routed(&mut self, case: &Case<'_>) -> Option<Decision> {
+        if self.proxies.is_empty() {
+            return None;
+        }
+        let own = self.own_routes(case);
+        // A strict router in front of us has put our value into the request-URI (§16.4).
+        let restored = case.request.read.uri.and_then(|uri| uri.user).and_then(|user| {
+            let token = self.flow_tokens.read(user, case.request.message.call_id())?;
+            case.request.message.values(Name::Route).next().map(|_| token)
+        });
+        let token = restored.or(own.token)?;
+        let (to, proxy, is_strict) = match token.side {
+            Side::Server => (token.caller, None, false),
+            Side::Caller => {
+                let (to, is_strict) = self.towards_server(case, &token, (own.count, restored.is_some()));
+                (Hop::Address(to), self.proxies.at(to).next(), is_strict)
+            }
+        };
+        let proxy = proxy.or_else(|| self.proxies.at(token.server).next()).unwrap_or(ProxyId::NONE);
+        let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict };
+        Some(self.forward_within(case, Reason::RecordRouted, |dispatch| {
+            let decision = dispatch.forward_to(case, (to, proxy), Reason::RecordRouted, token.listener);
+            let Target::Forward(forward) = decision.target else { return decision };
+            Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }
+        }))
+    }
+
+    /// The next address towards the server of a dialog, and whether it is that of a strict router (§16.6 step 6).
+    fn towards_server(&self, case: &Case<'_>, token: &FlowToken, (own, is_restored): (u8, bool)) -> (SocketAddr, bool) {
+        let message = case.request.message;
+        let mut routes = message.values(Name::Route).skip(usize::from(own)).filter_map(NameAddr::parse);
+        let first = routes.next();
+        // The last Route becomes the request-URI again, which is then not a Route any more.
+        let route = first.filter(|_| !is_restored || routes.next().is_some());
+        let next = match (route, is_restored) {
+            (Some(route), _) => route.uri(),
+            (None, true) => first.and_then(|last| last.uri()),
+            (None, false) => case.request.read.uri,
+        };
+        let is_strict = route.and_then(|route| route.uri()).is_some_and(|uri| uri.param(b"lr").is_none());
+        let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
+        let is_server = |address: &SocketAddr| {
+            let ip = address.ip().to_canonical();
+            let is_proxy = |(_, proxy): (ProxyId, &crate::dispatch::targets::proxy::Proxy)| {
+                proxy.address().is_some_and(|other| other.ip().to_canonical() == ip)
+            };
+            ip == token.server.ip().to_canonical() || self.proxies.iter().any(is_proxy)
+        };
+        match address.filter(is_server) {
+            Some(address) => (address, is_strict),
+            None => (token.server, false),
+        }
+    }
+}
+
+/// Whether a caller cannot be reached at its Contact from elsewhere: that is a private address other than its source's,
+/// or none at all (RFC 7118 §5.1), and nobody else has put itself between.
+fn is_hidden(request: &Message<'_>, source: IpAddr) -> bool {
+    if request.header(Name::RecordRoute).is_some() {
+        return false;
+    }
+    let Some(uri) = request.values(Name::Contact).next().and_then(NameAddr::parse).and_then(|contact| contact.uri())
+    else {
+        return false;
+    };
+    match uri.host.ip() {
+        Some(ip) => is_private(ip) && ip.to_canonical() != source.to_canonical(),
+        None => {
+            let host = uri.host.as_bytes();
+            let host = host.strip_suffix(b".").unwrap_or(host);
+            host.rsplit(|byte| *byte == b'.').next().is_some_and(|last| last.eq_ignore_ascii_case(b"invalid"))
+        }
+    }
+}
+
+/// Whether an address means something on its own network only (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            ip.is_private() || is_shared || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified()
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified(),
+    }
+}

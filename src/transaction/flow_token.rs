@@ -1,0 +1,245 @@
+//! The token in our Record-Route values: the way of a dialog through the dispatcher (RFC 3261 §16.6 step 4, RFC 5626
+//! §5.2).
+//!
+//! ```text
+//! 2 07 0c0002c34o 2 ... 0f3kq9u2v7a1c
+//! │ │  │          │     └ hash of all before it and of the Call-ID
+//! │ │  │          └ server: the address that the request went to
+//! │ │  └ caller: the address or the connection that the request came from
+//! │ └ listener that the request came to
+//! └ side and kinds
+//! ```
+//!
+//! A dialog gets two values, one for each side. Each side sends its requests with its own value on top (§12.1.1,
+//! §12.1.2), so the topmost Route tells the direction, even where both sides have one address.
+//!
+//! The dispatcher keeps nothing of the dialog. The hash shows that it has written the token for a dialog of this
+//! Call-ID: without it anyone could have requests sent anywhere. The characters are digits and small letters, and are
+//! read in either case.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::fingerprint::Printer;
+use crate::fingerprint::Text::AsItIs;
+use crate::ids::{ConnId, ListenerId, TokenKey, decode, encode};
+
+/// The purpose of the fingerprint.
+const TOKEN: u8 = b'z';
+
+/// The way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// A datagram to this address.
+    Address(SocketAddr),
+    /// This connection.
+    Connection(ConnId),
+}
+
+impl std::fmt::Display for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Hop::Address(address) => address.fmt(f),
+            Hop::Connection(_) => f.write_str("connection"),
+        }
+    }
+}
+
+/// The side of a dialog that sends its requests with this value on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The caller, who began the dialog.
+    Caller,
+    /// The server.
+    Server,
+}
+
+/// The meaning of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowToken {
+    /// The side that sends its requests with it.
+    pub side: Side,
+    /// The listener that the caller's request came to.
+    pub listener: ListenerId,
+    /// The way to the caller.
+    pub caller: Hop,
+    /// The address of the server.
+    pub server: SocketAddr,
+}
+
+/// Writes tokens, and knows its own again.
+#[derive(Clone, Debug)]
+pub struct FlowTokens {
+    current: Printer,
+    previous: Option<Printer>,
+}
+
+impl FlowTokens {
+    /// Tokens are written with the `current` key, and known again by either.
+    pub fn new(current: &TokenKey, previous: Option<&TokenKey>) -> Self {
+        FlowTokens { current: Printer::new(current), previous: previous.map(Printer::new) }
+    }
+
+    /// Appends the text of a token for a dialog.
+    pub fn write(&self, out: &mut Vec<u8>, token: &FlowToken, call_id: &[u8]) {
+        let from = out.len();
+        let FlowToken { side, listener, caller, server } = token;
+        let caller_kind = match caller {
+            Hop::Address(address) if address.ip().to_canonical().is_ipv4() => CALLER_V4,
+            Hop::Address(_) => CALLER_V6,
+            Hop::Connection(_) => CALLER_CONNECTION,
+        };
+        let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
+        let side_bit = if *side == Side::Server { OF_SERVER } else { 0 };
+        push(out, caller_kind | server_bit | side_bit, 1);
+        push(out, u64::from(listener.0), 2);
+        match caller {
+            Hop::Address(address) => push_address(out, *address),
+            Hop::Connection(conn) => push(out, conn.0, 10),
+        }
+        push_address(out, *server);
+        let hash = hash(&self.current, out.get(from..).unwrap_or_default(), call_id);
+        push(out, hash, HASH);
+    }
+
+    /// Reads a token of ours. `None` for any other text, also for a token of another dialog.
+    pub fn read(&self, text: &[u8], call_id: &[u8]) -> Option<FlowToken> {
+        let (front, written) = text.split_at_checked(text.len().checked_sub(HASH)?)?;
+        let written = decode(written)?;
+        if front.len() > LONGEST {
+            return None;
+        }
+        let mut lower = [0; LONGEST];
+        lower.iter_mut().zip(front).for_each(|(place, byte)| *place = byte.to_ascii_lowercase());
+        let front = lower.get(..front.len())?;
+        let mut printers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
+        printers.any(|printer| hash(printer, front, call_id) == written).then_some(())?;
+        let mut rest = front;
+        let kinds = take(&mut rest, 1)?;
+        let listener = ListenerId(u16::try_from(take(&mut rest, 2)?).ok()?);
+        let caller = match kinds & CALLER_KINDS {
+            CALLER_V4 => Hop::Address(take_address(&mut rest, false)?),
+            CALLER_V6 => Hop::Address(take_address(&mut rest, true)?),
+            CALLER_CONNECTION => Hop::Connection(ConnId(take(&mut rest, 10)?)),
+            _ => return None,
+        };
+        let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
+        let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
+        rest.is_empty().then_some(FlowToken { side, listener, caller, server })
+    }
+}
+
+/// The first character: the kind of the caller, and bits.
+const CALLER_V4: u64 = 0;
+const CALLER_V6: u64 = 1;
+const CALLER_CONNECTION: u64 = 2;
+const CALLER_KINDS: u64 = 3;
+const SERVER_V6: u64 = 4;
+const OF_SERVER: u64 = 8;
+
+/// Characters of the hash.
+const HASH: usize = 13;
+/// Most characters before the hash.
+const LONGEST: usize = 1 + 2 + 2 * (26 + 4);
+
+fn hash(printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
+    printer.print_each(TOKEN, [AsItIs(front), AsItIs(call_id)]).short()
+}
+
+fn push(out: &mut Vec<u8>, value: u64, length: usize) {
+    let from = out.len();
+    out.resize(from + length, 0);
+    encode(value, out.get_mut(from..).unwrap_or_default());
+}
+
+fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => push(out, u64::from(ip.to_bits()), 7),
+        IpAddr::V6(ip) => {
+            push(out, (ip.to_bits() >> 64) as u64, 13);
+            push(out, ip.to_bits() as u64, 13);
+        }
+    }
+    push(out, u64::from(address.port()), 4);
+}
+
+fn take(rest: &mut &[u8], length: usize) -> Option<u64> {
+    let (front, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    decode(front)
+}
+
+fn take_address(rest: &mut &[u8], is_ipv6: bool) -> Option<SocketAddr> {
+    let ip = match is_ipv6 {
+        false => IpAddr::V4(u32::try_from(take(rest, 7)?).ok()?.into()),
+        true => IpAddr::V6((u128::from(take(rest, 13)?) << 64 | u128::from(take(rest, 13)?)).into()),
+    };
+    Some(SocketAddr::new(ip, u16::try_from(take(rest, 4)?).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(byte: u8) -> FlowTokens {
+        FlowTokens::new(&TokenKey::new([byte; 32]), None)
+    }
+
+    fn text(token: &FlowToken, call_id: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        tokens(1).write(&mut out, token, call_id);
+        out
+    }
+
+    fn all() -> Vec<FlowToken> {
+        let callers = [
+            Hop::Address("203.0.113.5:4711".parse().unwrap()),
+            Hop::Address("[2001:db8::5]:65535".parse().unwrap()),
+            Hop::Connection(ConnId::new(3, 77)),
+            Hop::Connection(ConnId::GONE),
+        ];
+        let servers = ["192.0.2.9:5060".parse().unwrap(), "[ffff::ffff]:1".parse().unwrap()];
+        let sides = [Side::Caller, Side::Server];
+        let mut all = Vec::new();
+        for (caller, server) in callers.into_iter().flat_map(|caller| servers.map(|server| (caller, server))) {
+            all.extend(sides.map(|side| FlowToken { side, listener: ListenerId(1023), caller, server }));
+        }
+        all
+    }
+
+    #[test]
+    fn a_token_says_again_what_was_written_and_holds_what_a_user_part_may() {
+        for token in all() {
+            let text = text(&token, b"call");
+            assert_eq!(tokens(1).read(&text, b"call"), Some(token), "{token:?}");
+            assert_eq!(tokens(1).read(&text.to_ascii_uppercase(), b"call"), Some(token));
+            assert!(text.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_dialog_or_key_or_with_any_change_is_none_of_ours() {
+        for token in all() {
+            let text = text(&token, b"call");
+            assert_eq!(tokens(1).read(&text, b"other"), None);
+            assert_eq!(tokens(2).read(&text, b"call"), None);
+            for place in 0..text.len() {
+                let mut changed = text.clone();
+                changed[place] = if changed[place] == b'1' { b'0' } else { b'1' };
+                assert_eq!(tokens(1).read(&changed, b"call"), None, "{place}");
+            }
+            for length in 0..text.len() {
+                assert_eq!(tokens(1).read(&text[..length], b"call"), None);
+            }
+        }
+        assert_eq!(tokens(1).read(&[b'0'; 5000], b"call"), None);
+    }
+
+    #[test]
+    fn a_token_is_known_by_the_key_before() {
+        let token = all()[0];
+        let mut text = Vec::new();
+        tokens(2).write(&mut text, &token, b"call");
+        let both = FlowTokens::new(&TokenKey::new([1; 32]), Some(&TokenKey::new([2; 32])));
+        assert_eq!(both.read(&text, b"call"), Some(token));
+    }
+}
