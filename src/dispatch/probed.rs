@@ -58,6 +58,13 @@ pub enum Found {
     Late(SocketAddr),
     /// The server at this address took a probe for a call. The call was ended, and probes are OPTIONS from now on.
     Taken(SocketAddr),
+    /// The load that one of its addresses has reported by itself.
+    Reported {
+        /// The address.
+        address: SocketAddr,
+        /// The load.
+        load: LoadReport,
+    },
     /// The load that its source reports, for all of its addresses.
     Load(LoadReport),
     /// Its name leads to these addresses from now on; none: to nowhere.
@@ -89,6 +96,11 @@ impl Dispatch {
     pub fn poll_silence(&mut self) -> Option<SocketAddr> {
         let id = self.proxies.poll_wish()?;
         self.proxies.get(id)?.address()
+    }
+
+    /// Takes out a load that the proxies at this address have reported by themselves: every lane is to know it.
+    pub fn poll_report(&mut self) -> Option<(SocketAddr, LoadReport)> {
+        self.proxies.poll_report()
     }
 
     /// Takes out a change of a proxy's state, for the log: its name, its address, and the state from now on.

@@ -25,6 +25,7 @@ pub use self::plan::Plan;
 use self::run::WAKER;
 use crate::dispatch::probed::Finding;
 use crate::net::random::random_u64;
+use crate::words::LoadReport;
 
 /// Tells findings to every lane.
 type Tell = Box<dyn Fn(&Arc<[Finding]>) + Send>;
@@ -36,6 +37,8 @@ enum Order {
     Plan(Plan),
     /// Probe this address at once.
     Silence(SocketAddr),
+    /// Tell every lane that the proxies at this address have reported this load.
+    Report(SocketAddr, LoadReport),
     /// Probe nothing.
     Rest,
     /// Probe what the plan says.
@@ -94,6 +97,11 @@ impl Prober {
     /// A request for this address has had no answer for a while: it is probed at once.
     pub fn on_silence(&self, address: SocketAddr) {
         self.send(Order::Silence(address));
+    }
+
+    /// The proxies at this address have reported their load by themselves.
+    pub fn on_report(&self, address: SocketAddr, load: LoadReport) {
+        self.send(Order::Report(address, load));
     }
 
     fn send(&self, order: Order) {

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::schedule::{Output, Schedule, Wanted};
 use super::sockets::{self, Sockets};
 use super::{Order, Tell};
-use crate::config::Proxy;
+use crate::config::{LoadSource, Proxy};
 use crate::dispatch::probed::{Finding, Found};
 use crate::dispatch::targets::proxies::Address;
 use crate::names::Unfound;
@@ -25,6 +25,7 @@ use crate::net::udp::Batch;
 use crate::seldom::Seldom;
 use crate::time::Time;
 use crate::wire::sip::Scanner;
+use crate::words::LoadReport;
 
 /// The token of the waker; entries of the schedule begin at 1.
 pub(super) const WAKER: Token = Token(0);
@@ -146,6 +147,7 @@ impl Prober {
                 self.fit(now);
             }
             Order::Silence(address) => self.schedule.on_silence(address, now),
+            Order::Report(address, load) => self.on_report(address, &load, now),
             Order::Rest => {
                 self.is_resting = true;
                 self.fit(now);
@@ -201,12 +203,27 @@ impl Prober {
     }
 
     fn of_proxy(&self, proxy: &Proxy) -> Vec<Wanted> {
+        self.members(proxy).filter_map(|member| Plan::wanted(proxy, &member)).collect()
+    }
+
+    /// The addresses of a proxy.
+    fn members<'s>(&'s self, proxy: &Proxy) -> impl Iterator<Item = Address> + 's {
         let numeric = proxy.host.parse().ok().map(|ip| {
             let address = SocketAddr::new(ip, proxy.port.unwrap_or(Proxy::PORT));
             Address { address, priority: 0, weight: 0 }
         });
-        let named = self.names.members(&proxy.name);
-        numeric.iter().chain(named).filter_map(|member| Plan::wanted(proxy, member)).collect()
+        numeric.into_iter().chain(self.names.members(&proxy.name).iter().copied())
+    }
+
+    fn on_report(&mut self, address: SocketAddr, load: &LoadReport, now: Time) {
+        let is_there = |proxy: &&Proxy| {
+            proxy.load == LoadSource::Sip && self.members(proxy).any(|member| member.address == address)
+        };
+        let names: Vec<Arc<str>> =
+            self.plan.proxies.iter().filter(is_there).map(|it| it.name.as_str().into()).collect();
+        for proxy in names {
+            self.gather(Finding { proxy, at: now, what: Found::Reported { address, load: load.clone() } });
+        }
     }
 
     /// Asks for the names that are due, and takes the answers.
@@ -303,8 +320,10 @@ impl Prober {
 
     fn gather(&mut self, finding: Finding) {
         // A failure is told at once.
-        let is_urgent =
-            !matches!(finding.what, Found::Answered { status: 100..500, .. } | Found::Late(_) | Found::Load(_));
+        let is_urgent = !matches!(
+            finding.what,
+            Found::Answered { status: 100..500, .. } | Found::Late(_) | Found::Load(_) | Found::Reported { .. }
+        );
         let since = if is_urgent { Time(0) } else { finding.at };
         self.found_since = Some(self.found_since.map_or(since, |earlier| earlier.min(since)));
         self.found.push(finding);

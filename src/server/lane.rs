@@ -187,6 +187,9 @@ impl Lane {
         while let Some(address) = self.switch.poll_silence() {
             let _ = self.control.send(Event::Silence { address });
         }
+        while let Some((address, load)) = self.switch.poll_report() {
+            let _ = self.control.send(Event::Reported { address, load });
+        }
         self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;

@@ -41,7 +41,7 @@ use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::switch::Parting;
 use crate::switch::totals::Totals;
-use crate::words::Transport;
+use crate::words::{LoadReport, Transport};
 
 pub use lane::Lane;
 use lane::peers::{PARCELS, Peer, Peers};
@@ -207,6 +207,13 @@ pub enum Event {
     Silence {
         /// The address.
         address: SocketAddr,
+    },
+    /// Downstream proxies at this address have reported their load by themselves.
+    Reported {
+        /// The address.
+        address: SocketAddr,
+        /// The load.
+        load: LoadReport,
     },
     /// A worker has sent or read nothing for too long. The supervisor kills it if it can; messages that the worker has
     /// not read go to other workers when its link ends.

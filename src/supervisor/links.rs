@@ -17,6 +17,7 @@ impl Supervisor {
                 self.on_link_lost(worker, (incarnation, link), parting, &why);
             }
             server::Event::Silence { address } => self.prober.on_silence(address),
+            server::Event::Reported { address, load } => self.prober.on_report(address, load),
             server::Event::Hung { worker, incarnation, link } => self.on_hung(worker, incarnation, link),
         }
     }

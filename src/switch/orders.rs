@@ -14,7 +14,7 @@ use crate::dispatch::rules::Rules;
 use crate::dispatch::targets::proxy::{Change, State};
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::words::{Drain, DrainMode};
+use crate::words::{Drain, DrainMode, LoadReport};
 
 impl<C: Channel> Switch<C> {
     /// Number of this lane.
@@ -55,6 +55,11 @@ impl<C: Channel> Switch<C> {
     /// Takes out the address of a downstream proxy that is to be probed at once.
     pub fn poll_silence(&mut self) -> Option<SocketAddr> {
         self.dispatch.poll_silence()
+    }
+
+    /// Takes out a load that the downstream proxies at this address have reported by themselves.
+    pub fn poll_report(&mut self) -> Option<(SocketAddr, LoadReport)> {
+        self.dispatch.poll_report()
     }
 
     /// Logs changes of the states of downstream proxies. All lanes see them; one speaks.

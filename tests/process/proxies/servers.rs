@@ -135,6 +135,11 @@ impl Servers {
         self.seen(number, |seen| seen.invites.len())
     }
 
+    /// Sends something from a server's address.
+    pub(super) fn send(&self, number: usize, bytes: &[u8], to: SocketAddr) {
+        self.get(number).socket.as_ref().unwrap().send_to(bytes, to).unwrap();
+    }
+
     /// Opens a server's socket, at the same address as before.
     pub(super) fn open(&self, number: usize) {
         let mut server = self.get(number);

@@ -53,6 +53,35 @@ fn load(row: &Value) -> f64 {
 }
 
 #[test]
+fn a_load_that_a_server_reports_by_itself_moves_its_weight_and_counts_for_three_intervals() {
+    let servers = Servers::start(3);
+    let front = front(&servers, "load = \"sip\"");
+    let report = |number: usize, count: usize, line: &str| {
+        let (to, own) = (front.pointsman.address(), servers.address(number));
+        let text = format!(
+            "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-{count}\r\nMax-Forwards: 70\r\n\
+             From: <sip:s@{own}>;tag=s\r\nTo: <sip:{to}>\r\nCall-ID: {count}@{own}\r\nCSeq: {count} OPTIONS\r\n{line}\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        servers.send(number, text.as_bytes(), to);
+    };
+    for (count, line, weight) in
+        [(1, "X-Load: used=80;total=100", 20.0), (2, "X-Load: used=50;total=100;state=ready", 50.0)]
+    {
+        report(1, count, line);
+        wait_for_weights(&front, line, &[100.0, weight, 100.0]);
+        let row = front.wait_until("s1", "to be of unknown load", |row| load(row) == -1.0);
+        assert!(row["load_age_ms"].as_u64() >= Some(600), "{row}");
+        wait_for_weights(&front, "an old report counts no more", &[100.0; 3]);
+    }
+    // The words of another server for the same.
+    report(2, 3, "X-FS-Calls: 17\r\nX-FS-Status: closed");
+    front.wait_until("s2", "to take nothing new", |row| row["weight"] == 0 && row["used"] == 17);
+    report(2, 4, "X-FS-Calls: 17\r\nX-FS-Status: open");
+    wait_for_weights(&front, "open again", &[100.0; 3]);
+}
+
+#[test]
 fn a_load_that_a_server_answers_when_asked_moves_its_weight_until_it_answers_no_more() {
     let servers = Servers::start(3);
     let front = front(&servers, "load = \"sip\"");

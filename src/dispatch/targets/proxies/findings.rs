@@ -35,6 +35,11 @@ impl Proxies {
             }
             // It has counted as lost, and one that comes late is no sign of health.
             Found::Late(_) | Found::Taken(_) => {}
+            Found::Reported { address, load } => {
+                if let Some((id, ProbeNumber { life, .. })) = self.probed(proxy, *address, 0) {
+                    self.on_load(id, life, &Reported::from(load), *at);
+                }
+            }
             Found::Load(load) => {
                 let report = Reported::from(load);
                 let of_name: Vec<(ProxyId, u32)> = self.of_entry(proxy).collect();
@@ -88,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::dispatch::targets::proxies::Address;
+    use crate::dispatch::targets::proxies::{Address, REPORTS};
 
     fn proxies() -> Proxies {
         let proxy = |name: &str, host: &str| config::Proxy {
@@ -126,6 +131,22 @@ mod tests {
         told(&mut proxies, "fs1", 1_004, Found::Lost { address: "192.0.2.9:5060".parse().unwrap(), number: 7 });
         let expected = [("fs1", 1, 0), ("fs", 0, 0), ("fs10", 1, 1)].map(|(name, a, b)| (name.to_owned(), a, b));
         assert_eq!(shown(&proxies), expected);
+    }
+
+    #[test]
+    fn a_load_counts_that_comes_from_the_address_of_a_proxy_and_from_no_other() {
+        let mut proxies = proxies();
+        let [own, other] = ["192.0.2.1:5060", "192.0.2.1:5070"].map(|text| text.parse::<SocketAddr>().unwrap());
+        let load = LoadReport { used: Some(8), total: Some(10), ..LoadReport::default() };
+        proxies.on_reported(other, load.clone());
+        assert_eq!(proxies.poll_report(), None);
+        proxies.on_reported(own, load.clone());
+        assert_eq!(proxies.poll_report(), Some((own, load.clone())));
+        told(&mut proxies, "fs10", 1_000, Found::Reported { address: own, load });
+        let used: Vec<u32> = proxies.rows(Time(1_000)).iter().map(|row| row.used).collect();
+        assert_eq!(used, [0, 0, 8]);
+        (0..2 * REPORTS).for_each(|_| proxies.on_reported(own, LoadReport::default()));
+        assert_eq!(std::iter::from_fn(|| proxies.poll_report()).count(), REPORTS);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::dispatch::select::{Ask, Random};
 use crate::ids::ProxyId;
 use crate::pack::{packed, saved};
 use crate::time::Time;
+use crate::words::LoadReport;
 
 pub use entries::Address;
 use entries::Entry;
@@ -32,6 +33,8 @@ use slots::{KeptSlot, Slots};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Most changes of state that wait for the log.
 const CHANGES: usize = 4_096;
+/// Most reports of loads that wait: all are taken out after each batch of messages.
+const REPORTS: usize = 1_024;
 
 /// The reason why no member of a pool takes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub struct Proxies {
     next_farewell: Option<Time>,
     changes: VecDeque<(ProxyId, Change)>,
     wishes: VecDeque<ProxyId>,
+    /// Loads that proxies have reported by themselves.
+    reports: VecDeque<(SocketAddr, LoadReport)>,
     /// The time of the last event.
     seen: Time,
 }
@@ -119,6 +124,7 @@ impl Proxies {
             next_farewell: None,
             changes: VecDeque::new(),
             wishes: VecDeque::new(),
+            reports: VecDeque::new(),
             seen: Time(0),
         }
     }
@@ -203,6 +209,18 @@ impl Proxies {
         }
     }
 
+    /// Takes note of a load that comes from this address, if a proxy is there whose load comes in SIP messages.
+    pub fn on_reported(&mut self, address: SocketAddr, report: LoadReport) {
+        let is_asked_for = |id: ProxyId| {
+            let entry =
+                self.slots.get(id).and_then(|slot| self.entries.iter().find(|it| it.settings.name == slot.entry));
+            entry.is_some_and(|entry| entry.settings.load == config::LoadSource::Sip)
+        };
+        if self.reports.len() < REPORTS && self.at(address).any(is_asked_for) {
+            self.reports.push_back((address, report));
+        }
+    }
+
     /// Divides the calls of each proxy among `lanes` lanes.
     pub fn share_among(&mut self, lanes: usize, now: Time) {
         self.lanes = u32::try_from(lanes).unwrap_or(u32::MAX);
@@ -243,6 +261,11 @@ impl Proxies {
     /// Takes out a proxy that is to be probed at once.
     pub fn poll_wish(&mut self) -> Option<ProxyId> {
         self.wishes.pop_front()
+    }
+
+    /// Takes out a load that the proxies at this address have reported by themselves, for all lanes.
+    pub fn poll_report(&mut self) -> Option<(SocketAddr, LoadReport)> {
+        self.reports.pop_front()
     }
 
     /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
