@@ -48,17 +48,8 @@ impl NameServer {
     /// All names of `example.net` are at `places`. `None` where we may not answer at port 53 or say who does: the
     /// test is passed over then, and with CI set it fails.
     fn start(places: &[Ipv4Addr]) -> Option<Self> {
-        // Root in a container may lack the right to mount.
-        let may_mount = || Command::new("unshare").args(["--mount", "test", "-e", "/etc/resolv.conf"]).status();
-        if !nix::unistd::getuid().is_root() || !may_mount().is_ok_and(|status| status.success()) {
-            pass_over_outside_ci("only root may be a name server, with a resolv.conf to mount over");
-            return None;
-        }
+        let socket = name_server_socket()?;
         let places = places.to_vec();
-        let Ok(socket) = UdpSocket::bind((own_address(), 53)) else {
-            pass_over_outside_ci("somebody else has port 53 of all addresses");
-            return None;
-        };
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
         let (is_over, unanswered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let server = socket.local_addr().expect("a bound socket has an address");
@@ -89,6 +80,22 @@ impl NameServer {
     fn asked_by_one_worker(&self) -> Setup {
         Setup { resolv_conf: Some(self.file.path().to_owned()), ..Setup::new(1) }
     }
+}
+
+/// A socket for a name server of a dispatcher's own; `None`, and the test is passed over, where there can be none.
+#[track_caller]
+pub fn name_server_socket() -> Option<UdpSocket> {
+    // Root in a container may lack the right to mount.
+    let may_mount = || Command::new("unshare").args(["--mount", "test", "-e", "/etc/resolv.conf"]).status();
+    if !nix::unistd::getuid().is_root() || !may_mount().is_ok_and(|status| status.success()) {
+        pass_over_outside_ci("only root may be a name server, with a resolv.conf to mount over");
+        return None;
+    }
+    let socket = UdpSocket::bind((own_address(), 53));
+    if socket.is_err() {
+        pass_over_outside_ci("somebody else has port 53 of all addresses");
+    }
+    socket.ok()
 }
 
 impl Drop for NameServer {

@@ -3,6 +3,8 @@
 mod callers;
 mod followed;
 mod killed;
+mod lanes;
+mod names;
 mod servers;
 mod spread;
 mod weights;
