@@ -1,6 +1,7 @@
 //! Counts of decisions: totals since start, and the same broken down by reason.
 
 use super::decision::{Decision, Handoff, Target};
+use super::probed::ProbeEnd;
 use super::reason::Reason;
 use crate::pack::packed;
 
@@ -33,6 +34,7 @@ pub struct Counters {
     pub group_conflicts: u64,
     /// Conferences that could not be entered because the list was full.
     pub groups_unrecorded: u64,
+    probes: [u64; ProbeEnd::ALL.len()],
 }
 
 /// Kinds of decision about a message.
@@ -89,6 +91,7 @@ packed!(Counters {
     evicted,
     group_conflicts,
     groups_unrecorded,
+    probes,
 });
 
 /// Counts by kind and by reason.
@@ -154,6 +157,16 @@ impl Counters {
     /// Counts a decision about a message to the port of a slot without a worker.
     pub(super) fn on_vacant(&mut self, decision: &Decision) {
         self.by_reason.0[Kind::Vacant as usize][decision.reason.index()] += 1;
+    }
+
+    /// Counts the end of a probe.
+    pub(super) const fn on_probe(&mut self, end: ProbeEnd) {
+        self.probes[end as usize] += 1;
+    }
+
+    /// Probes of downstream proxies, by their ends.
+    pub fn probes(&self) -> impl Iterator<Item = (ProbeEnd, u64)> + '_ {
+        ProbeEnd::ALL.into_iter().zip(self.probes)
     }
 
     /// Number of times that `reason` was given.

@@ -161,7 +161,6 @@ impl Dispatch {
             directory: Directory::new(keys),
             proxies: {
                 let mut proxies = Proxies::new(rules.slow_start, seed);
-                // Those of the start have been up for ever.
                 proxies.set(&rules.proxies, &rules.pools, Time(0));
                 proxies
             },
@@ -192,6 +191,11 @@ impl Dispatch {
     pub fn on_lane_full(&mut self, messages: usize) {
         let decision = Decision { target: Target::Drop, reason: Reason::LaneFull };
         (0..messages).for_each(|_| self.counters.on_decision(&decision));
+    }
+
+    /// It begins now: the proxies of the settings have had their states since.
+    pub fn on_start(&mut self, now: Time) {
+        self.proxies.on_start(now);
     }
 
     /// It is lane `lane` of `lanes`, which share the rate of each source.

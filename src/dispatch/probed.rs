@@ -76,10 +76,76 @@ pub enum Found {
     },
 }
 
+/// The end of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeEnd {
+    /// Answered by a server that is well.
+    Good,
+    /// Answered 503: the server takes nothing new.
+    Full,
+    /// Answered 408, 500, 502 or 504.
+    Failed,
+    /// Refused by the host (ICMP).
+    Refused,
+    /// Not answered in time.
+    Lost,
+    /// Answered after it was lost, which changes nothing.
+    Late,
+    /// Taken for a call.
+    Taken,
+}
+
+impl ProbeEnd {
+    /// All ends.
+    pub const ALL: [ProbeEnd; 7] = [
+        ProbeEnd::Good,
+        ProbeEnd::Full,
+        ProbeEnd::Failed,
+        ProbeEnd::Refused,
+        ProbeEnd::Lost,
+        ProbeEnd::Late,
+        ProbeEnd::Taken,
+    ];
+
+    /// Its name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ProbeEnd::Good => "good",
+            ProbeEnd::Full => "full",
+            ProbeEnd::Failed => "failed",
+            ProbeEnd::Refused => "refused",
+            ProbeEnd::Lost => "lost",
+            ProbeEnd::Late => "late",
+            ProbeEnd::Taken => "taken",
+        }
+    }
+}
+
+impl Found {
+    /// The end of a probe that it tells of.
+    const fn end(&self) -> Option<ProbeEnd> {
+        match self {
+            Found::Answered { status: 503, .. } => Some(ProbeEnd::Full),
+            Found::Answered { status: 408 | 500 | 502 | 504, .. } => Some(ProbeEnd::Failed),
+            Found::Answered { .. } => Some(ProbeEnd::Good),
+            Found::Refused { .. } => Some(ProbeEnd::Refused),
+            Found::Lost { .. } => Some(ProbeEnd::Lost),
+            Found::Late(_) => Some(ProbeEnd::Late),
+            Found::Taken(_) => Some(ProbeEnd::Taken),
+            Found::Load(_) | Found::Addresses { .. } => None,
+        }
+    }
+}
+
 impl Dispatch {
     /// Takes note of findings of the prober.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
-        findings.iter().for_each(|finding| self.proxies.on_finding(finding, now));
+        for finding in findings {
+            if let Some(end) = finding.what.end() {
+                self.counters.on_probe(end);
+            }
+            self.proxies.on_finding(finding, now);
+        }
     }
 
     /// Sets the operator's order for a proxy, or for all addresses of one.
@@ -108,5 +174,72 @@ impl Dispatch {
         let (id, change) = self.proxies.poll_change()?;
         let address = self.proxies.get(id).and_then(|proxy| proxy.address());
         Some((self.proxies.name(id).unwrap_or_default().to_owned(), address, change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::dispatch::Setup;
+    use crate::dispatch::identity::Keyring;
+    use crate::dispatch::rules::Rules;
+    use crate::ids::TokenKey;
+
+    fn dispatch() -> Dispatch {
+        let proxy = config::Proxy { name: "fs1".to_owned(), host: "192.0.2.1".to_owned(), ..config::Proxy::default() };
+        let rules = Rules { pools: vec![config::Pool::default()], proxies: vec![proxy], ..Rules::default() };
+        let keys = Keyring::new(TokenKey::new([7; 32]));
+        Dispatch::new(Setup { rules, keys, table_cap: 10, group_cap: 10, workers: 0, seed: 1 })
+    }
+
+    #[test]
+    fn each_probe_is_counted_by_its_end_and_a_late_answer_changes_nothing_else() {
+        let (mut dispatch, address) = (dispatch(), "192.0.2.1:5060".parse().unwrap());
+        let answered = |number, status| Found::Answered {
+            address,
+            number,
+            status,
+            retry_after: None,
+            delay: Duration::from_millis(3),
+            load: None,
+        };
+        let found = [
+            answered(1, 200),
+            answered(2, 404),
+            answered(3, 503),
+            answered(4, 500),
+            Found::Refused { address, number: 5 },
+            Found::Lost { address, number: 6 },
+            Found::Lost { address, number: 7 },
+            Found::Late(address),
+            Found::Taken(address),
+            Found::Load(LoadReport::default()),
+        ];
+        let now = Time(9_000_000);
+        let tell = |dispatch: &mut Dispatch, what| {
+            dispatch.on_found(&[Finding { proxy: "fs1".into(), at: now, what }], now);
+        };
+        found.into_iter().for_each(|what| tell(&mut dispatch, what));
+        let counts: Vec<(&str, u64)> = dispatch.counters().probes().map(|(end, count)| (end.label(), count)).collect();
+        let expected =
+            [("good", 2), ("full", 1), ("failed", 1), ("refused", 1), ("lost", 2), ("late", 1), ("taken", 1)];
+        assert_eq!(counts, expected);
+        let row = || dispatch.proxies().rows(now).remove(0);
+        assert_eq!((row().state, row().probes, row().probes_lost), ("down", 7, 4));
+    }
+
+    #[test]
+    fn a_proxy_of_the_settings_has_its_state_since_the_lane_began_and_not_since_the_host_did() {
+        let mut dispatch = dispatch();
+        dispatch.on_start(Time(500_000_000));
+        let since = |dispatch: &Dispatch, now| dispatch.proxies().rows(Time(now))[0].since_s;
+        assert_eq!(since(&dispatch, 502_000_000), 2.0);
+        let address = "192.0.2.1:5060".parse().unwrap();
+        let lost = |number, at| Finding { proxy: "fs1".into(), at: Time(at), what: Found::Lost { address, number } };
+        dispatch.on_found(&[lost(1, 503_000_000), lost(2, 504_000_000)], Time(504_000_000));
+        assert_eq!(since(&dispatch, 505_000_000), 1.0);
+        let changes: Vec<_> = std::iter::from_fn(|| dispatch.poll_proxy_change()).collect();
+        assert_eq!(changes.len(), 1, "{changes:?}");
     }
 }

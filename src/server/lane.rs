@@ -97,11 +97,12 @@ impl Lane {
     /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`. It tells the gate by
     /// `closed` the sources of connections that are closed.
     pub fn new(
-        setup: Setup,
+        mut setup: Setup,
         census: Sender<Census>,
         commands: Receiver<Command>,
         control: UnboundedSender<Event>,
     ) -> io::Result<(Self, Waker)> {
+        setup.dispatch.on_start(clock::now());
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let registry = Arc::new(poll.registry().try_clone()?);

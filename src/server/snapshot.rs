@@ -52,6 +52,7 @@ impl<C: Channel> Switch<C> {
             refused,
             returned: by(&[Kind::Returned]),
             vacant: by(&[Kind::Vacant]),
+            probes: counters.probes().map(|(end, count)| (end.label(), count)).collect(),
             table: TableCounters {
                 entries: self.dispatch().table_len() as u64,
                 cap: self.dispatch().table_cap() as u64,

@@ -236,6 +236,9 @@ pub struct Counters {
     /// Messages to the ports of slots without a worker, by the reason of the decision.
     #[serde(default)]
     pub vacant: Total,
+    /// Probes of downstream proxies, by their ends.
+    #[serde(default)]
+    pub probes: Total,
     /// The table of recent messages.
     pub table: TableCounters,
     /// The conferences, and the calls of MGCP call agents, whose worker is known.
@@ -254,7 +257,7 @@ impl Counters {
     /// The counts of two lanes together. Both read the same sockets. Connections are not among them.
     pub fn plus(mut self, other: Counters) -> Counters {
         let Counters { received, handed_over, forwarded, responses, relayed, replied, dropped, .. } = other;
-        let Counters { refused, returned, vacant, table, conferences, listeners, links, .. } = other;
+        let Counters { refused, returned, vacant, probes, table, conferences, listeners, links, .. } = other;
         let totals = [
             (&mut self.received, received),
             (&mut self.handed_over, handed_over),
@@ -269,6 +272,10 @@ impl Counters {
         ];
         for (own, other) in totals {
             other.reasons.into_iter().for_each(|(reason, count)| own.add(reason, count));
+        }
+        // Every lane is told of each probe.
+        if probes.total > self.probes.total {
+            self.probes = probes;
         }
         self.table.entries += table.entries;
         self.table.cap += table.cap;

@@ -221,6 +221,11 @@ impl Proxies {
         }
     }
 
+    /// The states that there are begin now.
+    pub fn on_start(&mut self, now: Time) {
+        self.slots.iter_mut().for_each(|slot| slot.proxy.on_start(now));
+    }
+
     /// Divides the calls of each proxy among `lanes` lanes.
     pub fn share_among(&mut self, lanes: usize, now: Time) {
         self.lanes = u32::try_from(lanes).unwrap_or(u32::MAX);

@@ -120,6 +120,11 @@ impl Slots {
         numbered.filter_map(|(at, slot)| slot.as_ref().map(|slot| (ProxyId(at as u16), slot)))
     }
 
+    /// Every proxy, also those that were removed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().flatten()
+    }
+
     /// The proxy that a request was sent to, if that life lasts.
     pub(super) fn of(&mut self, id: ProxyId, sent: Sent) -> Option<&mut Proxy> {
         self.get_mut(id).map(|slot| &mut slot.proxy).filter(|proxy| proxy.life() == sent.life)

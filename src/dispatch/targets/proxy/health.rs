@@ -152,6 +152,11 @@ impl Health {
         Health { next_hold: SHORTEST_HOLD, since: now, ..Health::default() }
     }
 
+    /// Its state begins now.
+    pub const fn on_start(&mut self, now: Time) {
+        self.since = now;
+    }
+
     /// Takes note of an answered probe.
     pub fn on_good_probe(&mut self, rise: u8, now: Time) {
         (self.lost, self.refused, self.full) = (0, 0, Time(0));

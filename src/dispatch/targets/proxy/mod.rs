@@ -100,10 +100,9 @@ struct Counts {
     failed: u64,
     probes: u64,
     probes_lost: u64,
-    probes_late: u64,
 }
 
-packed!(Counts { calls, answered, moved, failed, probes, probes_lost, probes_late });
+packed!(Counts { calls, answered, moved, failed, probes, probes_lost });
 
 /// One address of a downstream proxy.
 #[derive(Clone, Debug)]
@@ -195,6 +194,11 @@ impl Proxy {
         }
     }
 
+    /// Its state begins now.
+    pub const fn on_start(&mut self, now: Time) {
+        self.health.on_start(now);
+    }
+
     /// The state that a takeover hands on.
     pub fn kept(&self) -> Kept {
         let Proxy { address, life, admin, health, delay, damped, load, waiting, .. } = self.clone();
@@ -280,10 +284,9 @@ impl Proxy {
         self.counts.moved += 1;
     }
 
-    /// Takes note of the answer to a probe. One that comes late, twice, or for another life is counted alone.
+    /// Takes note of the answer to a probe. One that comes late, twice, or for another life changes nothing.
     pub fn on_probe_answered(&mut self, probe: ProbeNumber, answered: &Answered, now: Time) {
         if !self.conclude(probe) {
-            self.counts.probes_late += 1;
             return;
         }
         self.counts.probes += 1;
