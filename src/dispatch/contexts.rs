@@ -11,7 +11,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Answer, Arrival, Forward};
+use super::decision::{Answer, Arrival, Forward, Reason};
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
@@ -75,6 +75,8 @@ pub(super) struct UnderWay {
     pub(super) unheard: Vec<(ProxyId, Sent)>,
     /// Whether the table knows of its final response.
     pub(super) is_told: bool,
+    /// Why it has stayed at its proxy when it might have moved.
+    pub(super) stays: Option<Reason>,
     /// When the wheel has it come out.
     armed: Time,
 }
@@ -123,6 +125,7 @@ impl UnderWay {
             pool,
             unheard: first.map(|sent| (forward.proxy, sent)).into_iter().collect(),
             is_told: false,
+            stays: None,
             armed: Time::NEVER,
         }
     }
@@ -201,6 +204,14 @@ impl Contexts {
 
     pub(super) fn get_mut(&mut self, id: ContextId) -> Option<&mut UnderWay> {
         self.all.get_mut(id)
+    }
+
+    /// The requests that wait for a first response of this proxy.
+    pub(super) fn unheard_at(&self, proxy: ProxyId) -> Vec<ContextId> {
+        let is_there = |id: &ContextId| {
+            self.all.get(*id).is_some_and(|under_way| under_way.unheard.iter().any(|(at, _)| *at == proxy))
+        };
+        self.all.keys().filter(is_there).collect()
     }
 
     pub(super) fn leave(&mut self, leaving: Leaving) {

@@ -176,6 +176,8 @@ pub enum Says {
     Unsupported,
     /// The options that the request requires of proxies (RFC 3261 §16.3).
     ProxyUnsupported,
+    /// A Warning that requests for `sips:` URIs do not travel on (RFC 5630 §5.3).
+    SipsNotAllowed,
     /// The fault of the request: the reason phrase of a 400 names it (RFC 3261 §21.4.1).
     Fault(Fault),
 }

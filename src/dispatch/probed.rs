@@ -132,7 +132,7 @@ impl Found {
             Found::Lost { .. } => Some(ProbeEnd::Lost),
             Found::Late(_) => Some(ProbeEnd::Late),
             Found::Taken(_) => Some(ProbeEnd::Taken),
-            Found::Load(_) | Found::Addresses { .. } => None,
+            Found::Load(_) | Found::Reported { .. } | Found::Addresses { .. } => None,
         }
     }
 }
@@ -145,6 +145,9 @@ impl Dispatch {
                 self.counters.on_probe(end);
             }
             self.proxies.on_finding(finding, now);
+            if let Some(proxy) = self.proxies.fallen(finding, now) {
+                self.leave_proxy(proxy, now);
+            }
         }
     }
 

@@ -151,6 +151,12 @@ reasons! {
     MovedStatus = "moved-status";
     /// Our Record-Route leads a request inside a dialog to the other side.
     RecordRouted = "record-routed";
+    /// Its proxy was found down before it has answered: it goes to another one.
+    MovedError = "moved-error";
+    /// It stays at its proxy: no other one is quick enough to be better.
+    NotBetter = "not-better";
+    /// It stays at its proxy: all that may have it have had it.
+    AllTried = "all-tried";
     /// Answered 302 with the addresses of downstream proxies.
     Redirected = "redirected";
     /// No downstream proxy takes new requests: 503.
@@ -161,8 +167,12 @@ reasons! {
     TooManyHops = "too-many-hops";
     /// A request that requires an extension of proxies: 420 (RFC 3261 §16.3).
     BadExtension = "bad-extension";
+    /// A request for a `sips:` URI, which must not travel on without TLS: 480 (RFC 5630 §5.3).
+    SipsNotAllowed = "sips-not-allowed";
     /// A response to a request that the dispatcher has not forwarded: dropped.
     ResponseForged = "response-forged";
+    /// A response of a proxy that the request has left: a 2xx goes to the caller all the same, others are dropped.
+    LateResponse = "late-response";
     /// Refused by one worker: offered to the next one.
     Refused = "refused";
     /// Its worker died: offered to the next one.

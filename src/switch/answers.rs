@@ -140,6 +140,7 @@ fn write_response(
             .header("Supported", capabilities::SUPPORTED),
         Says::Registered => registered(writer, request),
         Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request, Name::Require))),
+        Says::SipsNotAllowed => writer.header("Warning", "380 pointsman \"SIPS Not Allowed\""),
         Says::ProxyUnsupported => {
             writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request, Name::ProxyRequire)))
         }

@@ -139,12 +139,17 @@ impl Branch {
 
     /// The request could not be sent. Returns whether it is over by that: one that was answered has arrived.
     pub(super) fn on_unsent(&mut self) -> bool {
-        let is_over = self.request.is_trying() && matches!(self.outcome, Outcomes::Pending);
+        let is_over = self.is_unheard();
         if is_over {
             self.outcome = Outcomes::Unsent;
             self.give_up();
         }
         is_over
+    }
+
+    /// Whether it waits, and no response has come.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.request.is_trying() && matches!(self.outcome, Outcomes::Pending)
     }
 
     /// Another proxy gets the request.

@@ -127,6 +127,15 @@ pub enum Why {
     Status(u16),
     /// It could not be sent.
     Unsent,
+    /// Its proxy was found down before any response has come.
+    Down,
+}
+
+impl Why {
+    /// Whether the proxy may still answer: then the request stays where no other one may have it.
+    const fn is_open(self) -> bool {
+        matches!(self, Why::Silent | Why::Down)
+    }
 }
 
 /// The owner's answer to [`Effect::Ask`].
@@ -255,6 +264,15 @@ impl ResponseContext {
         }
     }
 
+    /// The proxy was found down: a request that has heard nothing from it may leave at once.
+    pub fn on_down(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        let is_unheard = self.branches.get(index).is_some_and(Branch::is_unheard);
+        if is_unheard && self.is_in_use(index) && self.may_move() {
+            self.leave(Why::Down, now, out);
+        }
+    }
+
     /// The owner's answer to [`Effect::Ask`].
     pub fn on_next(&mut self, next: Next, now: Time, out: &mut Vec<Effect>) {
         let Some(why) = self.asked.take() else { return };
@@ -264,7 +282,7 @@ impl ResponseContext {
                 self.branch_to(candidate, now, out);
             }
             // What has the request may still answer.
-            Next::This(_) | Next::None | Next::Nowhere if why == Why::Silent => {}
+            Next::This(_) | Next::None | Next::Nowhere if why.is_open() => {}
             Next::This(_) | Next::None => self.decide(false, now, out),
             Next::Nowhere => self.decide(true, now, out),
         }
@@ -321,6 +339,19 @@ impl ResponseContext {
         self.answered
     }
 
+    /// Whether a response of this proxy comes too late to be the one that the caller waits for: the request has gone on
+    /// to another proxy, or it is a 2xx after a refusal.
+    pub fn is_late(&self, proxy: ProxyId, status: u16) -> bool {
+        let mut branches = self.branches.iter();
+        let is_abandoned = branches.any(|branch| branch.to().proxy == proxy && branch.is_abandoned());
+        is_abandoned || self.answered.is_some_and(|answered| answered >= 300) && (200..300).contains(&status)
+    }
+
+    /// Whether a status asks for another proxy, and as many as may have the request have had it.
+    pub fn is_out_of_tries(&self, status: u16) -> bool {
+        self.branches.len() >= usize::from(self.terms.tries) && self.terms.retry_on.contains(&status)
+    }
+
     /// The proxies that have had the request, in their order.
     pub fn tried(&self) -> impl Iterator<Item = ProxyId> {
         self.branches.iter().map(|branch| branch.to().proxy)
@@ -347,7 +378,7 @@ impl ResponseContext {
         if self.may_move() {
             self.asked = Some(why);
             out.push(Effect::Ask { left, why });
-        } else if why != Why::Silent {
+        } else if !why.is_open() {
             self.decide(false, now, out);
         }
     }

@@ -49,10 +49,10 @@ impl Message<'_> {
         if self.hops()? == Some(0) {
             return Err(Hindrance::TooManyHops);
         }
-        match self.values(Name::ProxyRequire).next() {
-            Some(_option) => Err(Hindrance::BadExtension),
-            None => Ok(()),
+        if self.values(Name::ProxyRequire).next().is_some() {
+            return Err(Hindrance::BadExtension);
         }
+        if read.uri.is_some_and(|uri| uri.scheme == Scheme::Sips) { Err(Hindrance::Sips) } else { Ok(()) }
     }
 
     /// Max-Forwards, if it stands there: 0 to 255.
@@ -77,6 +77,8 @@ pub enum Hindrance {
     TooManyHops,
     /// Proxy-Require names an extension: 420, with the values of Proxy-Require in Unsupported.
     BadExtension,
+    /// Its URI is one of `sips:`, and no hop to a server has TLS: 480, with a Warning (RFC 5630 §5.3).
+    Sips,
 }
 
 impl From<Fault> for Hindrance {
@@ -93,6 +95,7 @@ impl Hindrance {
             Hindrance::Fault(_) => 400,
             Hindrance::TooManyHops => 483,
             Hindrance::BadExtension => 420,
+            Hindrance::Sips => 480,
         }
     }
 }
@@ -154,6 +157,7 @@ mod tests {
         assert_eq!(travels(("Max-Forwards: 70\r\n", "")), Ok(()));
         assert_eq!(travels(("sip:a@h", "tel:+49")), Ok(()));
         assert_eq!(travels(("sip:a@h", "soap:a")), Err(416));
+        assert_eq!(travels(("sip:a@h", "sips:a@h")), Err(480), "RFC 5630 §5.3: never without TLS");
         assert_eq!(travels(("sip:a@h", "sip:2001:db8::10")), Err(400));
         assert_eq!(travels((";branch", ";;branch")), Err(400));
         assert_eq!(travels(("<sip:b@h>;tag", "<sip:b@h;tag")), Err(400));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Proxies;
 use crate::dispatch::probed::{Finding, Found};
-use crate::dispatch::targets::proxy::{Answered, ProbeNumber, Process, Reported, Word};
+use crate::dispatch::targets::proxy::{Answered, ProbeNumber, Process, Reported, State, Word};
 use crate::ids::ProxyId;
 use crate::time::Time;
 use crate::words::{LoadReport, LoadWord};
@@ -50,6 +50,14 @@ impl Proxies {
                 self.set_stale(proxy, *is_stale);
             }
         }
+    }
+
+    /// The proxy of a probe that has failed, if it is down and requests wait there.
+    pub fn fallen(&self, finding: &Finding, now: Time) -> Option<ProxyId> {
+        let (Found::Lost { address, number } | Found::Refused { address, number }) = &finding.what else { return None };
+        let (id, _) = self.probed(&finding.proxy, *address, *number)?;
+        self.get(id).filter(|proxy| proxy.outstanding() > 0 && proxy.state(now) == State::Down)?;
+        Some(id)
     }
 
     /// The proxy of this entry at an address, and the name of its probe.

@@ -211,6 +211,9 @@ impl Dispatch {
             Hindrance::BadExtension => {
                 saying(self.refuse_to_forward(case, status, Reason::BadExtension), Says::ProxyUnsupported)
             }
+            Hindrance::Sips => {
+                saying(self.refuse_to_forward(case, status, Reason::SipsNotAllowed), Says::SipsNotAllowed)
+            }
         };
         Some(unless_ack(case, refusal))
     }

@@ -119,6 +119,8 @@ impl Dispatch {
     ) -> Option<Decision> {
         let (status, under_way) = (message.status()?, self.contexts.get_mut(id)?);
         let was_answered = under_way.context.answered().is_some();
+        let is_late = under_way.context.is_late(proxy, status);
+        let is_out_of_tries = !was_answered && under_way.context.is_out_of_tries(status);
         if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
             return None;
         }
@@ -143,13 +145,14 @@ impl Dispatch {
             let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
             self.give_back(hold, now);
         }
+        let reason = match self.carry_out(id, effects, Some((message, response)), now) {
+            Some(reason) => reason,
+            None if is_late => Reason::LateResponse,
+            None if is_out_of_tries => Reason::AllTried,
+            None => Reason::Branch,
+        };
         let passes = effects.iter().any(|effect| matches!(effect, Effect::Respond(_) | Effect::Forward));
-        let has_moved = self.carry_out(id, effects, Some((message, response)), now);
-        Some(match (passes, has_moved) {
-            (_, true) => Decision { target: Target::Drop, reason: Reason::MovedStatus },
-            (true, _) => Decision { target: Target::Passed(proxy), reason: Reason::Branch },
-            (false, false) => Decision { target: Target::Drop, reason: Reason::Branch },
-        })
+        Some(Decision { target: if passes { Target::Passed(proxy) } else { Target::Drop }, reason })
     }
 
     /// Decides about the response to a CANCEL of our own: it has no Via but ours.
@@ -176,81 +179,114 @@ impl Dispatch {
         }
     }
 
-    /// Carries effects out. Returns whether another proxy has got the request.
+    /// Moves the requests that have heard nothing from a proxy, which was found down.
+    pub(in crate::dispatch) fn leave_proxy(&mut self, proxy: ProxyId, now: Time) {
+        for id in self.contexts.unheard_at(proxy) {
+            let mut scratch = self.contexts.take_scratch();
+            if let Some(under_way) = self.contexts.get_mut(id) {
+                under_way.context.on_down(proxy, now, &mut scratch.effects);
+            }
+            self.carry_out(id, &mut scratch.effects, None, now);
+            self.contexts.give_scratch(scratch);
+        }
+    }
+
+    /// Carries effects out. Returns what has become of the question whether another proxy may have the request.
     fn carry_out(
         &mut self,
         id: ContextId,
         effects: &mut Vec<Effect>,
         in_hand: Option<(&Message<'_>, &[u8])>,
         now: Time,
-    ) -> bool {
-        let (mut at, mut has_moved) = (0, false);
+    ) -> Option<Reason> {
+        let (mut at, mut asked) = (0, None);
         while let Some(effect) = effects.get(at).cloned() {
             at += 1;
             match effect {
-                Effect::Ask { left, why } => has_moved |= self.move_context(id, (left, why), effects, now),
+                Effect::Ask { left, why } => asked = self.move_context(id, (left, why), effects, now),
                 effect => self.send_of(id, effect, in_hand),
             }
         }
         self.settle(id, now);
-        has_moved
+        asked
     }
 
     /// Answers the question whether another proxy may have a request: only one that is quick itself, or overload would
-    /// move from each to the next.
+    /// move from each to the next. Returns why it has moved, or stays.
     fn move_context(
         &mut self,
         id: ContextId,
         (left, why): (ProxyId, Why),
         effects: &mut Vec<Effect>,
         now: Time,
-    ) -> bool {
-        let Some(under_way) = self.contexts.get_mut(id) else { return false };
-        let (pool, call, arrival) = (under_way.pool, under_way.call, under_way.arrival);
+    ) -> Option<Reason> {
+        let under_way = self.contexts.get_mut(id)?;
+        let (pool, call) = (under_way.pool, under_way.call);
         let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
         for proxy in under_way.context.tried() {
             ask.tried.add(proxy);
         }
-        let next = self.next_proxy(pool, ask, now);
-        let Some(under_way) = self.contexts.get_mut(id) else { return false };
+        let (next, stays) = self.next_proxy(pool, ask, now);
+        let under_way = self.contexts.get_mut(id)?;
         under_way.context.on_next(next, now, effects);
-        let Next::This(Candidate { proxy, .. }) = next else { return false };
+        let Next::This(Candidate { proxy, .. }) = next else {
+            // A response in hand shows the reason. Without one it is said once, however often this is asked.
+            let is_said = matches!(why, Why::Status(_)) || under_way.stays.replace(stays) == Some(stays);
+            let to = self.proxies.get(left).and_then(|proxy| proxy.address()).filter(|_| !is_said);
+            to.into_iter().for_each(|to| self.note_attempt(id, Candidate { proxy: left, to }, (0, stays), now));
+            return Some(stays);
+        };
+        let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
         self.proxies.on_moved(left);
         let sent = self.proxies.on_sent(proxy, now);
         under_way.unheard.push((proxy, sent));
-        let (name, request) = (under_way.name, under_way.request.clone());
+        let name = under_way.name;
         if let Some(entry) = self.table.by_name(name) {
             let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
             self.give_back(hold, now);
         }
         let reason = match why {
-            Why::Silent | Why::TimedOut | Why::Unsent => Reason::MovedSilent,
+            Why::Silent | Why::TimedOut => Reason::MovedSilent,
             Why::Status(_) => Reason::MovedStatus,
+            Why::Unsent | Why::Down => Reason::MovedError,
         };
-        let mut scanner = Scanner::new();
-        if let (Ok(message), Some(forward)) = (scanner.scan(&request), self.forward_of(id, next)) {
-            let method = message.method().map_or(crate::wire::Label::Response, Method::label);
-            let decision = Decision { target: Target::Forward(forward), reason };
-            self.note_text(message.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
+        if let Next::This(to) = next {
+            self.note_attempt(id, to, (weight, reason), now);
         }
-        true
+        Some(reason)
     }
 
-    fn next_proxy(&mut self, pool: PoolId, mut ask: Ask, now: Time) -> Next {
+    /// Notes for `explain` that a request under way has gone to a proxy, or stays there.
+    fn note_attempt(&mut self, id: ContextId, to: Candidate, (weight, reason): (u16, Reason), now: Time) {
+        let Some(forward) = self.forward_of(id, Next::This(to)) else { return };
+        let Some(under_way) = self.contexts.get(id) else { return };
+        let (request, arrival) = (under_way.request.clone(), under_way.arrival);
+        let mut scanner = Scanner::new();
+        if let Ok(message) = scanner.scan(&request) {
+            let method = message.method().map_or(crate::wire::Label::Response, Method::label);
+            let decision = Decision { target: Target::Forward(Forward { weight, ..forward }), reason };
+            self.note_text(message.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
+        }
+    }
+
+    /// The proxy that gets a request next, or why none does.
+    fn next_proxy(&mut self, pool: PoolId, mut ask: Ask, now: Time) -> (Next, Reason) {
+        let mut without = Reason::AllTried;
         let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
         loop {
             match self.proxies.choose(pool, &ask, 0, now) {
                 Ok(Choice::Proxy(id)) => {
                     let quick = self.proxies.get(id).filter(|proxy| proxy.is_quick(within, now));
                     if let Some(to) = quick.and_then(|proxy| proxy.address()) {
-                        return Next::This(Candidate { proxy: id, to });
+                        return (Next::This(Candidate { proxy: id, to }), Reason::Proxied);
                     }
+                    without = Reason::NotBetter;
                     if !ask.tried.add(id) {
-                        return Next::None;
+                        return (Next::None, without);
                     }
                 }
-                Err(Refused::Full | Refused::Down | Refused::Empty) => return Next::Nowhere,
-                Ok(Choice::Workers) | Err(Refused::AllTried) => return Next::None,
+                Err(Refused::Full | Refused::Down | Refused::Empty) => return (Next::Nowhere, Reason::NoProxy),
+                Ok(Choice::Workers) | Err(Refused::AllTried) => return (Next::None, without),
             }
         }
     }
