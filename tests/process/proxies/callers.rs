@@ -29,6 +29,10 @@ enum Step {
 pub(super) struct Callers {
     socket: UdpSocket,
     front: SocketAddr,
+    /// Most calls under way at a time.
+    pub(super) window: usize,
+    /// Time after which a call that has no answer is given up.
+    pub(super) patience: Option<Duration>,
     /// Shortest time between the beginnings of two calls.
     pub(super) pause: Duration,
     /// Calls that are through their step.
@@ -42,6 +46,10 @@ pub(super) struct Outcome {
     pub(super) statuses: BTreeMap<u16, usize>,
     /// Calls by the address in the first Contact of that response.
     pub(super) contacts: HashMap<SocketAddr, usize>,
+    /// Time until the final response of each call.
+    pub(super) delays: Vec<Duration>,
+    /// Calls that were given up.
+    pub(super) given_up: usize,
     /// Datagrams that were sent again.
     pub(super) again: usize,
     /// CANCELs with another final response than 200.
@@ -50,6 +58,7 @@ pub(super) struct Outcome {
 
 /// A call under way.
 struct Open {
+    begun: Instant,
     due: Instant,
     interval: Duration,
     has_invite: bool,
@@ -60,7 +69,7 @@ impl Callers {
     pub(super) fn new(front: SocketAddr) -> Self {
         let socket = UdpSocket::bind((front.ip(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        Callers { socket, front, pause: Duration::ZERO, done: AtomicUsize::new(0) }
+        Callers { socket, front, window: WINDOW, patience: None, pause: Duration::ZERO, done: AtomicUsize::new(0) }
     }
 
     /// Callers who begin so many calls a second.
@@ -94,15 +103,21 @@ impl Callers {
         let (mut begun, mut progress) = (Instant::now(), Instant::now());
         let mut look = Instant::now() + T1;
         loop {
-            while open.len() < WINDOW
+            while open.len() < self.window
                 && !calls.is_empty()
                 && begun.elapsed() >= self.pause
                 && let Some(call) = calls.next()
             {
                 // Later ones follow sooner after a delay of our own.
                 begun = if self.pause.is_zero() { Instant::now() } else { begun + self.pause };
-                let due = Instant::now() + T1;
-                let open_call = Open { due, interval: T1, has_invite: false, has_cancel: step != Step::Cancel };
+                let now = Instant::now();
+                let open_call = Open {
+                    begun: now,
+                    due: now + T1,
+                    interval: T1,
+                    has_invite: false,
+                    has_cancel: step != Step::Cancel,
+                };
                 open.insert(call, open_call);
                 self.send(call, step);
             }
@@ -118,6 +133,12 @@ impl Callers {
             }
             let now = Instant::now();
             if now >= look {
+                if let Some(patience) = self.patience {
+                    let before = open.len();
+                    open.retain(|_, open| open.begun.elapsed() < patience);
+                    outcome.given_up += before - open.len();
+                    self.done.fetch_add(before - open.len(), Ordering::Relaxed);
+                }
                 assert!(progress.elapsed() < DEADLINE, "{step:?}: no answer to {:?}", open.keys());
                 look = now + T1 / 5;
                 for (call, open) in open.iter_mut().filter(|(_, open)| open.due <= now) {
@@ -146,6 +167,7 @@ impl Callers {
         } else if !it.has_invite && (status >= 200 || step == Step::Ring) {
             it.has_invite = true;
             *outcome.statuses.entry(status).or_default() += 1;
+            outcome.delays.push(it.begun.elapsed());
             if status < 400 && reply.header("Contact").is_some() {
                 *outcome.contacts.entry(reply.contact_address()).or_default() += 1;
             }

@@ -47,6 +47,29 @@ fn no_call_with_state_is_lost_when_a_server_is_killed_and_it_comes_back_with_slo
     assert!(servers.calls(0) > before);
 }
 
+#[test]
+fn no_call_with_state_is_lost_when_a_server_says_nothing_any_more() {
+    let servers = Servers::start(3);
+    let front = Front::start(&settings("mode = \"stateful\"", &servers, |_| String::new()));
+    let callers = Callers::at_rate(front.pointsman.address(), RATE);
+    let calls = 4_000;
+    let outcome = std::thread::scope(|scope| {
+        let outcome = scope.spawn(|| callers.call(0..calls));
+        while callers.done() < calls / 4 {
+            std::thread::yield_now();
+        }
+        servers.change(2, |manner| (manner.status, manner.probe_status) = (0, 0));
+        let silent = Instant::now();
+        let down = front.wait_for_state("s2", "down");
+        println!("down after {:?}: {}", silent.elapsed(), down["why"]);
+        assert!(silent.elapsed() < PROMPT);
+        outcome.join().unwrap()
+    });
+    assert_eq!(outcome.statuses.get(&200), Some(&calls), "{:?}", outcome.statuses);
+    println!("messages sent again: {}; {}", outcome.again, front.row("s2"));
+    assert!(front.row("s2")["moved"].as_u64() > Some(0));
+}
+
 /// Calls that a server gets which refuses each at once, beside two that answer them.
 fn refuses_at_once(mode: &str) -> usize {
     let servers = Servers::start(3);

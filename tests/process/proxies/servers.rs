@@ -23,7 +23,9 @@ pub(super) struct Manner {
     pub(super) after: Duration,
     /// Status of its answers to probes; 0: silence.
     pub(super) probe_status: u16,
-    /// Time until then, to OPTIONS and to an INVITE.
+    /// Time that it takes for each call and each probe, one after the other. A copy costs a fifth.
+    pub(super) service: Duration,
+    /// Time until an answer to OPTIONS and to an INVITE that probes.
     pub(super) options_after: Duration,
     pub(super) refusal_after: Duration,
     /// Header lines of its answers to calls and to probes.
@@ -37,6 +39,7 @@ impl Default for Manner {
             status: 200,
             after: Duration::ZERO,
             probe_status: 200,
+            service: Duration::ZERO,
             options_after: Duration::ZERO,
             refusal_after: Duration::ZERO,
             headers: String::new(),
@@ -82,6 +85,8 @@ struct Server {
     socket: Option<UdpSocket>,
     manner: Manner,
     seen: Seen,
+    /// When it is through with everything that has come.
+    free: Instant,
 }
 
 /// The token of the waker; servers have their numbers.
@@ -97,7 +102,13 @@ impl Servers {
         let poll = Poll::new().unwrap();
         let one = |_| {
             let address = SocketAddr::new(own_address().into(), 0);
-            Mutex::new(Server { address, socket: None, manner: manner.clone(), seen: Seen::default() })
+            Mutex::new(Server {
+                address,
+                socket: None,
+                manner: manner.clone(),
+                seen: Seen::default(),
+                free: Instant::now(),
+            })
         };
         let shared = Arc::new(Shared { is_over: AtomicBool::new(false), servers: (0..count).map(one).collect() });
         let registry = poll.registry().try_clone().unwrap();
@@ -186,7 +197,9 @@ impl Shared {
                 while let Some(Ok((length, from))) = server.socket.as_ref().map(|socket| socket.recv_from(&mut buffer))
                 {
                     let request = Received { text: String::from_utf8_lossy(&buffer[..length]).into_owned(), from };
+                    let queued = server.queue(&request);
                     for (text, after) in server.answers(&request) {
+                        let after = after + queued;
                         if let Some(socket) = server.socket.as_ref().filter(|_| after.is_zero()) {
                             let _ = socket.send_to(text.as_bytes(), from);
                         } else {
@@ -201,6 +214,18 @@ impl Shared {
 }
 
 impl Server {
+    /// Puts a request into the queue. Returns the time until it is through.
+    fn queue(&mut self, request: &Received) -> Duration {
+        let Manner { service, .. } = self.manner;
+        if service.is_zero() || !["INVITE", "OPTIONS"].contains(&request.method()) {
+            return Duration::ZERO;
+        }
+        let is_copy = request.header("Call-ID").is_some_and(|call| self.seen.invites.contains_key(call));
+        let now = Instant::now();
+        self.free = self.free.max(now) + if is_copy { service / 5 } else { service };
+        self.free - now
+    }
+
     /// The answers to a request, and the time until each.
     fn answers(&mut self, request: &Received) -> Vec<(String, Duration)> {
         let Server { address, manner, seen, .. } = self;
