@@ -6,6 +6,7 @@ mod followed;
 mod killed;
 mod lanes;
 mod names;
+mod reports;
 mod servers;
 mod spread;
 mod weights;

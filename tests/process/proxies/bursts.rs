@@ -37,18 +37,17 @@ impl Figures {
     }
 }
 
-#[test]
-fn calls_by_delay_wait_a_tenth_of_what_calls_in_turn_wait_while_servers_are_slow_at_times() {
-    let policies = ["latency", "round-robin"];
+/// Places the same calls by two policies at the same time, at servers with the same bursts.
+fn side_by_side(mode: &str, policies: [&str; 2]) -> [Figures; 2] {
     let manner = Manner { service: SERVICE, ..Manner::default() };
     let sides = policies.map(|policy| {
         let servers = Servers::with(4, &manner);
-        let front = Front::start(&settings(&format!("policy = \"{policy}\""), &servers, |_| String::new()));
+        let pool = format!("mode = \"{mode}\"\npolicy = \"{policy}\"");
+        let front = Front::start(&settings(&pool, &servers, |_| "probe-interval = \"500ms\"".to_owned()));
         let mut callers = Callers::at_rate(front.pointsman.address(), RATE);
-        (callers.window, callers.patience) = (usize::MAX, Some(PATIENCE));
+        (callers.window, callers.patience, callers.follows) = (usize::MAX, Some(PATIENCE), mode == "redirect");
         (servers, front, callers)
     });
-    // Both at the same time, with the same bursts.
     let outcomes = std::thread::scope(|scope| {
         let outcomes = sides.each_ref().map(|(_, _, callers)| scope.spawn(|| callers.call(0..CALLS)));
         let begin = Instant::now();
@@ -63,7 +62,18 @@ fn calls_by_delay_wait_a_tenth_of_what_calls_in_turn_wait_while_servers_are_slow
         }
         outcomes.map(|outcome| outcome.join().unwrap())
     });
-    let [latency, in_turn] = [0, 1].map(|at| Figures::of(policies[at], &outcomes[at]));
+    [0, 1].map(|at| Figures::of(policies[at], &outcomes[at]))
+}
+
+#[test]
+fn calls_by_delay_wait_a_tenth_of_what_calls_in_turn_wait_while_servers_are_slow_at_times() {
+    let [latency, in_turn] = side_by_side("proxy", ["latency", "round-robin"]);
     assert_eq!(latency.given_up, 0);
     assert!(latency.mean * 10.0 <= in_turn.mean && latency.p99 * 20.0 <= in_turn.p99);
+}
+
+#[test]
+fn redirected_calls_wait_a_quarter_of_what_they_wait_in_turn_where_probes_come_every_half_second() {
+    let [weighted, in_turn] = side_by_side("redirect", ["weighted", "round-robin"]);
+    assert!(weighted.mean * 4.0 <= in_turn.mean);
 }
