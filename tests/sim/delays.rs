@@ -2,13 +2,14 @@
 
 use pointsman::config::{PoolMode, PoolPolicy};
 
-use super::servers::{Figures, Nature, Scenario, USUAL, Way, run};
+use super::servers::{Figures, Moves, Nature, Scenario, USUAL, Way, run};
 
-const ROUND_ROBIN: Way = Way { policy: PoolPolicy::RoundRobin, mode: PoolMode::Proxy, interval: 2.0, lanes: 1 };
+const ROUND_ROBIN: Way =
+    Way { policy: PoolPolicy::RoundRobin, mode: PoolMode::Proxy, interval: 2.0, lanes: 1, moves: None };
 const LATENCY: Way = Way { policy: PoolPolicy::Latency, ..ROUND_ROBIN };
 const LANES: Way = Way { lanes: 4, ..LATENCY };
 const BLIND: Way = Way { mode: PoolMode::Redirect, ..ROUND_ROBIN };
-const REDIRECT: Way = Way { policy: PoolPolicy::Weighted, mode: PoolMode::Redirect, interval: 0.5, lanes: 1 };
+const REDIRECT: Way = Way { policy: PoolPolicy::Weighted, mode: PoolMode::Redirect, interval: 0.5, ..ROUND_ROBIN };
 
 /// Runs of each situation: means of their times, sums of their losses.
 const SEEDS: u64 = 3;
@@ -21,14 +22,15 @@ fn of(scenario: &str, name: &str, it: &Scenario, way: Way) -> Figures {
         p99_ms: mean(|run| run.p99_ms),
         lost: runs.iter().map(|run| run.lost).sum(),
         failed: runs.iter().map(|run| run.failed).sum(),
+        moved: runs.iter().map(|run| run.moved).sum(),
         out: runs.iter().filter_map(|run| run.out).max_by(f64::total_cmp),
         shares: [0, 1, 2, 3].map(|at| runs.iter().map(|run| run.shares[at]).sum::<f64>() / SEEDS as f64),
     };
-    let Figures { mean_ms, p99_ms, lost, failed, out, shares } = &figures;
+    let Figures { mean_ms, p99_ms, lost, failed, moved, out, shares } = &figures;
     let shares = shares.map(|share| format!("{share:.0}")).join(" ");
     let out = out.map_or(String::new(), |out| format!(", out after {out:.2} s"));
     println!(
-        "{scenario}: {name:<18} {mean_ms:7.1} ms, p99 {p99_ms:5.0} ms, lost {lost}, failed {failed}, {shares} %{out}"
+        "{scenario}: {name:<18} {mean_ms:7.1} ms, p99 {p99_ms:5.0} ms, lost {lost}, failed {failed}, moved {moved}, {shares} %{out}"
     );
     figures
 }
@@ -132,4 +134,28 @@ fn with_few_calls_the_probes_tell() {
     let latency = of("quiet", "latency", &scenario, LATENCY);
     assert_eq!((latency.lost, latency.failed), (0, 0));
     assert!(latency.mean_ms * 4.0 <= even.mean_ms);
+}
+
+#[test]
+fn calls_that_move_on_do_not_make_an_overload_worse() {
+    // The four together can serve 1,600 calls a second.
+    let scenario =
+        Scenario { rate: 1_300.0, calls: 70_000, rush: Some(((20.0, 30.0), 1_904.0)), ..Scenario::default() };
+    let moving =
+        |within, to_quick| Way { mode: PoolMode::Stateful, moves: Some(Moves { within, to_quick }), ..LATENCY };
+    let none = of("overload", "no fail-over", &scenario, LATENCY);
+    let careful = of("overload", "to quick servers", &scenario, moving(1.0, true));
+    let careless = of("overload", "to any server", &scenario, moving(1.0, false));
+    assert!(careful.moved * 100 <= 70_000 * SEEDS as usize, "{} moved", careful.moved);
+    assert!(careful.lost * 10 <= none.lost * 11, "{} lost beside {}", careful.lost, none.lost);
+    assert!(careless.lost > none.lost, "the situation is one in which it matters: {}", careless.lost);
+}
+
+#[test]
+fn calls_of_a_dead_server_move_on() {
+    let scenario = Scenario { calls: 40_000, dead: Some((20.0, 50.0)), ..Scenario::default() };
+    let moves = Some(Moves { within: 1.0, to_quick: true });
+    let stateful = of("dead", "stateful", &scenario, Way { mode: PoolMode::Stateful, moves, ..LATENCY });
+    assert_eq!((stateful.lost, stateful.failed), (0, 0));
+    assert!(stateful.moved > 0);
 }

@@ -1,7 +1,7 @@
 //! Downstream servers as queues in virtual time: each serves one request after the other, some are slow at times.
 //!
 //! Callers send again what is not answered (T1, doubling); a copy costs a server a fifth of a request, and so does a
-//! probe, which waits in the same queue. A call is lost once it has had no response for five seconds. Every policy
+//! probe, which waits in the same queue. Another server may get a call that one has not answered. A call is lost once it has had no response for five seconds. Every policy
 //! meets the same arrivals and the same bursts.
 
 use std::cmp::Reverse;
@@ -29,6 +29,8 @@ pub struct Scenario {
     pub failing: Option<(f64, f64)>,
     /// Server 0 says nothing in this time.
     pub dead: Option<(f64, f64)>,
+    /// Calls come at this rate in this time.
+    pub rush: Option<((f64, f64), f64)>,
 }
 
 /// One server.
@@ -46,7 +48,7 @@ pub const USUAL: Nature = Nature { service: 2.5e-3, way: 0.0, slow: 1.0, burst: 
 
 impl Default for Scenario {
     fn default() -> Self {
-        Scenario { rate: 600.0, calls: 20_000, servers: [USUAL; 4], failing: None, dead: None }
+        Scenario { rate: 600.0, calls: 20_000, servers: [USUAL; 4], failing: None, dead: None, rush: None }
     }
 }
 
@@ -59,6 +61,17 @@ pub struct Way {
     pub interval: f64,
     /// Lanes that share nothing.
     pub lanes: usize,
+    /// Another server gets what one has not answered in this time.
+    pub moves: Option<Moves>,
+}
+
+/// The servers that get what another has not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Moves {
+    /// Time without an answer.
+    pub within: f64,
+    /// Only those that are quick themselves.
+    pub to_quick: bool,
 }
 
 /// Figures of one run.
@@ -68,6 +81,7 @@ pub struct Figures {
     pub p99_ms: f64,
     pub lost: usize,
     pub failed: usize,
+    pub moved: usize,
     /// Seconds from the death of server 0 until it is seen.
     pub out: Option<f64>,
     /// Share of the calls that each server got, in percent.
@@ -81,7 +95,8 @@ const PROBE_LOSS: f64 = 0.01;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Call,
-    Answer { call: usize, status: u16 },
+    Answer { call: usize, server: usize, status: u16 },
+    Silent { call: usize },
     Copy { call: usize, number: u32 },
     GiveUp { call: usize },
     Done { server: usize },
@@ -98,12 +113,13 @@ enum Job {
     Probe(usize),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Call {
     begin: Time,
-    server: usize,
+    /// The servers that have it, the newest last, with its number at each until that one answers.
+    sent: Vec<(usize, Option<Sent>)>,
     lane: usize,
-    sent: Sent,
+    key: u64,
     is_over: bool,
 }
 
@@ -233,23 +249,20 @@ impl Queues {
     fn happen(&mut self, event: Event, now: Time) {
         match event {
             Event::Call => self.call(now),
-            Event::Answer { call, status } => self.answer(call, status, now),
+            Event::Answer { call, server, status } => self.answer(call, (server, status), now),
+            Event::Silent { call } => self.move_on(call, now),
             Event::Copy { call, number } => {
-                let Call { server, is_over, .. } = self.calls[call];
+                let Call { sent, is_over, .. } = &self.calls[call];
                 if !is_over {
-                    self.arrive(server, Job::Copy, now);
+                    self.arrive(sent[sent.len() - 1].0, Job::Copy, now);
                     self.file(now, 0.5 * f64::from(1 << number), Event::Copy { call, number: number + 1 });
                 }
             }
             Event::GiveUp { call } => {
-                let Call { lane, server, sent, is_over, .. } = self.calls[call];
-                if !is_over {
-                    self.calls[call].is_over = true;
+                if !self.calls[call].is_over {
                     self.figures.lost += 1;
                     self.times.push(PATIENCE);
-                    if self.sees_answers() {
-                        self.lanes[lane].on_given_up(ProxyId(server as u16), sent, now);
-                    }
+                    self.end_call(call, now);
                 }
             }
             Event::Done { server } => self.done(server, now),
@@ -282,47 +295,86 @@ impl Queues {
     fn call(&mut self, now: Time) {
         let call = self.calls.len();
         let lane = self.dice.number() as usize % self.lanes.len();
-        let ask = Ask { size: 1, key: self.dice.number(), tried: Tried::default() };
+        let key = self.dice.number();
         if call + 1 < self.scenario.calls {
-            let wait = exponential(&mut self.arrivals, 1.0 / self.scenario.rate);
+            let rush = self.scenario.rush.filter(|(span, _)| is_within(Some(*span), now));
+            let wait = exponential(&mut self.arrivals, 1.0 / rush.map_or(self.scenario.rate, |(_, rate)| rate));
             self.file(now, wait, Event::Call);
         } else {
             self.end = now + Duration::from_secs_f64(PATIENCE + 1.0);
         }
-        let chosen = self.lanes[lane].choose(PoolId(0), &ask, 0, now);
-        let Ok(Choice::Proxy(id)) = chosen else {
+        self.calls.push(Call { begin: now, sent: Vec::new(), lane, key, is_over: false });
+        let ask = Ask { size: 1, key, tried: Tried::default() };
+        let Ok(Choice::Proxy(id)) = self.lanes[lane].choose(PoolId(0), &ask, 0, now) else {
             self.figures.failed += 1;
-            self.calls.push(Call { begin: now, server: 0, lane, sent: Sent::default(), is_over: true });
+            self.calls[call].is_over = true;
             return;
         };
-        let server = usize::from(id.0);
-        let sent = if self.sees_answers() { self.lanes[lane].on_sent(id, now) } else { Sent::default() };
-        self.calls.push(Call { begin: now, server, lane, sent, is_over: false });
+        self.file(now, 0.5, Event::Copy { call, number: 1 });
+        self.file(now, PATIENCE, Event::GiveUp { call });
+        self.give(call, id, now);
+    }
+
+    /// Sends a call to a server.
+    fn give(&mut self, call: usize, id: ProxyId, now: Time) {
+        let (server, lane) = (usize::from(id.0), self.calls[call].lane);
+        let sent = self.sees_answers().then(|| self.lanes[lane].on_sent(id, now));
+        self.calls[call].sent.push((server, sent));
         self.servers[server].got += 1;
         if server == 0 && is_within(self.scenario.failing, now) {
-            self.file(now, 2e-4, Event::Answer { call, status: 503 });
+            self.file(now, 2e-4, Event::Answer { call, server, status: 503 });
             return;
         }
         self.arrive(server, Job::Call(call), now);
-        self.file(now, 0.5, Event::Copy { call, number: 1 });
-        self.file(now, PATIENCE, Event::GiveUp { call });
+        if let Some(Moves { within, .. }) = self.way.moves {
+            self.file(now, within, Event::Silent { call });
+        }
     }
 
-    fn answer(&mut self, call: usize, status: u16, now: Time) {
-        let Call { begin, server, lane, sent, is_over } = self.calls[call];
+    /// Gives a call that its server has not answered to another one, by the rule of a response context.
+    fn move_on(&mut self, call: usize, now: Time) {
+        let Call { sent, lane, key, is_over, .. } = self.calls[call].clone();
+        let (false, Some(Moves { within, to_quick })) = (is_over, self.way.moves) else { return };
+        let mut ask = Ask { size: 1, key, tried: Tried::default() };
+        sent.iter().for_each(|(server, _)| assert!(ask.tried.add(ProxyId(*server as u16))));
+        while let Ok(Choice::Proxy(id)) = self.lanes[lane].choose(PoolId(0), &ask, 0, now) {
+            let proxy = self.lanes[lane].get(id).unwrap();
+            if !to_quick || proxy.is_quick(Duration::from_secs_f64(within), now) {
+                self.figures.moved += 1;
+                self.lanes[lane].on_moved(ProxyId(sent[sent.len() - 1].0 as u16));
+                return self.give(call, id, now);
+            }
+            assert!(ask.tried.add(id));
+        }
+    }
+
+    fn answer(&mut self, call: usize, (server, status): (usize, u16), now: Time) {
+        let Call { begin, lane, is_over, .. } = self.calls[call];
+        let sent = self.calls[call].sent.iter_mut().find(|(of, _)| *of == server).and_then(|(_, sent)| sent.take());
         if is_over {
             return;
         }
-        self.calls[call].is_over = true;
         if status == 200 {
             self.times.push(now.since(begin).as_secs_f64());
         } else {
             self.figures.failed += 1;
         }
-        if self.sees_answers() {
+        if let Some(sent) = sent {
             let id = ProxyId(server as u16);
             self.lanes[lane].on_first_response(id, sent, status, now);
             self.lanes[lane].on_final_response(id, sent, Final { status, retry_after: None }, now);
+        }
+        self.end_call(call, now);
+    }
+
+    /// Ends a call. The servers that have not answered it are waited for no more.
+    fn end_call(&mut self, call: usize, now: Time) {
+        let Call { sent, lane, is_over, .. } = &mut self.calls[call];
+        *is_over = true;
+        for (server, sent) in sent {
+            if let Some(sent) = sent.take() {
+                self.lanes[*lane].on_given_up(ProxyId(*server as u16), sent, now);
+            }
         }
     }
 
@@ -364,7 +416,7 @@ impl Queues {
         let is_dead = server == 0 && is_within(self.scenario.dead, now);
         let way = self.scenario.servers[server].way;
         match job.filter(|_| !is_dead) {
-            Some(Job::Call(call)) => self.file(now, way, Event::Answer { call, status: 200 }),
+            Some(Job::Call(call)) => self.file(now, way, Event::Answer { call, server, status: 200 }),
             Some(Job::Probe(probe)) if uniform(&mut self.dice) >= PROBE_LOSS => {
                 self.file(now, way, Event::ProbeAnswer { probe, status: 200 });
             }
