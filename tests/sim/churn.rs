@@ -1,5 +1,8 @@
 //! A day of churn among downstream proxies: reloads, deaths, lies, reports that end, takeovers, findings that come late
-//! or twice. Weights and counts are true again within an interval, and the state never contradicts itself.
+//! or twice. Two dispatchers stand in front of the same servers and know nothing of each other. Weights and counts are
+//! true again within an interval, and the state never contradicts itself.
+//!
+//! Broken rules change what a dispatcher hears or does; each of them has to be noticed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,8 +40,53 @@ struct Server {
     probes: u32,
 }
 
+/// One broken rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// Responses to calls are not noted.
+    ResponsesAreLost,
+    /// Requests that nobody waits for any more are counted on.
+    GivenUpAreLost,
+    /// Lost probes are not told.
+    LossesAreLost,
+    /// Answers to probes are not told.
+    AnswersAreLost,
+    /// A late loss counts as that of the newest probe.
+    LateLossesCount,
+    /// A report is told again after the server has ceased to report.
+    ReportsAreRepeated,
+    /// Reports are not told.
+    ReportsAreLost,
+    /// Orders of the operator are not carried out.
+    OrdersAreLost,
+    /// Handicaps of the operator are not set.
+    HandicapsAreLost,
+    /// The settings that a reload brings are not read.
+    ReloadsAreLost,
+    /// A successor starts from nothing.
+    TakeoversForget,
+}
+
+impl Broken {
+    const ALL: [Broken; 11] = [
+        Broken::ResponsesAreLost,
+        Broken::GivenUpAreLost,
+        Broken::LossesAreLost,
+        Broken::AnswersAreLost,
+        Broken::LateLossesCount,
+        Broken::ReportsAreRepeated,
+        Broken::ReportsAreLost,
+        Broken::OrdersAreLost,
+        Broken::HandicapsAreLost,
+        Broken::ReloadsAreLost,
+        Broken::TakeoversForget,
+    ];
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
+    /// The dispatcher that has sent it.
+    at: usize,
     id: ProxyId,
     sent: Sent,
     begin: Time,
@@ -47,7 +95,9 @@ struct Waiting {
 }
 
 struct World {
-    proxies: Proxies,
+    /// The state of each dispatcher.
+    dispatchers: [Proxies; 2],
+    broken: Option<Broken>,
     servers: Vec<Server>,
     waiting: Vec<Waiting>,
     dice: Dice,
@@ -88,10 +138,11 @@ impl Server {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, broken: Option<Broken>) -> Self {
         let now = Time(1_000_000_000);
         let mut world = World {
-            proxies: Proxies::new(SLOW_START, seed),
+            dispatchers: [Proxies::new(SLOW_START, seed), Proxies::new(SLOW_START, seed + 1)],
+            broken,
             servers: (0..6).map(Server::new).collect(),
             waiting: Vec::new(),
             dice: Dice::new(seed),
@@ -102,20 +153,44 @@ impl World {
             refused: 0,
             panics: 0,
         };
-        world.reload();
+        world.set();
         world
     }
 
+    fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
+    }
+
     fn reload(&mut self) {
+        if !self.breaks(Broken::ReloadsAreLost) {
+            self.set();
+        }
+    }
+
+    fn set(&mut self) {
         let settings: Vec<_> = self.servers.iter().map(|server| server.settings.clone()).collect();
-        let pool = config::Pool { policy: self.dice.pick(PoolPolicy::ALL), ..config::Pool::default() };
-        self.proxies.set(&settings, &[pool], self.now);
-        self.proxies.check(self.now);
+        for proxies in &mut self.dispatchers {
+            let pool = config::Pool { policy: self.dice.pick(PoolPolicy::ALL), ..config::Pool::default() };
+            proxies.set(&settings, &[pool], self.now);
+            proxies.check(self.now);
+        }
     }
 
     fn found(&mut self, server: usize, at: Time, what: Found) {
+        let what = match (self.broken, what) {
+            (Some(Broken::LossesAreLost), Found::Lost { .. }) => return,
+            (Some(Broken::AnswersAreLost), Found::Answered { .. }) => return,
+            (Some(Broken::LateLossesCount), Found::Lost { address, number }) => {
+                Found::Lost { address, number: number + 1 }
+            }
+            (Some(Broken::ReportsAreLost), Found::Answered { address, number, status, retry_after, delay, .. }) => {
+                Found::Answered { address, number, status, retry_after, delay, load: None }
+            }
+            (_, what) => what,
+        };
         let proxy = self.servers[server].settings.name.as_str().into();
-        self.proxies.on_finding(&Finding { proxy, at, what }, self.now);
+        let finding = Finding { proxy, at, what };
+        self.dispatchers.iter_mut().for_each(|proxies| proxies.on_finding(&finding, self.now));
     }
 
     /// One interval: every server is probed, some calls come, time passes in small steps.
@@ -123,15 +198,19 @@ impl World {
         for server in 0..self.servers.len() {
             self.probe(server);
         }
-        for _ in 0..3 {
-            self.call();
+        for call in 0..6 {
+            self.call(call % 2);
         }
         let end = self.now + INTERVAL;
-        while let Some(due) = self.proxies.poll_timeout().filter(|due| *due <= end) {
+        let next = |proxies: &Proxies| proxies.poll_timeout().filter(|due| *due <= end);
+        while let Some((due, at)) =
+            self.dispatchers.iter().enumerate().filter_map(|(at, proxies)| Some((next(proxies)?, at))).min()
+        {
             self.now = self.now.max(due);
-            self.proxies.handle_timeout(due);
+            let proxies = &mut self.dispatchers[at];
+            proxies.handle_timeout(due);
+            while proxies.poll_wish().is_some() || proxies.poll_change().is_some() {}
             self.give_up();
-            while self.proxies.poll_wish().is_some() || self.proxies.poll_change().is_some() {}
         }
         self.now = end;
         self.give_up();
@@ -151,10 +230,11 @@ impl World {
             self.found(server, at, old);
             return;
         }
-        let load = it.load.map(|(used, total)| {
-            it.reported = Some((at, used, total));
-            LoadReport { used: Some(used), total: Some(total), ..LoadReport::default() }
-        });
+        let repeats = self.broken == Some(Broken::ReportsAreRepeated);
+        let said = it.load.inspect(|(used, total)| it.reported = Some((at, *used, *total)));
+        let said = said.or(it.reported.filter(|_| repeats).map(|(_, used, total)| (used, total)));
+        let load =
+            said.map(|(used, total)| LoadReport { used: Some(used), total: Some(total), ..LoadReport::default() });
         let what = self.answer(address, number, load);
         self.found(server, at, what);
         self.found(server, at, Found::Lost { address, number });
@@ -165,66 +245,78 @@ impl World {
         Found::Answered { address, number, status, retry_after: None, delay: Duration::from_millis(2), load }
     }
 
-    fn call(&mut self) {
+    fn call(&mut self, at: usize) {
         self.calls += 1;
         let ask = Ask { size: 1, key: self.dice.number(), tried: Tried::default() };
         let now = self.now;
-        let Ok(Choice::Proxy(id)) = self.proxies.choose(PoolId(0), &ask, 0, now) else {
+        let hears = !self.breaks(Broken::ResponsesAreLost);
+        let proxies = &mut self.dispatchers[at];
+        let Ok(Choice::Proxy(id)) = proxies.choose(PoolId(0), &ask, 0, now) else {
             self.refused += 1;
-            let takes = self.proxies.rows(now).into_iter().filter(|row| row.weight > 0).count();
+            let takes = proxies.rows(now).into_iter().filter(|row| row.weight > 0).count();
             assert_eq!(takes, 0, "refused while some take calls");
             return;
         };
-        let proxy = self.proxies.get(id).unwrap();
+        let proxy = proxies.get(id).unwrap();
         let (address, state) = (proxy.address().unwrap(), proxy.state(now));
         let server = self.servers.iter().find(|server| server.address() == address).expect("it is no more");
         assert_eq!(server.admin, Admin::Ready);
         if state == State::Down {
-            assert!(self.proxies.pool_rows(now)[0].panic, "one that is down, and others are not");
+            assert!(proxies.pool_rows(now)[0].panic, "one that is down, and others are not");
             self.panics += 1;
         }
         let is_alive = server.is_alive;
-        let sent = self.proxies.on_sent(id, now);
+        let sent = proxies.on_sent(id, now);
         if is_alive {
-            let at = now + Duration::from_millis(2);
-            self.proxies.on_first_response(id, sent, 180, at);
-            self.proxies.on_final_response(id, sent, Final { status: 200, retry_after: None }, at);
-            // A copy.
-            self.proxies.on_first_response(id, sent, 200, at);
+            let then = now + Duration::from_millis(2);
+            if hears {
+                proxies.on_first_response(id, sent, 180, then);
+                proxies.on_final_response(id, sent, Final { status: 200, retry_after: None }, then);
+                // A copy.
+                proxies.on_first_response(id, sent, 200, then);
+            }
         } else {
             let is_forgotten = self.dice.chance(20);
-            self.waiting.push(Waiting { id, sent, begin: now, is_forgotten });
+            self.waiting.push(Waiting { at, id, sent, begin: now, is_forgotten });
         }
-        self.proxies.check(now);
+        proxies.check(now);
     }
 
     fn give_up(&mut self) {
         let now = self.now;
-        for Waiting { id, sent, begin, is_forgotten } in std::mem::take(&mut self.waiting) {
+        let tells = !self.breaks(Broken::GivenUpAreLost);
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Waiting { at, id, sent, begin, is_forgotten } = waiting;
             let age = now.since(begin);
             if !is_forgotten && age >= Duration::from_secs(6) {
-                self.proxies.on_given_up(id, sent, now);
+                if tells {
+                    self.dispatchers[at].on_given_up(id, sent, now);
+                }
             } else if age < Duration::from_millis(32_100) {
-                self.waiting.push(Waiting { id, sent, begin, is_forgotten });
+                self.waiting.push(waiting);
             }
         }
     }
 
     /// Compares all with the truth, after an interval.
-    fn compare(&mut self) {
-        let now = self.now;
-        self.proxies.check(now);
-        let rows = self.proxies.rows(now);
+    fn compare(&self) {
+        (0..self.dispatchers.len()).for_each(|at| self.compare_one(at));
+    }
+
+    fn compare_one(&self, at: usize) {
+        let (now, proxies) = (self.now, &self.dispatchers[at]);
+        proxies.check(now);
+        let rows = proxies.rows(now);
         assert_eq!(rows.len(), self.servers.len());
         for (row, server) in rows.iter().zip(&self.servers) {
             assert_eq!((&row.name, row.address.parse()), (&server.settings.name, Ok(server.address())));
             assert_eq!(row.handicap, server.said_handicap.unwrap_or(server.settings.handicap), "{}", row.name);
             let expected = server.known_load(now);
             assert!((row.load - expected).abs() < 1e-3, "{}: load {} for {expected}", row.name, row.load);
-            let id = self.proxies.at(server.address()).find(|id| self.proxies.name(*id) == Some(&row.name)).unwrap();
-            let life = self.proxies.get(id).unwrap().life();
+            let id = proxies.at(server.address()).find(|id| proxies.name(*id) == Some(&row.name)).unwrap();
+            let life = proxies.get(id).unwrap().life();
             let waits = |longest: u64| {
-                let is_his = |waiting: &&Waiting| waiting.id == id && waiting.sent.life == life;
+                let is_his = |waiting: &&Waiting| (waiting.at, waiting.id, waiting.sent.life) == (at, id, life);
                 let young = |waiting: &&Waiting| now.since(waiting.begin) < Duration::from_millis(longest);
                 self.waiting.iter().filter(is_his).filter(young).count() as u32
             };
@@ -234,7 +326,8 @@ impl World {
 
     /// Compares states and weights with the truth, after some calm.
     fn compare_at_rest(&self) {
-        for (row, server) in self.proxies.rows(self.now).iter().zip(&self.servers) {
+        let rows = self.dispatchers.iter().map(|proxies| proxies.rows(self.now));
+        for (row, server) in rows.flat_map(|rows| rows.into_iter().zip(&self.servers)) {
             assert_eq!(row.state, if server.is_alive { "up" } else { "down" }, "{row:?}");
             let load = server.known_load(self.now).max(0.0);
             let gets = server.is_alive && server.admin == Admin::Ready && load < 1.0;
@@ -263,12 +356,18 @@ impl World {
                 let handicap = self.dice.between(1, 1_000) as u16;
                 self.servers[server].said_handicap = Some(handicap);
                 let name = self.servers[server].settings.name.clone();
-                assert!(self.proxies.set_handicap(&name, handicap, now));
+                if !self.breaks(Broken::HandicapsAreLost) {
+                    let set = |proxies: &mut Proxies| proxies.set_handicap(&name, handicap, now);
+                    assert!(self.dispatchers.iter_mut().all(set));
+                }
             }
             6 => {
                 let admin = self.dice.pick(&[Admin::Ready, Admin::Ready, Admin::Drain, Admin::Maint]);
                 self.servers[server].admin = admin;
-                assert!(self.proxies.set_admin(&self.servers[server].settings.name, admin));
+                if !self.breaks(Broken::OrdersAreLost) {
+                    let set = |proxies: &mut Proxies| proxies.set_admin(&self.servers[server].settings.name, admin);
+                    assert!(self.dispatchers.iter_mut().all(set));
+                }
             }
             7 if self.servers.len() > 2 => {
                 self.servers.remove(server);
@@ -291,20 +390,26 @@ impl World {
             10 => self.take_over(),
             _ => self.reload(),
         }
-        self.proxies.check(now);
+        self.dispatchers.iter().for_each(|proxies| proxies.check(now));
     }
 
     fn take_over(&mut self) {
-        let mut bytes = Vec::new();
-        self.proxies.save(&mut bytes);
-        self.proxies = Proxies::new(SLOW_START, self.seed);
-        self.reload();
-        self.proxies.restore(&mut Packed::new(&bytes)).unwrap();
+        let forgets = self.breaks(Broken::TakeoversForget);
+        let saved = self.dispatchers.each_ref().map(|proxies| {
+            let mut bytes = Vec::new();
+            proxies.save(&mut bytes);
+            bytes
+        });
+        self.dispatchers = [0, 1].map(|at| Proxies::new(SLOW_START, self.seed + at));
+        self.set();
+        for (proxies, bytes) in self.dispatchers.iter_mut().zip(&saved).filter(|_| !forgets) {
+            proxies.restore(&mut Packed::new(bytes)).unwrap();
+        }
     }
 }
 
-fn day(seed: u64) {
-    let mut world = World::new(seed);
+fn day(seed: u64, broken: Option<Broken>) {
+    let mut world = World::new(seed, broken);
     for interval in 0..DAY {
         let is_calm = interval % (CHURN + CALM) >= CHURN;
         if !is_calm && world.dice.chance(40) {
@@ -321,10 +426,18 @@ fn day(seed: u64) {
 
 #[test]
 fn a_day_of_churn_ends_with_the_truth() {
-    day(1);
+    day(1, None);
 }
 
 #[test]
 fn another_day_of_churn_ends_with_the_truth() {
-    day(2);
+    day(2, None);
+}
+
+#[test]
+fn each_broken_rule_is_noticed_within_a_day() {
+    for broken in Broken::ALL {
+        let noticed = std::panic::catch_unwind(|| day(1, Some(broken)));
+        assert!(noticed.is_err(), "{broken:?}");
+    }
 }

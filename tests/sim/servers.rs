@@ -1,8 +1,8 @@
 //! Downstream servers as queues in virtual time: each serves one request after the other, some are slow at times.
 //!
 //! Callers send again what is not answered (T1, doubling); a copy costs a server a fifth of a request, and so does a
-//! probe, which waits in the same queue. Another server may get a call that one has not answered. A call is lost once it has had no response for five seconds. Every policy
-//! meets the same arrivals and the same bursts.
+//! probe, which waits in the same queue. Another server may get a call that one has not answered. A call is lost once
+//! it has had no response for five seconds. Every policy meets the same arrivals and the same bursts.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
