@@ -1,8 +1,8 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
-# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library, Sofia-SIP, a C compiler,
-# tshark, systemd, runc, nft, ip, pjsua2 (a softphone, from PyPI, into target/), and SIP.js (a browser's telephone, from npm, into
-# target/). The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root. Tests
+# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library, Sofia-SIP, Kamailio, a C
+# compiler, tshark, systemd, runc, nft, ip, pjsua2 (a softphone, from PyPI, into target/), and SIP.js (a browser's
+# telephone, from npm, into target/). The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root. Tests
 # that this machine cannot run are named at the end.
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,6 +47,7 @@ need() {
 }
 command -v sipp >/dev/null 2>&1 || need sip-tester
 command -v osmo-mgw >/dev/null 2>&1 || need osmo-mgw
+command -v kamailio >/dev/null 2>&1 || need kamailio
 command -v tshark >/dev/null 2>&1 || need tshark
 command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 [ -e /usr/include/osmocom/mgcp_client/mgcp_client.h ] || need "libosmo-mgcp-client-dev libosmocore-dev libtalloc-dev"
@@ -75,10 +76,10 @@ if [ -n "$missing" ]; then
 	install || { as_root apt-get update -q && install; }
 fi
 
-# A softphone of pjsip's make. Where it cannot be had its tests are passed over; with CI set they fail.
+# A softphone of pjsip's make, and a server. Where it cannot be had their tests are passed over; with CI set they fail.
 export PYTHONPATH="$PWD/target/python${PYTHONPATH:+:$PYTHONPATH}"
 python3 -c 'import pjsua2' 2>/dev/null || python3 -m pip install -q --target target/python --only-binary=:all: pjsua2-python ||
-	echo "tests/run.sh: no pjsua2 for this Python: the tests behind a NAT are passed over." >&2
+	echo "tests/run.sh: no pjsua2 for this Python: the tests with it are passed over." >&2
 
 # A browser's telephone. Where there is no Node, or it cannot be had, its tests are passed over; with CI set they fail.
 [ -d target/node/node_modules/sip.js ] || npm install --silent --no-audit --no-fund --prefix target/node sip.js@0.21.2 ws ||

@@ -56,10 +56,15 @@ fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &
 
 /// The same for another number of calls.
 fn place_so_many(calls: u64, pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
-    let dir = tempfile::Builder::new().prefix("pm-sipp-").tempdir().expect("a temporary directory");
-    let screen = dir.path().join("screen");
     // sipp opens and closes connections slowly: at a higher rate it has thousands of calls at a time.
     let rate = if transport == "tn" { CALLS_PER_SECOND / 3 } else { CALLS_PER_SECOND };
+    place_with(&["-r", &rate.to_string()], calls, pointsman, scenario, transport);
+}
+
+/// The same with these words to sipp, which say how fast.
+fn place_with(pace: &[&str], calls: u64, pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
+    let dir = tempfile::Builder::new().prefix("pm-sipp-").tempdir().expect("a temporary directory");
+    let screen = dir.path().join("screen");
     // sipp shares connections where it may have no more sockets, and breaks some of them then.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n $(ulimit -H -n) && exec sipp \"$@\"", "sipp"]);
@@ -71,7 +76,8 @@ fn place_so_many(calls: u64, pointsman: &Pointsman, scenario: &Scenario<'_>, tra
         .arg(pointsman.address().to_string())
         // sipp refuses to start where the limit of descriptors is below what it could use.
         .args(["-t", transport, "-max_socket", &SOCKETS.to_string()])
-        .args(["-i", &own_address().to_string(), "-m", &calls.to_string(), "-r", &rate.to_string()])
+        .args(["-i", &own_address().to_string(), "-m", &calls.to_string()])
+        .args(pace)
         .args(["-nostdin", "-trace_err", "-error_file", "errors", "-buff_size", "4194304"])
         .args(["-timeout", &PATIENCE.as_secs().to_string(), "-timeout_error"])
         .current_dir(dir.path())
