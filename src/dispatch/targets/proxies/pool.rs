@@ -151,13 +151,15 @@ impl ProxyPool {
     }
 
     /// The member of the highest weight that takes the request; in a large pool the better of two drawn.
-    pub(super) fn pick_best(&mut self, ask: &Ask, situation: &mut Situation<'_>) -> Option<ProxyId> {
+    pub(super) fn pick_best(&self, ask: &Ask, situation: &mut Situation<'_>) -> Option<ProxyId> {
         let Situation { slots, random, now, .. } = situation;
+        // The turns of the pool stay as they are: a second address must not take the next request's first.
+        let mut cursor = self.cursor;
         let (members, slots, now) = (&self.members, *slots, *now);
         for (range, _) in &self.ranks {
             let id = |at: usize| members.get(range.start + at).copied().unwrap_or_default();
             let takes = |at: usize| slots.takes_new(id(at), now) && !ask.tried.contains(TargetId::Proxy(id(at)));
-            let found = lowest(range.len(), &mut self.cursor, random, takes, |at| slots.weight(id(at), now).recip());
+            let found = lowest(range.len(), &mut cursor, random, takes, |at| slots.weight(id(at), now).recip());
             if let Some(at) = found {
                 return Some(id(at));
             }

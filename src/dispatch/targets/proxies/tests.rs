@@ -312,6 +312,14 @@ fn a_redirect_names_several_the_chosen_one_first_and_each_once() {
 }
 
 #[test]
+fn every_member_is_the_first_that_a_redirect_names_in_turn() {
+    let mut proxies = proxies(2, PoolPolicy::RoundRobin);
+    let mut first = |call| proxies.choose_several(PoolId(0), &ask(call), 2, at(call)).unwrap().as_slice()[0];
+    let firsts: Vec<_> = (0..4).map(&mut first).collect();
+    assert_eq!(firsts, [0, 1, 0, 1].map(ProxyId));
+}
+
+#[test]
 fn workers_take_part_as_members() {
     for policy in [PoolPolicy::RoundRobin, PoolPolicy::LeastLoad, PoolPolicy::Hash] {
         let mut proxies = Proxies::new(ms(0), 1);
