@@ -1,5 +1,6 @@
 //! Downstream proxies: dispatchers in front of servers that answer as a test tells them to.
 
+mod broken;
 mod bursts;
 mod callers;
 mod followed;

@@ -28,6 +28,8 @@ pub(super) struct Manner {
     /// Time until an answer to OPTIONS and to an INVITE that probes.
     pub(super) options_after: Duration,
     pub(super) refusal_after: Duration,
+    /// Broken copies of each answer to a call that come before it.
+    pub(super) broken: u32,
     /// Header lines of its answers to calls and to probes.
     pub(super) headers: String,
     pub(super) probe_headers: String,
@@ -40,6 +42,7 @@ impl Default for Manner {
             after: Duration::ZERO,
             probe_status: 200,
             service: Duration::ZERO,
+            broken: 0,
             options_after: Duration::ZERO,
             refusal_after: Duration::ZERO,
             headers: String::new(),
@@ -87,6 +90,8 @@ struct Server {
     seen: Seen,
     /// When it is through with everything that has come.
     free: Instant,
+    /// Draws what is broken.
+    seed: u64,
 }
 
 /// The token of the waker; servers have their numbers.
@@ -108,6 +113,7 @@ impl Servers {
                 manner: manner.clone(),
                 seen: Seen::default(),
                 free: Instant::now(),
+                seed: 1,
             })
         };
         let shared = Arc::new(Shared { is_over: AtomicBool::new(false), servers: (0..count).map(one).collect() });
@@ -228,7 +234,7 @@ impl Server {
 
     /// The answers to a request, and the time until each.
     fn answers(&mut self, request: &Received) -> Vec<(String, Duration)> {
-        let Server { address, manner, seen, .. } = self;
+        let Server { address, manner, seen, seed, .. } = self;
         let address = *address;
         let method = request.method();
         let Some(call) = request.header("Call-ID").map(str::to_owned) else { return Vec::new() };
@@ -260,7 +266,11 @@ impl Server {
                 }
                 let status = if seen.cancels.contains_key(&call) { 487 } else { manner.status };
                 if status != 0 {
-                    return vec![(answer(request, status, &manner.headers, address), manner.after)];
+                    let whole = answer(request, status, &manner.headers, address);
+                    let mut answers: Vec<_> =
+                        (0..manner.broken).map(|_| (broken(&whole, seed), manner.after)).collect();
+                    answers.push((whole, manner.after));
+                    return answers;
                 }
             }
             _ => return vec![(answer(request, 200, "", address), Duration::ZERO)],
@@ -282,4 +292,16 @@ fn answer(request: &Received, status: u16, headers: &str, address: SocketAddr) -
         }
     }
     text + headers + &format!("Contact: <sip:server@{address}>\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// An answer with three bytes changed in front of its Contact.
+fn broken(answer: &str, seed: &mut u64) -> String {
+    let end = answer.find("Contact:").unwrap_or(answer.len());
+    let mut bytes = answer.as_bytes().to_vec();
+    for _ in 0..3 {
+        *seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let drawn = *seed >> 33;
+        bytes[drawn as usize % end] = (drawn >> 16) as u8 % 127;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
