@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::*;
 use scenario::Kind;
 
+mod capture;
 mod scenario;
 
 /// Calls of each test.
