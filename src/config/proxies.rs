@@ -58,14 +58,10 @@ impl Config {
         let all = self.routes.iter().position(Route::fits_all).map_or(0, |at| at + 1);
         let shadowed = (all > 0 && all < self.routes.len())
             .then(|| format!("route: every request fits route {all}; those after it are never asked"));
-        let listener = self.proxies.iter().find(|proxy| proxy.probe_from == ProbeFrom::Listener).map(|proxy| {
-            format!(
-                "proxy: probes of {} leave from a socket of their own all the same, not yet from a listener",
-                proxy.name
-            )
+        let is_redirected = |proxy: &&Proxy| self.pool(&proxy.pool).is_some_and(|pool| pool.mode == PoolMode::Redirect);
+        let oc = self.proxies.iter().filter(is_redirected).find(|proxy| proxy.oc).map(|proxy| {
+            format!("proxy: `oc` of {} has no effect: no answer comes through here in mode redirect", proxy.name)
         });
-        let oc = self.proxies.iter().find(|proxy| proxy.oc);
-        let oc = oc.map(|proxy| format!("proxy: `oc` of {} is without effect yet", proxy.name));
-        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(listener).chain(oc)
+        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(oc)
     }
 }

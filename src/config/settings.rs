@@ -1,6 +1,9 @@
 //! The configuration file's text → [`Settings`].
 
-use toml::de::DeTable;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Fault, Origin, closest, one_line};
 use super::{KEYS, Settings};
@@ -41,9 +44,47 @@ impl Settings {
                 within.or_else(|| behind().max_by_key(|(key, _)| key.span().start))
             });
             match key {
-                Some((key, _)) => Fault::of(key.get_ref(), one_line(error.message())).at_maybe(error.span()),
+                Some((key, value)) => {
+                    let key = full_name(key.get_ref(), value.get_ref(), error.span());
+                    Fault::of(&key, plain(error.message())).at_maybe(error.span())
+                }
                 None => Fault::in_text(&error),
             }
         })
     }
+}
+
+/// The name of the key that a fault at `span` is about, such as `proxy.1.handicap` within the value of `proxy`.
+fn full_name(key: &str, value: &DeValue<'_>, span: Option<Range<usize>>) -> String {
+    let Some(at) = span.map(|span| span.start) else { return key.to_owned() };
+    let (mut name, mut value) = (key.to_owned(), value);
+    loop {
+        // A table with a header of its own has the header alone as its place.
+        value = match value {
+            DeValue::Array(list) if list.iter().all(|member| member.get_ref().is_table()) => {
+                let behind = list.iter().rposition(|member| member.span().start <= at);
+                let Some((member, place)) = behind.and_then(|place| Some((list.get(place)?, place))) else { break };
+                name.push_str(&format!(".{}", place + 1));
+                member.get_ref()
+            }
+            DeValue::Table(table) => {
+                let is_at =
+                    |(key, value): &(&Spanned<_>, &Spanned<_>)| (key.span().start..=value.span().end).contains(&at);
+                let Some((key, value)) = table.iter().find(is_at) else { break };
+                name.push('.');
+                name.push_str(key.get_ref());
+                value.get_ref()
+            }
+            _ => break,
+        };
+    }
+    name
+}
+
+/// The message without words of the language that reads it.
+fn plain(message: &str) -> String {
+    let types = ["u8", "u16", "u32", "u64", "usize"];
+    let message = one_line(message);
+    let typed = types.iter().find_map(|name| message.strip_suffix(&format!("expected {name}")));
+    typed.map_or(message.clone(), |front| format!("{front}expected a whole number"))
 }

@@ -20,13 +20,9 @@ pub struct Plan {
 
 impl Own for Plan {
     fn is_own(&self, host: &str, address: SocketAddr) -> bool {
-        let ip = address.ip();
-        let of_family = || self.own.iter().filter(|own| own.is_ipv4() == address.is_ipv4());
-        let is_listener = |own: &SocketAddr| {
-            own.port() == address.port() && (own.ip() == ip || own.ip().is_unspecified() && host::has(ip))
-        };
-        let is_local = ip.is_loopback() && host != "localhost" && of_family().any(|own| !own.ip().is_loopback());
-        is_local || of_family().any(is_listener)
+        let is_other = |own: &SocketAddr| own.is_ipv4() == address.is_ipv4() && !own.ip().is_loopback();
+        let is_local = address.ip().is_loopback() && host != "localhost" && self.own.iter().any(is_other);
+        is_local || self.is_listener(address)
     }
 }
 
@@ -36,6 +32,20 @@ impl Plan {
         let own = config.listen.iter().zip(bound);
         let own = own.filter(|(listen, _)| listen.service == Service::Udp).map(|(_, address)| address).collect();
         Plan { proxies: config.proxies.clone(), own }
+    }
+
+    /// The proxies whose written address is that of a listener of ours: what is sent there comes back.
+    pub fn own_proxies(&self) -> impl Iterator<Item = &Proxy> {
+        let address =
+            |proxy: &Proxy| Some(SocketAddr::new(proxy.host.parse().ok()?, proxy.port.unwrap_or(Proxy::PORT)));
+        self.proxies.iter().filter(move |proxy| address(proxy).is_some_and(|to| self.is_listener(to)))
+    }
+
+    /// Whether what is sent to this address comes to a listener of ours.
+    fn is_listener(&self, to: SocketAddr) -> bool {
+        let is_here = |own: &SocketAddr| own.ip() == to.ip() || own.ip().is_unspecified() && host::has(to.ip());
+        let mut own = self.own.iter().filter(|own| own.is_ipv4() == to.is_ipv4() && own.port() == to.port());
+        own.any(is_here)
     }
 
     /// What is to be probed at an address of a proxy; `None`: nothing.

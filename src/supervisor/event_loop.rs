@@ -269,6 +269,9 @@ impl Supervisor {
     /// Has the prober probe what the configuration says.
     pub(super) fn follow_plan(&mut self) {
         let plan = Plan::new(&self.config, self.listeners.addresses());
+        for proxy in plan.own_proxies() {
+            warn!("proxy {}: {} is this dispatcher; give the address of another server", proxy.name, proxy.uri());
+        }
         if let Err(error) = self.prober.follow(plan) {
             warn!("downstream proxies are not probed: {error}");
         }

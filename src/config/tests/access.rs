@@ -55,18 +55,19 @@ fn a_fault_in_an_access_rule_names_the_rule_and_its_place() {
             r#"{ from = [], action = "deny" }"#,
             "p.toml:3:3: access.2: `from` is an empty list; name networks, or leave it out for all",
         ),
-        (r#"{ action = "ban" }"#, "p.toml:3:14: access: `ban` is not one of allow, deny, limit"),
+        (r#"{ action = "ban" }"#, "p.toml:3:14: access.2.action: `ban` is not one of allow, deny, limit"),
         (
             r#"{ from = ["10.0.0.1/8"], action = "deny" }"#,
-            "p.toml:3:13: access: `10.0.0.1/8` has bits set beyond its prefix: write 10.0.0.0/8",
+            "p.toml:3:13: access.2.from: `10.0.0.1/8` has bits set beyond its prefix: write 10.0.0.0/8",
         ),
-        (r#"{ from = ["10.0.0.0/8"] }"#, "p.toml:3:3: access: missing field `action`"),
+        (r#"{ from = ["10.0.0.0/8"] }"#, "p.toml:3:3: access.2: missing field `action`"),
     ];
     for (rule, line) in faults {
         assert_eq!(fault(&rules(rule)), line);
     }
     assert!(
-        fault(&rules(r#"{ action = "allow", rates = 3 }"#)).starts_with("p.toml:3:23: access: unknown field `rates`")
+        fault(&rules(r#"{ action = "allow", rates = 3 }"#))
+            .starts_with("p.toml:3:23: access.2.rates: unknown field `rates`")
     );
     let many: Vec<String> = (0..129).map(|n| format!("\"10.0.{n}.0/24\"")).collect();
     let text = format!("workers = 1\naccess = [{{ from = [{}], action = \"deny\" }}]\n", many.join(", "));

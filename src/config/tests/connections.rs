@@ -43,7 +43,7 @@ fn the_first_rule_that_fits_a_sip_listener_holds_for_it_and_websocket_is_pinned_
 fn a_fault_in_a_rule_for_sip_names_rule_key_and_place() {
     let text = "listen = [\"udp:192.0.2.1:5060\", \"ws:192.0.2.1:80\"]\n";
     let faults = [
-        ("[[sip]]\nbypass = \"port\"", "p.toml:3:10: sip: `port` is not one of contact, pin"),
+        ("[[sip]]\nbypass = \"port\"", "p.toml:3:10: sip.1.bypass: `port` is not one of contact, pin"),
         (
             "[[sip]]\nlisten = \"tcp:192.0.2.1:5060\"",
             "p.toml:3:1: sip.1.listen: no SIP listener tcp:192.0.2.1:5060 is there for it, or another rule has it",

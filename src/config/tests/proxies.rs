@@ -151,10 +151,37 @@ fn a_fault_about_proxies_names_key_and_place() {
             &format!("{fs1}probe-interval = \"1s\"\nprobe-within = \"2s\""),
             "5:1: proxy.1.probe-within: 2s is longer than the `probe-interval` of 1s; give less, or leave it out",
         ),
-        (&format!("{fs1}probe = \"ping\""), "4:9: proxy: `ping` is not one of options, options-0, invite, none"),
+        (
+            &format!("{fs1}probe-from = \"listener\""),
+            "4:1: proxy.1.probe-from: probes leave from sockets of their own, with the address of a listener and another \
+             port; write \"own\", or leave it out",
+        ),
+        (
+            &format!("{fs1}handicap = nan"),
+            "4:12: proxy.1.handicap: invalid type: floating point `NaN`, expected a whole number",
+        ),
+        (
+            &format!("{fs1}handicap = -1"),
+            "4:12: proxy.1.handicap: invalid value: integer `-1`, expected a whole number",
+        ),
+        (
+            &format!("{fs1}load = \"agent:foo\""),
+            "4:8: proxy.1.load: `agent:foo` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
+             agent:HOST:PORT",
+        ),
+        (
+            &format!("{fs1}load = \"http://\""),
+            "4:8: proxy.1.load: `http://` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
+             agent:HOST:PORT",
+        ),
+        ("[proxy-defaults]\noc = 1", "2:6: proxy-defaults.oc: invalid type: integer `1`, expected a boolean"),
+        (
+            &format!("{fs1}probe = \"ping\""),
+            "4:9: proxy.1.probe: `ping` is not one of options, options-0, invite, none",
+        ),
         (
             &format!("{fs1}load = \"https://192.0.2.21/\""),
-            "4:8: proxy: `https://192.0.2.21/` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
+            "4:8: proxy.1.load: `https://192.0.2.21/` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
              agent:HOST:PORT",
         ),
         (
@@ -237,7 +264,7 @@ fn a_fault_about_proxies_names_key_and_place() {
         ),
         (
             "[[route]]\nheader = \"X-Tenant acme\"\npool = \"workers\"",
-            "2:10: route: `X-Tenant acme` is no condition on a header: write `NAME: PATTERN`, such as `X-Tenant: acme`",
+            "2:10: route.1.header: `X-Tenant acme` is no condition on a header: write `NAME: PATTERN`, such as `X-Tenant: acme`",
         ),
         (
             "[[route]]\nuser = \"\"\npool = \"workers\"",
@@ -305,13 +332,11 @@ fn settings_of_proxies_that_are_probably_not_meant_are_noted() {
     assert_eq!(notes("[[pool]]\nname = \"a\""), ["pool: a has no proxy; its requests get 503"]);
     let shadowed = "[[route]]\npool = \"workers\"\n[[route]]\nuser = \"7*\"\npool = \"workers\"";
     assert_eq!(notes(shadowed), ["route: every request fits route 1; those after it are never asked"]);
-    let unbuilt = "[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\nprobe-from = \"listener\"\noc = true";
+    let unseen = "[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\noc = true\n";
+    assert_eq!(notes(unseen), Vec::<String>::new());
     assert_eq!(
-        notes(unbuilt),
-        [
-            "proxy: probes of a leave from a socket of their own all the same, not yet from a listener",
-            "proxy: `oc` of a is without effect yet"
-        ]
+        notes(&format!("{unseen}[[pool]]\nname = \"default\"\nmode = \"redirect\"")),
+        ["proxy: `oc` of a has no effect: no answer comes through here in mode redirect"]
     );
     let idle = "[[pool]]\nname = \"a\"\nworkers = true\nanswer-within = \"2s\"";
     assert_eq!(notes(idle), ["pool: mode proxy of a does not look at answer-within and retry-on; `stateful` does"]);
