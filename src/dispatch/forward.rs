@@ -28,6 +28,8 @@ pub struct Forward {
     pub weight: u16,
     /// Whether host and port of the request-URI become those of the proxy.
     pub rewrites_uri: bool,
+    /// Whether our Via asks for overload control (RFC 7339).
+    pub asks_overload: bool,
     /// Whether it gets our Record-Route.
     pub records_route: bool,
     /// The changes to its Route.

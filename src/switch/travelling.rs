@@ -14,6 +14,7 @@ use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{Arrival, DispatcherTag, Forward, ForwardedResponse, Hop, Redirect, Routes};
 use crate::transaction::forwarded::FLOW_PARAM;
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
+use crate::wire::load::OVERLOAD_QUERY;
 use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
 
 /// The edits of one message, in memory that is used again for the next.
@@ -94,6 +95,9 @@ fn edit(
     text.extend_from_slice(forward.branch.as_bytes());
     let _ = write!(text, ";{FLOW_PARAM}=");
     text.extend_from_slice(&forward.flow.text());
+    if forward.asks_overload {
+        text.extend_from_slice(OVERLOAD_QUERY.as_bytes());
+    }
     edits.put_via(request, text);
     edits.complete_via(request, arrival.source);
     edits.count_hop(request);

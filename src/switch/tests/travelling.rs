@@ -116,3 +116,27 @@ fn a_302_with_long_contacts_names_one() {
     let [(text, _)] = &sent(&mut switch, &long, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     assert_eq!(named(text), 1, "{text}");
 }
+
+#[test]
+fn our_via_asks_for_overload_control_and_what_the_server_answers_there_lowers_its_weight() {
+    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut rules = switch.dispatch().rules().clone();
+    rules.proxies[0].oc = true;
+    switch.reload(rules, Insert::None, 0, NOW);
+    let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
+    let asks = ";oc;oc-algo=\"loss\"";
+    let via = text.lines().find(|line| line.starts_with("Via:")).unwrap();
+    assert!(via.ends_with(asks), "{via}");
+    let below = text.lines().find(|line| line.starts_with("v:")).unwrap();
+    let rest = "f: <sip:b@192.0.2.1>;tag=1\r\nt: <sip:a@192.0.2.2>;tag=2\r\ni: 1\r\nCSeq: 1 INVITE\r\nl: 0\r\n\r\n";
+    let wish = |percent: u8| format!(";oc={percent};oc-validity=5000;oc-algo=\"loss\";oc-seq=1.{percent}");
+    let mut load = |via: &str, below: &str, source: &str| {
+        sent(&mut switch, &format!("SIP/2.0 180 X\r\n{via}\r\n{below}\r\n{rest}"), source);
+        switch.dispatch().proxies().rows(NOW)[0].load
+    };
+    assert_eq!(load(via, below, "192.0.2.9:5080"), -1.0, "it repeats our question");
+    assert_eq!(load(via, &format!("{below}{}", wish(90)), "192.0.2.9:5080"), -1.0, "a foreign Via");
+    assert_eq!(load(&via.replace(asks, &wish(80)), below, "192.0.2.77:5080"), -1.0, "a stranger");
+    assert_eq!(load(&via.replace(asks, &wish(40)), below, "192.0.2.9:5080"), 0.4);
+    assert_eq!(load(&via.replace(asks, &wish(20)), below, "192.0.2.9:5080"), 0.4, "oc-seq backwards");
+}

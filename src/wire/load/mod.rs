@@ -5,11 +5,13 @@
 mod agent;
 mod document;
 mod header;
+mod overload;
 mod series;
 
 pub use agent::read_line;
 pub use document::{Keys, read_document};
 pub use header::{QUERY, REPORT, read_headers, write_report};
+pub use overload::{OVERLOAD_QUERY, OverloadControl};
 
 /// A number of sessions from one that a peer has written; `None` for one that cannot be meant.
 fn count(number: f64) -> Option<u32> {

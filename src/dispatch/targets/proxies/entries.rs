@@ -285,6 +285,7 @@ impl Proxies {
             },
             slow_start: self.slow_start,
             is_redirected,
+            asks_overload: settings.oc,
         }
     }
 

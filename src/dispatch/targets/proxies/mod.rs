@@ -13,14 +13,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Row, Sent};
+use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Row, Sent, State as Health};
 use crate::config;
 use crate::dispatch::bits::Bits;
 use crate::dispatch::decision::Tried;
-use crate::dispatch::select::{Ask, Random};
+use crate::dispatch::select::{Ask, Random, mix};
 use crate::ids::ProxyId;
 use crate::pack::{packed, saved};
 use crate::time::Time;
+use crate::wire::load::OverloadControl;
 use crate::words::LoadReport;
 
 pub use entries::Address;
@@ -35,6 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const CHANGES: usize = 4_096;
 /// Most reports of loads that wait: all are taken out after each batch of messages.
 const REPORTS: usize = 1_024;
+
+/// Most members that get a request whose proxy is not known.
+const POSSIBLE: usize = 16;
 
 /// The reason why no member of a pool takes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +225,16 @@ impl Proxies {
         }
     }
 
+    /// Takes note of a proxy's wish that fewer requests come to it (RFC 7339), if it was asked.
+    pub fn on_overload(&mut self, id: ProxyId, control: OverloadControl, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && slot.proxy.asks_overload()
+        {
+            slot.proxy.on_overload(control, now);
+            self.note(id, now);
+        }
+    }
+
     /// The states that there are begin now.
     pub fn on_start(&mut self, now: Time) {
         self.slots.iter_mut().for_each(|slot| slot.proxy.on_start(now));
@@ -303,6 +317,17 @@ impl Proxies {
             first.is_panic = is_panic && found.is_some();
         }
         found.ok_or(refused.unwrap_or(Refused::Empty))
+    }
+
+    /// The members of a pool that may have got a call: those that are up, that which a hash of the call names first.
+    pub fn possible(&self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
+        let Some(pool) = self.pools.get(usize::from(pool.0)) else { return Vec::new() };
+        let is_up = |id: &ProxyId| self.get(*id).is_some_and(|proxy| proxy.state(now) == Health::Up);
+        let mut drawn: Vec<(u64, ProxyId)> =
+            pool.with_names().filter(|(_, id)| is_up(id)).map(|(name, id)| (mix(call ^ name), id)).collect();
+        drawn.sort_unstable_by_key(|(drawn, _)| std::cmp::Reverse(*drawn));
+        drawn.truncate(POSSIBLE);
+        drawn.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights.

@@ -92,6 +92,11 @@ impl ProxyPool {
         self.names = members.iter().map(|&(_, _, name)| name).collect();
     }
 
+    /// The hash of each member's name, and the member.
+    pub(super) fn with_names(&self) -> impl Iterator<Item = (u64, ProxyId)> + '_ {
+        self.names.iter().copied().zip(self.members.iter().copied())
+    }
+
     pub(super) fn members(&self) -> &[ProxyId] {
         &self.members
     }

@@ -19,6 +19,7 @@ use crate::dispatch::decision::Admin;
 use crate::pack::packed;
 use crate::time::Time;
 use crate::transaction::T1;
+use crate::wire::load::OverloadControl;
 
 use delay::Delay;
 use health::Health;
@@ -60,6 +61,8 @@ pub struct Terms {
     pub slow_start: Duration,
     /// Whether its requests are redirected: then only probes tell of its delay.
     pub is_redirected: bool,
+    /// Whether requests ask it for overload control (RFC 7339).
+    pub asks_overload: bool,
 }
 
 /// A request that was sent to a proxy, as the proxy knows it.
@@ -337,6 +340,11 @@ impl Proxy {
         self.load.on_report(report, now);
     }
 
+    /// Takes note of its wish that fewer requests come to it.
+    pub fn on_overload(&mut self, control: OverloadControl, now: Time) {
+        self.load.on_overload(control, now);
+    }
+
     /// Does everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((number, sent)) = self.waiting.poll_silent(T1, now) {
@@ -384,6 +392,11 @@ impl Proxy {
     /// Its address; `None` while its name has none.
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Whether requests ask it for overload control.
+    pub const fn asks_overload(&self) -> bool {
+        self.terms.asks_overload
     }
 
     /// Number of this address among all that there were: entries that name another one mean an earlier proxy.
@@ -443,11 +456,11 @@ impl Proxy {
 
     /// Its load with the requests that wait, 0 to 1 and above; an unknown load counts as none.
     pub fn burden(&self, now: Time) -> f64 {
-        let waiting = f64::from(self.outstanding());
+        let (waiting, load) = (f64::from(self.outstanding()), self.load.fraction(now).unwrap_or(0.0));
         match self.load.total(now) {
-            Some(total) => self.load.fraction(now).unwrap_or(0.0) + waiting / f64::from(total.max(1)),
+            Some(total) => load + waiting / f64::from(total.max(1)),
             // Beside others that report, requests without an answer are all that is known.
-            None => waiting / f64::from(u16::MAX),
+            None => load + waiting / f64::from(u16::MAX),
         }
     }
 

@@ -20,6 +20,7 @@ fn terms() -> Terms {
         limits,
         slow_start: ms(10_000),
         is_redirected: false,
+        asks_overload: false,
     }
 }
 

@@ -49,7 +49,7 @@ impl Dispatch {
             Some(TargetId::Proxy(_)) => {}
             None => {}
         }
-        let pool = self.route(case)?;
+        let pool = self.route(case, case.request.method)?;
         self.forward_into(case, pool)
     }
 
@@ -66,10 +66,10 @@ impl Dispatch {
         case.request.method == Method::Options && (has_no_hops() || names_us().unwrap_or(false))
     }
 
-    /// The pool of downstream proxies that a request is for; `None`: that of the workers.
-    fn route(&self, case: &Case<'_>) -> Option<PoolId> {
+    /// The pool of downstream proxies that a request is for, if its method were this one; `None`: that of the workers.
+    fn route(&self, case: &Case<'_>, method: Method<'_>) -> Option<PoolId> {
         let (message, uri) = (case.request.message, case.request.read.uri?);
-        let (method, host) = (case.request.method.as_bytes(), uri.host.as_bytes());
+        let (method, host) = (method.as_bytes(), uri.host.as_bytes());
         let asked = Asked { method, user: uri.user, host, source: case.sender() };
         let has = |name: &str, test: &dyn Fn(&[u8]) -> bool| {
             let mut named = message.fields().filter(|(of, _)| of.eq_ignore_ascii_case(name.as_bytes()));
@@ -154,11 +154,17 @@ impl Dispatch {
         let forward = Forward {
             weight,
             rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri),
+            asks_overload: self.asks_overload(proxy),
             records_route: self.records_route(case, record_route, forward.listener),
             routes: Routes { own: self.own_routes(case).count, ..Routes::default() },
             ..forward
         };
         Decision { target: Target::Forward(forward), reason }
+    }
+
+    /// Whether requests ask a proxy for overload control.
+    fn asks_overload(&self, proxy: ProxyId) -> bool {
+        self.proxies.get(proxy).is_some_and(|proxy| proxy.asks_overload())
     }
 
     /// Sends a request on its way: `hop` is a proxy, or the caller of the proxy's dialog, who is reached from this
@@ -180,7 +186,7 @@ impl Dispatch {
         let came = Came { via, call: case.call, cseq: case.discriminator };
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
         let flow = self.branches.flow(&branch, where_to(case.request.message, case.arrival.source));
-        let (weight, rewrites_uri, records_route, routes) = (0, false, false, Routes::default());
+        let (weight, rewrites_uri, asks_overload, records_route) = (0, false, false, false);
         let forward = Forward {
             proxy,
             to,
@@ -191,8 +197,9 @@ impl Dispatch {
             flow,
             weight,
             rewrites_uri,
+            asks_overload,
             records_route,
-            routes,
+            routes: Routes::default(),
         };
         Decision { target: Target::Forward(forward), reason }
     }
@@ -204,6 +211,10 @@ impl Dispatch {
             return Some(unless_ack(case, self.answer_fault(case, 513, Fault::TooLarge)));
         }
         let hindrance = message.check_travels(read).err()?;
+        if hindrance == Hindrance::Sips && case.request.to_tag.is_some() {
+            // Its dialog stands, and its way is that of the dialog.
+            return None;
+        }
         let status = hindrance.status();
         let refusal = match hindrance {
             Hindrance::Fault(fault) => self.answer_fault(case, status, fault),

@@ -12,6 +12,7 @@ use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
 use crate::transaction::name::sip::Fields;
+use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Start, Via};
 
 impl Dispatch {
@@ -41,6 +42,11 @@ impl Dispatch {
             .get(proxy)
             .and_then(|proxy| proxy.address())
             .is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
+        if is_own && self.asks_overload(proxy) {
+            // The topmost Via is ours: what others write into theirs is for them.
+            let control = message.via().as_ref().and_then(OverloadControl::read);
+            control.into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
+        }
         let name = self.name_of(message, &via);
         if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
             return Some(decision);

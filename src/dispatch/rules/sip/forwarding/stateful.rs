@@ -338,7 +338,9 @@ impl Dispatch {
         let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
         let flow = self.branches.flow(&branch, where_to(&message, under_way.arrival.source));
         let sent_by = (sent_by.ip(), sent_by.port());
-        Some(Forward { proxy, to, listener, sent_by, transport, branch, flow, weight: 0, ..under_way.forward })
+        let asks_overload = self.asks_overload(proxy);
+        let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
+        Some(Forward { weight: 0, asks_overload, ..forward })
     }
 
     /// Files a request anew after something has happened to it, or forgets it.
