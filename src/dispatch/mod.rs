@@ -41,6 +41,7 @@ use crate::access::Access;
 use crate::fingerprint::Printer;
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::transaction::flow_token::FlowTokens;
 use crate::transaction::forwarded::Branches;
 use contexts::{Contexts, Leaving};
@@ -132,6 +133,8 @@ pub struct Dispatch {
     counters: Counters,
     /// Time until which messages may follow requests that were placed by hash and not recorded.
     unrecorded_until: Time,
+    /// Time until which requests may follow some that a dispatcher before has forwarded, whose table is lost.
+    forgotten_until: Time,
     /// Time of the next look at every worker; `None` while no worker lives.
     next_look: Option<Time>,
     gatherings: Gatherings,
@@ -172,6 +175,7 @@ impl Dispatch {
             call_hash: FixedState::with_seed(seed),
             counters: Counters::default(),
             unrecorded_until: Time(0),
+            forgotten_until: Time(0),
             next_look: None,
             gatherings: Gatherings::new(),
             acks: Acks::default(),
@@ -193,9 +197,10 @@ impl Dispatch {
         (0..messages).for_each(|_| self.counters.on_decision(&decision));
     }
 
-    /// It begins now: the proxies of the settings have had their states since.
+    /// It begins now, without the table of a dispatcher before. The states of proxies begin with it.
     pub fn on_start(&mut self, now: Time) {
         self.proxies.on_start(now);
+        self.forgotten_until = now + LIFETIME;
     }
 
     /// It is lane `lane` of `lanes`, which share the rate of each source.

@@ -149,6 +149,9 @@ reasons! {
     MovedSilent = "moved-silent";
     /// Its proxy has refused it with a status that is tried elsewhere: it goes to another one.
     MovedStatus = "moved-status";
+    /// A CANCEL or ACK whose INVITE is not known, or not known any more: forwarded to all members of its pool that may
+    /// have it, or to the one that a hash of the call names (RFC 3261 §16.10).
+    Forgotten = "forgotten";
     /// Our Record-Route leads a request inside a dialog to the other side.
     RecordRouted = "record-routed";
     /// Its proxy was found down before it has answered: it goes to another one.

@@ -13,6 +13,7 @@ use super::table::Hold;
 use super::targets::proxy::Sent;
 use crate::ids::ProxyId;
 use crate::pack::{Damaged, saved};
+use crate::time::Time;
 
 saved!(Dispatch {
     directory,
@@ -33,6 +34,7 @@ saved!(Dispatch {
     branches,
     flow_tokens,
     redirected,
+    forgotten_until,
     contexts,
     selector,
     history,
@@ -50,6 +52,7 @@ impl Dispatch {
     }
 
     fn resume(&mut self) -> Result<(), Damaged> {
+        self.forgotten_until = Time(0);
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         // The requests of contexts are forgotten with them.
         let held: HashSet<(ProxyId, Sent), FixedState> = self.table.holds().filter_map(unheard).collect();
@@ -77,7 +80,6 @@ mod tests {
     use crate::dispatch::rules::Rules;
     use crate::ids::{ListenerId, TokenKey};
     use crate::pack::{Packed, Saved as _};
-    use crate::time::Time;
     use crate::wire::sip::Scanner;
     use crate::words::Envelope;
 

@@ -364,3 +364,36 @@ fn a_request_inside_a_dialog_follows_our_record_route() {
     let forged = bye.replace("Call-ID: a", "Call-ID: b");
     assert_eq!(answer(rig.send(&forged)).status, 481);
 }
+
+#[test]
+fn a_cancel_whose_invite_a_killed_dispatcher_has_forwarded_reaches_every_server_that_may_have_it() {
+    for (mode, method) in [(PoolMode::Proxy, "CANCEL"), (PoolMode::Stateful, "CANCEL"), (PoolMode::Proxy, "ACK")] {
+        let text = invite("a");
+        let first = forward(rig_of(mode).send(&text));
+        let mut rig = rig_of(mode);
+        rig.dispatch.on_start(rig.now);
+        let decision = rig.send(&same(&text, method));
+        assert_eq!(decision.reason, Reason::Forgotten);
+        let mut sent = vec![forward(decision)];
+        while let Some(leaving) = rig.dispatch.poll_leaving() {
+            let LeavingMessage::Request(forward) = leaving.message else { panic!("{leaving:?}") };
+            sent.push(forward);
+        }
+        let proxies: Vec<u16> = sent.iter().map(|forward| forward.proxy.0).collect();
+        assert_eq!((sent.len(), proxies.iter().sum::<u16>()), (3, 3), "{proxies:?}");
+        assert!(sent.iter().any(|forward| (forward.to, forward.branch) == (first.to, first.branch)));
+        rig.dispatch.check();
+
+        rig.now = rig.now + Duration::from_secs(33);
+        let later = |rig: &mut Rig| forward(rig.send(&same(&text, method))).proxy;
+        let one = later(&mut rig);
+        assert_eq!((later(&mut rig), rig.dispatch.poll_leaving()), (one, None));
+    }
+}
+
+#[test]
+fn an_unknown_cancel_for_a_pool_that_redirects_gets_481() {
+    let mut rig = rig_of(PoolMode::Redirect);
+    rig.dispatch.on_start(rig.now);
+    assert_eq!(answer(rig.send(&same(&invite("a"), "CANCEL"))).status, 481);
+}

@@ -318,7 +318,10 @@ impl Dispatch {
             Some((Named::Gone, _)) => dropped(Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
-                None => self.forward_addressed(case).unwrap_or(dropped(Reason::UnknownAck)),
+                None => self
+                    .forward_addressed(case)
+                    .or_else(|| self.forward_forgotten(case))
+                    .unwrap_or(dropped(Reason::UnknownAck)),
             },
         }
     }
@@ -359,6 +362,7 @@ impl Dispatch {
                 None => self
                     .follow_context(case, case.name, Reason::Cancel)
                     .or_else(|| self.forward_addressed(case))
+                    .or_else(|| self.forward_forgotten(case))
                     .unwrap_or_else(|| self.answer_stranger(case, 481, Reason::UnknownCancel)),
             },
         }
