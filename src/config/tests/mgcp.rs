@@ -118,7 +118,10 @@ fn a_fault_in_a_rule_for_mgcp_names_rule_key_and_place() {
             "[[mgcp]]\ncall-agent = \"ca:0\"",
             "p.toml:4:1: mgcp.1.call-agent: `ca:0` is not a call agent: write HOST:PORT, such as ca.example.net:2727",
         ),
-        ("[mgcp-aliases]\nrtp = \"relay\"", "p.toml:4:7: mgcp-aliases.rtp: `relay` is not one of ann, cnf, ivr, bridge"),
+        (
+            "[mgcp-aliases]\nrtp = \"relay\"",
+            "p.toml:4:7: mgcp-aliases.rtp: `relay` is not one of ann, cnf, ivr, bridge",
+        ),
         (
             "[mgcp-aliases]\nANN = \"ivr\"",
             "p.toml:4:1: mgcp-aliases.ANN: `ann` is a kind itself and stands for nothing else",
