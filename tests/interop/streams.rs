@@ -111,15 +111,20 @@ fn browser_calls(scheme: &str, port: u16) {
     };
     let site = Site::new();
     let pointsman = site.start();
+    browser_calls_at(&site, &format!("{scheme}://{}:{port}", site.ip), modules, pointsman);
+}
+
+/// Calls of a browser's telephone to this site by way of this server; `hangs_up` is stopped while a call stands.
+fn browser_calls_at(site: &Site, server: &str, modules: PathBuf, hangs_up: Pointsman) {
     let mut command = Command::new("node");
-    command.arg(script("sipjs.js")).args([format!("{scheme}://{}:{port}", site.ip), format!("sip:echo@{}", site.ip)]);
+    command.arg(script("sipjs.js")).args([server.to_owned(), format!("sip:echo@{}", site.ip)]);
     command.env("NODE_PATH", modules).env("NODE_EXTRA_CA_CERTS", site.path("site.pem"));
     let mut client = Client::start(&mut command);
     for expected in ["alive true", "bye 200", "bye after another connection 200", "established"] {
         assert_eq!(client.line(), expected);
     }
     // Workers hang up when they are told to end.
-    pointsman.stop();
+    hangs_up.stop();
     assert_eq!(client.line(), "hung up on");
 }
 
@@ -131,4 +136,23 @@ fn sip_js_calls_keeps_alive_connects_anew_and_hangs_up_over_websocket() {
 #[test]
 fn sip_js_calls_keeps_alive_connects_anew_and_hangs_up_over_secure_websocket() {
     browser_calls("wss", 5081);
+}
+
+#[test]
+fn sip_js_calls_a_downstream_server_and_hears_it_hang_up() {
+    let Some(modules) = sipjs() else {
+        return pass_over_outside_ci("SIP.js is not installed (npm install --prefix target/node sip.js@0.21.2 ws)");
+    };
+    let site = Site::new();
+    let server = format!("udp:{}:5066", site.ip);
+    let server = Setup { ip: site.ip, sip: false, ..Setup::new(1) }.with(["--listen", &server]).start();
+    let proxy = format!("\n[[proxy]]\nname = \"a\"\nuri = \"sip:{}:5066\"\n", site.ip);
+    let settings = fs::read_to_string(site.path("p.toml")).unwrap() + &proxy;
+    fs::write(site.path("p.toml"), settings).unwrap();
+    let config = site.path("p.toml");
+    let front = Setup { ip: site.ip, sip: false, ..Setup::new(0) }.with(["--config", config.to_str().unwrap()]).start();
+    browser_calls_at(&site, &format!("ws://{}:5080", site.ip), modules, server);
+    let forwarded = &front.stats("counters")["forwarded"]["reasons"];
+    // Of each call its ACK and its BYE, whoever hangs up.
+    assert_eq!((&forwarded["proxied"], &forwarded["record-routed"]), (&3.into(), &6.into()), "{forwarded}");
 }
