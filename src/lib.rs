@@ -68,7 +68,14 @@
 //! | room | the amount that a link or store can still take | backpressure level |
 //! | open | a worker that takes new work | eligible |
 //! | size | the units of a session; one is a plain two-party leg | cost |
-//! | weight | the units that one leg adds to its conference | cost |
+//! | weight | the units that one leg adds to its conference; of a downstream proxy, its share of new requests now | cost |
+//! | downstream proxy | a server behind the dispatcher that is no worker | backend, gateway, destination |
+//! | handicap | the share of a proxy beside others of the same delay and load | static weight |
+//! | excess | the delay of a proxy beyond its own best | latency above baseline |
+//! | finding | a result of the prober that every lane is told | health event |
+//! | trial | the state of a proxy that was down and gets one request at a time | half-open circuit |
+//! | panic | the state of a pool whose members are all down by probes: they get calls in turn | panic threshold |
+//! | flow | a keyed hash in our Via that vouches for the address that responses go to | flow token |
 //! | answered here | a transaction that has a final answer of the dispatcher's own | local response |
 //! | echoed | an identity that a message repeats from an earlier answer: nonce, Call-ID | stickiness key |
 //! | offered around | a message that a worker refused, tried at others for a limited time | retry budget |
