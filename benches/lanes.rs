@@ -127,6 +127,7 @@ impl Lane {
             bytes: 956,
             rport: true,
             inactive: true,
+            mark: 'i',
             sized: false,
         };
         let (template, serial) = (InviteTemplate::new(&shape), own as u32 * 1_000_000_000);

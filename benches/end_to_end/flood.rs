@@ -134,7 +134,8 @@ fn run(flooding: Flooding, front: Front, placement: Placement, span: Duration) -
 fn invite(target: SocketAddr, over: &AtomicBool) {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
     let local = socket.local_addr().expect("a bound socket has an address");
-    let shape = Shape { local, transport: "UDP", target, bytes: 956, rport: true, inactive: true, sized: false };
+    let shape =
+        Shape { local, transport: "UDP", target, mark: 'i', bytes: 956, rport: true, inactive: true, sized: false };
     let mut template = InviteTemplate::new(&shape);
     let mut serial = 0;
     while !over.load(Ordering::Relaxed) {

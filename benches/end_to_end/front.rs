@@ -21,6 +21,9 @@ const CAPACITY: u32 = 1_000_000;
 /// Limit for a front's first answer to OPTIONS.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Modes of `kamailio/proxies.cfg`: without state, and with transactions but no Record-Route.
+const OWN_MODES: [&str; 2] = ["redirect", "stateful-norr"];
+
 /// A process in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
@@ -32,13 +35,13 @@ pub enum Front {
     Proxy(&'static str),
     /// The bare relay, on the way of responses as well.
     Relay,
-    /// Kamailio in one of the modes of `shared/peers/kamailio`.
+    /// Kamailio in one of the modes of `shared/peers/kamailio`, or of [`OWN_MODES`].
     Kamailio(&'static str),
 }
 
 impl Front {
     /// All of them, in the order of the table.
-    pub const ALL: [Front; 10] = [
+    pub const ALL: [Front; 13] = [
         Front::Pointsman,
         Front::Bare,
         Front::Kamailio("rawsend"),
@@ -49,6 +52,9 @@ impl Front {
         Front::Relay,
         Front::Proxy("proxy"),
         Front::Proxy("stateful"),
+        Front::Proxy("redirect"),
+        Front::Kamailio("redirect"),
+        Front::Kamailio("stateful-norr"),
     ];
 
     /// Its name in options, table and JSON.
@@ -66,7 +72,7 @@ impl Front {
     pub fn missing(self) -> Option<String> {
         match self {
             Front::Pointsman | Front::Bare | Front::Proxy(_) | Front::Relay => None,
-            Front::Kamailio(_) if kamailio_folder().is_none() => {
+            Front::Kamailio(mode) if !OWN_MODES.contains(&mode) && kamailio_folder().is_none() => {
                 Some("no configurations: set POINTSMAN_PEERS to the folder that holds kamailio/".to_owned())
             }
             Front::Kamailio(_) => {
@@ -83,6 +89,7 @@ impl Front {
             Front::Bare => Running::of_bare(None),
             Front::Proxy(mode) => Running::of_proxy(mode),
             Front::Relay => Running::of_relay(),
+            Front::Kamailio(mode) if OWN_MODES.contains(&mode) => Running::of_own_kamailio(mode),
             Front::Kamailio(mode) => Running::of_kamailio(mode),
         };
         running.await_answer();
@@ -218,6 +225,23 @@ impl Running {
         running
     }
 
+    fn of_own_kamailio(mode: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
+        let servers = dir.path().join("servers");
+        let line = |port| format!("1 sip:127.0.0.1:{port} 0 0 duid=s{port}\n");
+        let text: String = (relay::FIRST_SERVER..).take(WORKERS).map(line).collect();
+        std::fs::write(&servers, text).expect("a file in a temporary directory");
+        let mut command = Command::new("kamailio");
+        let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/end_to_end/kamailio/proxies.cfg");
+        command.arg("-DD").arg("-f").arg(configuration).args(["-m", "1024", "-M", "64", "-x", "tlsf"]);
+        command.args(["-A", &format!("SERVERS=\"{}\"", servers.display())]);
+        if mode == "redirect" {
+            command.args(["-A", "REDIRECT"]);
+        }
+        command.arg("-P").arg(dir.path().join("pid")).arg("-Y").arg(dir.path()).arg("-w").arg(dir.path());
+        Running::of_started_kamailio(&mut command, dir, true)
+    }
+
     fn of_kamailio(mode: &str) -> Self {
         Running::of_kamailio_in(&kamailio_folder().expect("looked for before"), mode)
     }
@@ -275,25 +299,22 @@ impl Running {
     }
 
     fn of_kamailio_in(folder: &Path, mode: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
+        let mut command = Command::new("sh");
+        command.arg(folder.join("run.sh")).args([mode, "1"]).env("KAMRUN", dir.path()).env("SHM_MB", "1024");
+        // The raw relay's workers see the relay as the source, and would answer there.
+        Running::of_started_kamailio(&mut command, dir, mode != "rawsend")
+    }
+
+    fn of_started_kamailio(command: &mut Command, dir: TempDir, rport: bool) -> Self {
         // Its configuration names these addresses: itself on port 5060, four backends from 7001 on.
         let pointsman = Running::servers();
-        let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
-        let script = folder.join("run.sh");
-        let child = Command::new("sh")
-            .arg(script)
-            .args([mode, "1"])
-            .env("KAMRUN", dir.path())
-            .env("SHM_MB", "1024")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh starts");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("it was found before");
         Running {
             address: (Ipv4Addr::LOCALHOST, 5060).into(),
             mgcp: (Ipv4Addr::LOCALHOST, 5060).into(),
-            // The raw relay's workers see the relay as the source, and would answer there.
-            rport: mode != "rawsend",
+            rport,
             process: Process::Kamailio(Guard(child), dir),
             pointsman: Some(pointsman),
             sinks: Vec::new(),

@@ -72,6 +72,7 @@ impl Callers {
             bytes: 956,
             rport: true,
             inactive: true,
+            mark: 'i',
             sized: false,
         };
         let template = InviteTemplate::new(&shape);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::message::{self, InDialog, Key, Method, Remote, Reply};
+use super::message::{self, InDialog, InviteTemplate, Key, Method, Remote, Reply, Shape};
 use super::timers::Due;
 use super::{Generator, State};
 
@@ -25,7 +25,9 @@ impl Generator {
     }
 
     fn on_invite_response(&mut self, reply: &Reply<'_>, from: SocketAddr) {
-        if from != self.plan.target {
+        let call = &self.calls[reply.key.slot as usize];
+        let redirected = call.redirected.and_then(|at| self.redirections.get(at));
+        if from != redirected.map_or(self.plan.target, |(target, _)| *target) {
             self.outcome.from_elsewhere += 1;
         }
         let call = &mut self.calls[reply.key.slot as usize];
@@ -34,6 +36,9 @@ impl Generator {
             (State::Calling { since }, 100..=199) if current => call.state = State::Proceeding { since },
             (State::Calling { since } | State::Proceeding { since }, 200..=299) if current => {
                 self.on_answer(reply, since);
+            }
+            (State::Calling { since }, 302) if current && call.redirected.is_none() => {
+                self.on_redirection(reply, since)
             }
             (State::Calling { .. } | State::Proceeding { .. }, 300..) if current => {
                 self.outcome.fail("INVITE", &reply.status.to_string());
@@ -54,6 +59,27 @@ impl Generator {
             (_, 300..) => self.acknowledge_failure(reply),
             _ => {}
         }
+    }
+
+    /// The INVITE goes to the first address that a 302 names (RFC 3261 §8.1.3.4). The timers of the call go on.
+    fn on_redirection(&mut self, reply: &Reply<'_>, since: Instant) {
+        self.acknowledge_failure(reply);
+        let Some(target) = reply.contact.and_then(message::address_in) else {
+            self.outcome.fail("INVITE", "302 without an address");
+            self.close(reply.key);
+            return;
+        };
+        let known = self.redirections.iter().position(|(known, _)| *known == target);
+        let at = known.unwrap_or_else(|| {
+            let shape = Shape { target, mark: 'r', ..self.shape };
+            self.redirections.push((target, InviteTemplate::new(&shape)));
+            self.redirections.len() - 1
+        });
+        let call = &mut self.calls[reply.key.slot as usize];
+        call.state = State::Calling { since };
+        call.redirected = Some(at);
+        let size = call.size;
+        self.send_invite(reply.key, size);
     }
 
     fn on_answer(&mut self, reply: &Reply<'_>, since: Instant) {
@@ -97,9 +123,13 @@ impl Generator {
     }
 
     fn acknowledge_failure(&mut self, reply: &Reply<'_>) {
-        let invite = self.template.write(reply.key, 0);
-        message::write_hop_ack(&mut self.scratch, invite, reply.to);
-        let _ = self.path.send(reply.key.slot, &self.scratch, self.plan.target);
+        let redirected = self.calls[reply.key.slot as usize].redirected;
+        let (target, template) = match redirected.and_then(|at| self.redirections.get_mut(at)) {
+            Some((target, template)) => (*target, template),
+            None => (self.plan.target, &mut self.template),
+        };
+        message::write_hop_ack(&mut self.scratch, template.write(reply.key, 0), reply.to);
+        let _ = self.path.send(reply.key.slot, &self.scratch, target);
     }
 
     fn on_bye_response(&mut self, reply: &Reply<'_>, from: SocketAddr) {

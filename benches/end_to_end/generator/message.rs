@@ -49,6 +49,8 @@ pub struct Shape {
     pub transport: &'static str,
     /// The address that calls go to.
     pub target: SocketAddr,
+    /// What the branch begins with after its cookie: a redirected call is another transaction.
+    pub mark: char,
     /// The length of the whole INVITE in bytes; reached by filling the SDP.
     pub bytes: usize,
     /// Whether the Via asks for the reply at the source port (RFC 3581).
@@ -101,7 +103,7 @@ impl InviteTemplate {
 }
 
 fn invite_text(shape: &Shape, fill: usize) -> String {
-    let Shape { local, target, transport, .. } = shape;
+    let Shape { local, target, transport, mark, .. } = shape;
     let parameter = if *transport == "TCP" { ";transport=tcp" } else { "" };
     let ip = local.ip();
     let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
@@ -119,7 +121,7 @@ fn invite_text(shape: &Shape, fill: usize) -> String {
     let size = if shape.sized { format!("X-Session-Size:{SIZE_MARK}\r\n") } else { String::new() };
     format!(
         "INVITE sip:service@{target} SIP/2.0\r\n\
-         Via: SIP/2.0/{transport} {local};branch=z9hG4bKi{KEY_MARK}{rport}\r\n\
+         Via: SIP/2.0/{transport} {local};branch=z9hG4bK{mark}{KEY_MARK}{rport}\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:caller@{local}>;tag={KEY_MARK}\r\n\
          To: <sip:service@{target}>\r\n\
@@ -284,7 +286,7 @@ pub struct Reply<'a> {
     pub key: Key,
     /// The value of To.
     pub to: &'a [u8],
-    /// The URI of Contact.
+    /// The URI of the first Contact.
     pub contact: Option<&'a [u8]>,
     /// Record-Route, top first; more than four are not followed.
     pub record_routes: [Option<&'a [u8]>; 4],
@@ -319,8 +321,8 @@ impl<'a> Reply<'a> {
                     };
                 }
                 Some(b't') if name.len() == 1 || name.eq_ignore_ascii_case(b"to") => to = Some(value),
-                Some(b'c') if name.eq_ignore_ascii_case(b"contact") => contact = uri_in(value),
-                Some(b'm') if name.len() == 1 => contact = uri_in(value),
+                Some(b'c') if name.eq_ignore_ascii_case(b"contact") => contact = contact.or(uri_in(value)),
+                Some(b'm') if name.len() == 1 => contact = contact.or(uri_in(value)),
                 Some(b'r') if name.eq_ignore_ascii_case(b"record-route") => {
                     if let Some(place) = routes.next() {
                         *place = Some(value);
@@ -358,7 +360,7 @@ fn uri_in(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Host and port of a SIP URI with a numeric host; 5060 when no port is named.
-fn address_in(uri: &[u8]) -> Option<SocketAddr> {
+pub fn address_in(uri: &[u8]) -> Option<SocketAddr> {
     let uri = std::str::from_utf8(uri).ok()?;
     let (_, rest) = uri.split_once(':')?;
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);

@@ -41,6 +41,9 @@ pub struct Generator {
     local: String,
     run: u32,
     template: InviteTemplate,
+    shape: Shape,
+    /// The addresses that 302s have named, each with the INVITE for it.
+    redirections: Vec<(SocketAddr, InviteTemplate)>,
     sizes: SizeStream,
     calls: Vec<Call>,
     free: Vec<u32>,
@@ -67,6 +70,8 @@ struct Call {
     serial: u32,
     size: u32,
     state: State,
+    /// The place among the redirections that its INVITE has gone to.
+    redirected: Option<usize>,
     remote: Remote,
 }
 
@@ -105,6 +110,7 @@ impl Generator {
             local,
             transport: path.transport(),
             target: plan.target,
+            mark: 'i',
             bytes: plan.invite_bytes,
             rport: plan.rport,
             inactive: plan.inactive,
@@ -114,6 +120,8 @@ impl Generator {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
         Ok(Generator {
             template: InviteTemplate::new(&shape),
+            shape,
+            redirections: Vec::new(),
             sizes: SizeStream::new(plan.sizes),
             timers: Timers::new(plan.t1),
             path,
@@ -267,6 +275,7 @@ impl Generator {
         call.serial = call.serial.wrapping_add(1);
         call.size = size;
         call.state = State::Calling { since: now };
+        call.redirected = None;
         let key = Key { run: self.run, slot, serial: call.serial };
         self.placed += 1;
         self.open += 1;
@@ -276,8 +285,15 @@ impl Generator {
     }
 
     fn send_invite(&mut self, key: Key, size: u32) {
-        self.outcome.invites_sent += 1;
-        if self.path.send(key.slot, self.template.write(key, size), self.plan.target).is_err() {
+        let redirected = self.calls[key.slot as usize].redirected;
+        let (target, template) = match redirected.and_then(|at| self.redirections.get_mut(at)) {
+            Some((target, template)) => (*target, template),
+            None => {
+                self.outcome.invites_sent += 1;
+                (self.plan.target, &mut self.template)
+            }
+        };
+        if self.path.send(key.slot, template.write(key, size), target).is_err() {
             // Lost here or lost on the way: Timer A knows no difference.
             self.outcome.send_failed += 1;
         }
