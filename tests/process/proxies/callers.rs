@@ -23,6 +23,8 @@ enum Step {
     Ring,
     /// A copy of the INVITE and its CANCEL, until both have their final responses.
     Cancel,
+    /// The CANCEL alone, until both have their final responses.
+    CancelAlone,
 }
 
 /// The callers.
@@ -109,6 +111,11 @@ impl Callers {
         self.exchange(calls, Step::Cancel)
     }
 
+    /// Cancels each call.
+    pub(super) fn cancel_alone(&self, calls: Range<usize>) -> Outcome {
+        self.exchange(calls, Step::CancelAlone)
+    }
+
     fn exchange(&self, mut calls: Range<usize>, step: Step) -> Outcome {
         let (mut outcome, mut open) = (Outcome::default(), HashMap::new());
         let mut buffer = [0; 4_096];
@@ -129,7 +136,7 @@ impl Callers {
                     due: now + T1,
                     interval: T1,
                     has_invite: false,
-                    has_cancel: step != Step::Cancel,
+                    has_cancel: matches!(step, Step::Answer | Step::Ring),
                 };
                 open.insert(call, open_call);
                 self.send(call, step, self.front);
@@ -204,6 +211,7 @@ impl Callers {
             Step::Answer => &["INVITE"],
             Step::Ring => &["INVITE", "INVITE"],
             Step::Cancel => &["INVITE", "CANCEL"],
+            Step::CancelAlone => &["CANCEL"],
         };
         for method in methods {
             self.send_request(call, method, "", to);

@@ -109,6 +109,35 @@ fn cancels_with_state_arrive_at_the_server_of_the_invite_after_a_reload_without_
     across_a_reload("stateful", 1);
 }
 
+/// The dispatcher dies while calls ring, and the next one knows none of them.
+fn after_a_death(mode: &str) {
+    let servers = ringing(3);
+    let mut front = Front::start(&by_turns(mode, &servers));
+    let callers = Callers::new(front.pointsman.address());
+    let rings = callers.ring(0..FEW);
+    assert_eq!(rings.statuses.get(&180), Some(&FEW), "{:?}", rings.statuses);
+    front.pointsman.crash();
+    front.pointsman.start_again();
+    front.pointsman.wait_until("the next dispatcher", |load| load["dispatcher"].is_object());
+    let cancelled = callers.cancel_alone(0..FEW);
+    assert_eq!(cancelled.statuses.get(&487), Some(&FEW), "{:?}", cancelled.statuses);
+    for server in 0..servers.count() {
+        servers.seen(server, |seen| {
+            assert!(seen.invites.keys().all(|call| seen.cancels.contains_key(call)), "a CANCEL is missing");
+        });
+    }
+}
+
+#[test]
+fn cancels_end_calls_that_ring_after_the_death_of_the_dispatcher() {
+    after_a_death("proxy");
+}
+
+#[test]
+fn cancels_end_calls_with_state_that_ring_after_the_death_of_the_dispatcher() {
+    after_a_death("stateful");
+}
+
 fn across_a_takeover(mode: &str, copies: u32) {
     let servers = ringing(3);
     let mut front = Front::start(&by_turns(mode, &servers));
