@@ -7,28 +7,35 @@ mod certificates;
 #[path = "support/numbered.rs"]
 mod numbered;
 
-use std::io::Write;
+use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
 use numbered::{KEY, Numbered, arrival, dispatch, enter};
-use pointsman::config::Policy;
-use pointsman::dispatch::Dispatch;
+use pointsman::config::{Insert, Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::decision::Target;
+use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::note::Note;
+use pointsman::dispatch::owner::Owners;
+use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::Table;
+use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, Seq, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, Seq, WorkerId};
 use pointsman::link::Transmit;
 use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
-use pointsman::stream::websocket::Rules;
+use pointsman::stream::websocket;
 use pointsman::stream::{Kind, Limits, Stream};
+use pointsman::switch::links::Channel;
+use pointsman::switch::owner::Owner;
+use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
 use pointsman::wire::handoff::FrameBuilder;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
-use pointsman::words::Report;
+use pointsman::words::{Report, Transport};
 use rustls::{ClientConnection, DEFAULT_VERSIONS};
 
 const WORKERS: usize = 4;
@@ -145,6 +152,105 @@ fn a_message_on_its_way_through_a_lane_allocates_nothing() {
     }
 }
 
+/// A link that nothing is written to.
+struct NoLink;
+
+impl Channel for NoLink {
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        unreachable!("there are no workers")
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        unreachable!("there are no workers")
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+/// A switch in front of downstream proxies.
+fn in_front(pool: Pool, proxies: u8) -> Switch<NoLink> {
+    let proxy = |number: u8| Proxy {
+        name: format!("fs{number}"),
+        host: format!("192.0.2.{number}"),
+        port: Some(5060),
+        ..Proxy::default()
+    };
+    let rules = Rules {
+        proxies: (1..=proxies).map(proxy).collect(),
+        unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+        pools: vec![pool],
+        udp_listeners: vec![(ListenerId(0), "192.0.2.200:5060".parse().unwrap())],
+        slow_start: Duration::ZERO,
+        ..Rules::default()
+    };
+    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap: 10_000, group_cap: 16, workers: 0, seed: 3 };
+    Switch::new(Dispatch::new(setup), Insert::None, 0, Owners::new(0, 1, 3))
+}
+
+/// Has messages come, each from its source; adds what has left to `out`. Returns the number of allocations.
+fn pass(
+    switch: &mut Switch<NoLink>,
+    came: &[(Vec<u8>, SocketAddr)],
+    out: &mut Vec<(Vec<u8>, SocketAddr)>,
+    now: Time,
+) -> u64 {
+    let local = "192.0.2.200:5060".parse().unwrap();
+    let counted = measure(|| {
+        for (bytes, source) in came {
+            let owner = Owner::Listener(ListenerId(0));
+            let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, (*source, local), now);
+            switch.on_message(bytes, &way, now);
+        }
+        switch.handle_timeout(now);
+    });
+    switch.flush_answers(|leaving| out.extend(leaving.map(|(bytes, to)| (bytes.to_vec(), to))));
+    counted.count_total
+}
+
+#[test]
+fn a_request_and_its_responses_pass_to_and_from_a_downstream_proxy_without_an_allocation() {
+    for (record_route, policy) in [
+        (RecordRoute::Never, PoolPolicy::Latency),
+        (RecordRoute::Always, PoolPolicy::Weighted),
+        (RecordRoute::Auto, PoolPolicy::RoundRobin),
+    ] {
+        let mut switch = in_front(Pool { record_route, policy, ..Pool::default() }, 4);
+        let mut message = Numbered::new(INVITE.into(), 8);
+        let caller = "203.0.113.5:5060".parse().unwrap();
+        let (mut now, mut allocations, mut responses) = (Time(1_000_000), 0, 0);
+        for round in 0..200 {
+            let came: Vec<_> = (0..16)
+                .map(|_| {
+                    message.next();
+                    (message.bytes.to_vec(), caller)
+                })
+                .collect();
+            let (mut requests, mut back) = (Vec::new(), Vec::new());
+            let of_requests = pass(&mut switch, &came, &mut requests, now);
+            assert_eq!(requests.len(), 16);
+            let answer = |status: &str| -> Vec<_> {
+                let answer = |(request, from): &(Vec<u8>, SocketAddr)| {
+                    let text = String::from_utf8_lossy(request);
+                    let (_, fields) = text.split_once("\r\n").unwrap();
+                    (format!("SIP/2.0 {status}\r\n{fields}").into_bytes(), *from)
+                };
+                requests.iter().map(answer).collect()
+            };
+            now = now + Duration::from_millis(5);
+            let of_responses = pass(&mut switch, &answer("180 Ringing"), &mut back, now)
+                + pass(&mut switch, &answer("200 OK"), &mut back, now);
+            assert!(back.iter().all(|(_, to)| *to == caller));
+            // Lists that grow with use have their size after the first rounds.
+            if round >= 100 {
+                allocations += of_requests + of_responses;
+                responses += back.len();
+            }
+            now = now + Duration::from_millis(5);
+        }
+        assert_eq!((allocations, responses), (0, 3200), "{record_route:?}");
+    }
+}
+
 #[test]
 fn a_million_transactions_fit_into_160_mib_and_take_no_more_as_they_come_and_go() {
     let printer = Printer::new(&KEY);
@@ -246,7 +352,7 @@ fn a_websocket_holds_no_memory_of_the_large_messages_that_it_has_brought() {
     let in_frames = [frame_of(0x02, front), ping.to_vec(), frame_of(0x80, back)].concat();
     let tiny = message.split_at(message.len() - 1);
     let ends_small = [frame_of(0x02, tiny.0), frame_of(0x80, tiny.1)].concat();
-    let rules = Arc::new(Rules::default());
+    let rules = Arc::new(websocket::Rules::default());
     for (name, bytes) in [
         ("one frame", frame(&message)),
         ("two frames, a Ping between", in_frames),
@@ -301,7 +407,7 @@ fn an_idle_connection_holds_few_bytes() {
         stream.on_bytes(&[], Time(1), &mut Vec::new(), &mut |_| {}).unwrap();
         assert!(stream.is_open());
     };
-    let rules = Arc::new(Rules::default());
+    let rules = Arc::new(websocket::Rules::default());
     let (secure, websocket) = (Kind::Tls(server.clone()), Kind::WebSocket(rules.clone()));
     let both = Kind::SecureWebSocket(server, rules);
     let framed = frame(&message);
