@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::fingerprint::Printer;
 use pointsman::ids::{ListenerId, ProxyId, TokenKey};
+use pointsman::transaction::flow_token::Hop;
 use pointsman::transaction::forwarded::{Branches, Came};
 use pointsman::transaction::name::sip::Names;
 use pointsman::wire::mgcp::{self, Field};
@@ -121,7 +122,9 @@ fn forwarding(c: &mut Criterion) {
     group.bench_function("branch", |b| b.iter(give));
     group.bench_function("loop", |b| b.iter(|| branches.is_loop(black_box(&message), branches.way(&message))));
     let branch = give();
-    group.bench_function("flow", |b| b.iter(|| branches.flow(black_box(&branch), ([192, 0, 2, 10], 5061).into())));
+    group.bench_function("flow", |b| {
+        b.iter(|| branches.flow(black_box(&branch), Hop::Address(([192, 0, 2, 10], 5061).into())))
+    });
     let via = [b"SIP/2.0/UDP 192.0.2.1:5060;branch=", branch.as_bytes()].concat();
     let mut edits = Edits::default();
     let mut out = Vec::with_capacity(2048);

@@ -39,6 +39,8 @@ pub(super) struct Contexts {
     all: Slab<ContextId, UnderWay>,
     // Names are keyed hashes, so that peers cannot choose them.
     by_name: HashMap<Fingerprint, ContextId, FixedState>,
+    /// INVITEs by their calls and CSeq numbers: so are the responses to their CANCELs found, which have no Via but ours.
+    by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
@@ -65,6 +67,8 @@ pub(super) struct UnderWay {
     pub(super) name: Fingerprint,
     /// The name of its call.
     pub(super) call: Fingerprint,
+    /// Its CSeq number.
+    pub(super) cseq: u32,
     /// The request as it came.
     pub(super) request: Arc<[u8]>,
     pub(super) arrival: Arrival,
@@ -110,7 +114,7 @@ pub enum LeavingMessage {
 impl UnderWay {
     pub(super) fn new(
         context: ResponseContext,
-        (name, call): (Fingerprint, Fingerprint),
+        (name, call, cseq): (Fingerprint, Fingerprint, u32),
         (request, arrival): (&[u8], &Arrival),
         (pool, forward): (PoolId, &Forward),
         first: Option<Sent>,
@@ -119,6 +123,7 @@ impl UnderWay {
             context,
             name,
             call,
+            cseq,
             request: request.into(),
             arrival: *arrival,
             forward: *forward,
@@ -141,6 +146,7 @@ impl Contexts {
         Contexts {
             all: Slab::new(MOST),
             by_name: HashMap::default(),
+            by_call: HashMap::default(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             bytes: 0,
@@ -186,16 +192,25 @@ impl Contexts {
     }
 
     pub(super) fn insert(&mut self, under_way: UnderWay) {
-        let (name, bytes) = (under_way.name, under_way.request.len());
+        let UnderWay { name, call, cseq, .. } = under_way;
+        let (bytes, is_invite) = (under_way.request.len(), under_way.context.is_invite());
         if let Some(id) = self.all.insert(under_way) {
             self.bytes += bytes;
             self.by_name.insert(name, id);
+            if is_invite {
+                self.by_call.insert((call, cseq), id);
+            }
             self.arm(id);
         }
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
         self.by_name.get(&name).copied()
+    }
+
+    /// The INVITE of a call with this CSeq number.
+    pub(super) fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<ContextId> {
+        self.by_call.get(&(call, cseq)).copied()
     }
 
     pub(super) fn get(&self, id: ContextId) -> Option<&UnderWay> {
@@ -252,6 +267,10 @@ impl Contexts {
         let under_way = self.all.remove(id)?;
         self.bytes -= under_way.request.len();
         self.by_name.remove(&under_way.name);
+        let of_call = (under_way.call, under_way.cseq);
+        if self.by_call.get(&of_call) == Some(&id) {
+            self.by_call.remove(&of_call);
+        }
         Some(under_way)
     }
 
@@ -265,6 +284,7 @@ impl Contexts {
         assert_eq!(self.bytes, all().map(|(_, under_way)| under_way.request.len()).sum::<usize>());
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
+        assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");
         assert!(all().all(|(_, it)| it.armed <= it.context.poll_timeout()), "a request that is never looked at");
         assert!(self.leaving.is_empty(), "a message that was not sent");
     }

@@ -22,7 +22,7 @@ pub struct Forward {
     pub transport: Transport,
     /// The branch of our Via.
     pub branch: ForwardedBranch,
-    /// The parameter of our Via that vouches for the address that responses go to.
+    /// The parameter of our Via that vouches for the way that responses go.
     pub flow: Flow,
     /// The weight of the proxy when it was chosen; 0 for a request that follows another.
     pub weight: u16,
@@ -52,8 +52,8 @@ pub struct Routes {
 pub struct ForwardedResponse {
     /// The proxy that has sent it.
     pub proxy: ProxyId,
-    /// The address that the next Via names.
-    pub to: SocketAddr,
+    /// The way that the request came.
+    pub to: Hop,
     /// The well-known socket that the request came to.
     pub listener: ListenerId,
     /// The local address that it leaves from.

@@ -203,8 +203,11 @@ impl Dispatch {
         self.forgotten_until = now + LIFETIME;
     }
 
-    /// It is lane `lane` of `lanes`, which share the rate of each source.
-    pub fn share_among(&mut self, lane: usize, lanes: usize) {
+    /// It is lane `lane` of `lanes`, which share the rate of each source. `epoch`: a number that dispatchers share which
+    /// take each other's connections over, and no others do.
+    pub fn share_among(&mut self, lane: usize, lanes: usize, epoch: u64) {
+        self.branches.set_epoch(epoch);
+        self.flow_tokens.set_epoch(epoch);
         self.access.share_among(lanes);
         (self.lane, self.lanes) = (lane, lanes);
         self.proxies.share_among(lanes, Time(0));

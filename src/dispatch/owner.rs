@@ -20,13 +20,19 @@ use crate::wire::write_lowered;
 pub struct Owners {
     lanes: usize,
     own: usize,
+    seed: u64,
     hash: FixedState,
 }
 
 impl Owners {
     /// Lane `own` of `lanes`; `seed` is the same for all of them.
     pub fn new(own: usize, lanes: usize, seed: u64) -> Self {
-        Owners { lanes, own, hash: FixedState::with_seed(seed) }
+        Owners { lanes, own, seed, hash: FixedState::with_seed(seed) }
+    }
+
+    /// The seed, which a takeover hands on.
+    pub const fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Number of lanes.

@@ -36,6 +36,7 @@ mod welcome;
 mod welcome_mgcp;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::tls::TlsError;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, clock, log, memory, process, random, signals, unix};
+use crate::net::{activation, clock, host, log, memory, process, random, signals, unix};
 use crate::server;
 use crate::upgrade::pump::Pump;
 
@@ -276,6 +277,12 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
     Ok(Supervisor::new(resources, slots, reattached))
 }
 
+/// The rules of a configuration on this host.
+fn rules(config: &Config) -> Rules {
+    let wildcards = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+    Rules { wildcard_addresses: wildcards.map(host::own_address).to_vec(), ..Rules::from(config) }
+}
+
 /// The setup of each lane. `shared` is the seed that all lanes share: it assigns calls to lanes.
 fn lane_setups(
     config: &Config,
@@ -289,7 +296,7 @@ fn lane_setups(
     let connections = if config.has_stream_listeners() { caps.total as usize } else { 0 };
     let setup = |own| {
         let dispatch = Dispatch::new(crate::dispatch::Setup {
-            rules: Rules::from(config),
+            rules: rules(config),
             keys: Keyring { current: key.clone(), previous: config.previous_token_key.clone() },
             table_cap: config.table_cap.div_ceil(lanes),
             group_cap: CONFERENCES,

@@ -9,7 +9,6 @@ use super::sockets::SlotSockets;
 use super::stream_listeners::{certificates, gate_reload};
 use crate::config::{Change, Config, ConfigError, NeedsRestart};
 use crate::dispatch::decision::Admin;
-use crate::dispatch::rules::Rules;
 use crate::ids::WorkerId;
 use crate::net::bind::BindError;
 use crate::net::clock;
@@ -79,7 +78,7 @@ impl Supervisor {
         self.config = new;
         self.lanes.order(gate);
         self.lanes.send(|_| server::Command::Reload {
-            rules: Box::new(Rules::from(&self.config)),
+            rules: Box::new(super::rules(&self.config)),
             insert: self.config.insert,
             workers: usize::from(self.config.workers),
         });

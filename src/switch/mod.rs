@@ -137,7 +137,7 @@ pub enum LinkRead {
 impl<C: Channel> Switch<C> {
     /// A switch without workers. The store of each link has `retention_bytes` bytes.
     pub fn new(mut dispatch: Dispatch, insert: Insert, retention_bytes: usize, owners: Owners) -> Self {
-        dispatch.share_among(owners.own(), owners.lanes());
+        dispatch.share_among(owners.own(), owners.lanes(), owners.seed());
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,

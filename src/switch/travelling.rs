@@ -4,7 +4,7 @@
 //! turn leave with one system call; a call for each, which would save the copy, costs many times as much.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Way;
 use super::answers::{Answers, Texts};
@@ -12,10 +12,12 @@ use super::owner::Owner;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{Arrival, DispatcherTag, Forward, ForwardedResponse, Hop, Redirect, Routes};
-use crate::transaction::forwarded::FLOW_PARAM;
+use crate::ids::ListenerId;
+use crate::transaction::forwarded::{FLOW_PARAM, connection_text};
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
 use crate::wire::load::OVERLOAD_QUERY;
 use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
+use crate::words::ReplyTo;
 
 /// The edits of one message, in memory that is used again for the next.
 #[derive(Debug, Default)]
@@ -39,7 +41,7 @@ impl Travelling {
     ) {
         let Travelling { edits, text, .. } = self;
         edit(edits, text, dispatch, (forward, request, &way.arrival));
-        send(answers, forward, |bytes| write(bytes, edits, request));
+        send(answers, way_of(forward), forward.to, |bytes| write(bytes, edits, request));
     }
 
     /// Writes a message of a request under way.
@@ -61,12 +63,12 @@ impl Travelling {
         };
         edit(edits, text, dispatch, (forward, &request, arrival));
         if let LeavingMessage::Request(_) = message {
-            return send(answers, forward, |bytes| write(bytes, edits, &request));
+            return send(answers, way_of(forward), forward.to, |bytes| write(bytes, edits, &request));
         }
         sent.clear();
         write(sent, edits, &request);
         let Ok(sent) = sent_scanner.scan(sent) else { return };
-        send(answers, forward, |bytes| match ack_to {
+        send(answers, way_of(forward), forward.to, |bytes| match ack_to {
             Some(to) => write_ack_to(bytes, &sent, to),
             None => write_cancel(bytes, &sent),
         });
@@ -77,7 +79,7 @@ impl Travelling {
         self.edits.clear();
         self.edits.take_via(message);
         let leaves = (response.listener, response.from);
-        answers.write_datagram(leaves, response.to, |bytes| write(bytes, &self.edits, message));
+        send(answers, leaves, response.to, |bytes| write(bytes, &self.edits, message));
     }
 }
 
@@ -94,6 +96,9 @@ fn edit(
     let _ = write!(text, "SIP/2.0/{} {};branch=", forward.transport.via_name(), SocketAddr::from(forward.sent_by));
     text.extend_from_slice(forward.branch.as_bytes());
     let _ = write!(text, ";{FLOW_PARAM}=");
+    if let ReplyTo::Stream(conn) = arrival.reply_to {
+        text.extend_from_slice(&connection_text(conn));
+    }
     text.extend_from_slice(&forward.flow.text());
     if forward.asks_overload {
         text.extend_from_slice(OVERLOAD_QUERY.as_bytes());
@@ -120,10 +125,15 @@ fn edit(
     }
 }
 
-/// Writes a request for its way.
-fn send(answers: &mut Answers, forward: &Forward, write: impl FnOnce(&mut Vec<u8>)) {
-    match forward.to {
-        Hop::Address(to) => answers.write_datagram((forward.listener, forward.sent_by.0), to, write),
+/// The socket that a request leaves from.
+const fn way_of(forward: &Forward) -> (ListenerId, IpAddr) {
+    (forward.listener, forward.sent_by.0)
+}
+
+/// Writes a message for its way.
+fn send(answers: &mut Answers, leaves: (ListenerId, IpAddr), to: Hop, write: impl FnOnce(&mut Vec<u8>)) {
+    match to {
+        Hop::Address(to) => answers.write_datagram(leaves, to, write),
         Hop::Connection(conn) => answers.replies.write(conn, write),
     }
 }

@@ -71,12 +71,18 @@ pub struct FlowToken {
 pub struct FlowTokens {
     current: Printer,
     previous: Option<Printer>,
+    epoch: u64,
 }
 
 impl FlowTokens {
     /// Tokens are written with the `current` key, and known again by either.
     pub fn new(current: &TokenKey, previous: Option<&TokenKey>) -> Self {
-        FlowTokens { current: Printer::new(current), previous: previous.map(Printer::new) }
+        FlowTokens { current: Printer::new(current), previous: previous.map(Printer::new), epoch: 0 }
+    }
+
+    /// Connections are those of this epoch: a token of an earlier one would lead to another peer's connection.
+    pub const fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// Appends the text of a token for a dialog.
@@ -97,7 +103,7 @@ impl FlowTokens {
             Hop::Connection(conn) => push(out, conn.0, 10),
         }
         push_address(out, *server);
-        let hash = hash(&self.current, out.get(from..).unwrap_or_default(), call_id);
+        let hash = self.hash(&self.current, out.get(from..).unwrap_or_default(), call_id);
         push(out, hash, HASH);
     }
 
@@ -112,7 +118,7 @@ impl FlowTokens {
         lower.iter_mut().zip(front).for_each(|(place, byte)| *place = byte.to_ascii_lowercase());
         let front = lower.get(..front.len())?;
         let mut printers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        printers.any(|printer| hash(printer, front, call_id) == written).then_some(())?;
+        printers.any(|printer| self.hash(printer, front, call_id) == written).then_some(())?;
         let mut rest = front;
         let kinds = take(&mut rest, 1)?;
         let listener = ListenerId(u16::try_from(take(&mut rest, 2)?).ok()?);
@@ -125,6 +131,14 @@ impl FlowTokens {
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
         let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
         rest.is_empty().then_some(FlowToken { side, listener, caller, server })
+    }
+
+    fn hash(&self, printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
+        let leads_to_connection = front
+            .first()
+            .is_some_and(|first| decode(&[*first]).is_some_and(|kinds| kinds & CALLER_KINDS == CALLER_CONNECTION));
+        let epoch = if leads_to_connection { self.epoch } else { 0 };
+        printer.print_each(TOKEN, [AsItIs(front), AsItIs(&epoch.to_be_bytes()), AsItIs(call_id)]).short()
     }
 }
 
@@ -141,8 +155,22 @@ const HASH: usize = 13;
 /// Most characters before the hash.
 const LONGEST: usize = 1 + 2 + 2 * (26 + 4);
 
-fn hash(printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
-    printer.print_each(TOKEN, [AsItIs(front), AsItIs(call_id)]).short()
+/// The bytes that stand for a way in a hash. A connection is one of this epoch only.
+pub(super) fn hop_text(hop: Hop, epoch: u64) -> [u8; 18] {
+    let mut text = [0; 18];
+    let (first, second) = match hop {
+        Hop::Address(address) => {
+            let ip = match address.ip().to_canonical() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            (ip.octets(), address.port().to_be_bytes())
+        }
+        // No address has the port 0.
+        Hop::Connection(conn) => ((u128::from(conn.0) << 64 | u128::from(epoch)).to_be_bytes(), [0; 2]),
+    };
+    text.iter_mut().zip(first.into_iter().chain(second)).for_each(|(place, byte)| *place = byte);
+    text
 }
 
 fn push(out: &mut Vec<u8>, value: u64, length: usize) {
@@ -232,6 +260,17 @@ mod tests {
             }
         }
         assert_eq!(tokens(1).read(&[b'0'; 5000], b"call"), None);
+    }
+
+    #[test]
+    fn a_token_for_a_connection_of_an_earlier_dispatcher_leads_nowhere() {
+        let mut later = tokens(1);
+        later.set_epoch(7);
+        for token in all() {
+            let is_of_address = matches!(token.caller, Hop::Address(_));
+            let read = later.read(&text(&token, b"call"), b"call");
+            assert_eq!(read, Some(token).filter(|_| is_of_address), "an address outlives a restart: {token:?}");
+        }
     }
 
     #[test]

@@ -16,16 +16,18 @@
 //! cookie, which RFC 2543 knows, the Via's branch and sent-by count; §16.11 has the To-tag and the request-URI as well,
 //! but an ACK has another To-tag, and the request-URI counts by the way.
 //!
-//! The address that responses go to is not in the branch, since a CANCEL may come another way than its request. A
-//! [`Flow`] beside it vouches for that address: a server that knows our branch cannot aim responses elsewhere.
+//! The way that responses go is not in the branch, since a CANCEL may come another way than its request. A [`Flow`]
+//! beside it vouches for it, so that a server that knows our branch cannot aim responses elsewhere: for the address that
+//! the next Via gives, or for a connection, whose number stands in front of it.
 //!
 //! The characters are digits and small letters, and are read in either case.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use super::flow_token::{Hop, hop_text};
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
-use crate::ids::{ListenerId, ProxyId, TokenKey, decode, encode};
+use crate::ids::{ConnId, ListenerId, ProxyId, TokenKey, decode, encode};
 use crate::transaction::name::sip::call_of;
 use crate::wire::sip::{Message, Name, Via};
 
@@ -133,7 +135,7 @@ pub struct Came<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way(u32);
 
-/// A keyed hash of a branch and of the address that its responses go to.
+/// A keyed hash of a branch and of the way that its responses go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow(u64);
 
@@ -152,14 +154,19 @@ impl Flow {
         decode(text).filter(|_| text.len() == Flow::LEN).map(Flow)
     }
 
-    fn of(printer: &Printer, branch: &ForwardedBranch, to: SocketAddr) -> Self {
-        let ip = match to.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let octets = ip.octets();
-        Flow(printer.print_each(FLOW, [AsItIs(&branch.0), AsItIs(&octets), Number(to.port())]).short())
+    fn of(printer: &Printer, branch: &ForwardedBranch, to: Hop, epoch: u64) -> Self {
+        Flow(printer.print_each(FLOW, [AsItIs(&branch.0), AsItIs(&hop_text(to, epoch))]).short())
     }
+}
+
+/// Characters of a connection's number.
+const CONNECTION: usize = 10;
+
+/// Writes the number of a connection as it stands in front of a flow.
+pub fn connection_text(conn: ConnId) -> [u8; CONNECTION] {
+    let mut text = [0; CONNECTION];
+    encode(conn.0, &mut text);
+    text
 }
 
 /// Makes branches, and knows its own again.
@@ -167,6 +174,7 @@ impl Flow {
 pub struct Branches {
     current: Printer,
     previous: Option<Printer>,
+    epoch: u64,
 }
 
 /// Via values that are looked at for a loop: more than any request has that is not made to cost time.
@@ -175,7 +183,12 @@ const MOST_VIAS: usize = 100;
 impl Branches {
     /// Branches are made with the `current` key, and known again by either.
     pub fn new(current: &TokenKey, previous: Option<&TokenKey>) -> Self {
-        Branches { current: Printer::new(current), previous: previous.map(Printer::new) }
+        Branches { current: Printer::new(current), previous: previous.map(Printer::new), epoch: 0 }
+    }
+
+    /// Connections are those of this epoch: numbers of an earlier one are of other connections.
+    pub const fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// The way of a request.
@@ -204,16 +217,22 @@ impl Branches {
         self.made(branch, below, &mut Call::of(response)).then_some(branch)
     }
 
-    /// The flow of a request that leaves with this branch, and whose responses go to this address.
-    pub fn flow(&self, branch: &ForwardedBranch, to: SocketAddr) -> Flow {
-        Flow::of(&self.current, branch, to)
+    /// The flow of a request that leaves with this branch, and whose responses go this way.
+    pub fn flow(&self, branch: &ForwardedBranch, to: Hop) -> Flow {
+        Flow::of(&self.current, branch, to, self.epoch)
     }
 
-    /// Whether this text is the flow of that branch and address.
-    pub fn leads_to(&self, flow: &[u8], branch: &ForwardedBranch, to: SocketAddr) -> bool {
-        let Some(flow) = Flow::read(flow) else { return false };
+    /// The way of a response with this flow in our Via, and this address in the Via below. `None` if that is not the way
+    /// that its request came.
+    pub fn way_back(&self, flow: &[u8], branch: &ForwardedBranch, address: Option<SocketAddr>) -> Option<Hop> {
+        let (conn, flow) = flow.split_at_checked(flow.len().checked_sub(Flow::LEN)?)?;
+        let to = match conn {
+            [] => Hop::Address(address?),
+            conn => Hop::Connection(ConnId(decode(conn).filter(|_| conn.len() == CONNECTION)?)),
+        };
+        let flow = Flow::read(flow)?;
         let mut printers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        printers.any(|printer| Flow::of(printer, branch, to) == flow)
+        printers.any(|printer| Flow::of(printer, branch, to, self.epoch) == flow).then_some(to)
     }
 
     /// Whether the request has come here before and left for the same `way` (RFC 3261 §16.3 item 4).

@@ -44,7 +44,7 @@ fn acknowledgements_in_a_command_reach_the_other_workers() {
 #[test]
 fn where_there_are_other_lanes_they_are_asked_for_what_is_unknown() {
     let mut rig = rig(2);
-    rig.dispatch.share_among(0, 2);
+    rig.dispatch.share_among(0, 2, 0);
     rig.hand(&format!("{}K: 7-8\n", crcx(1, "a")));
     assert_eq!(rig.send("000 9\n").reason, Reason::AckElsewhere);
     let unknown: Vec<u32> = std::iter::from_fn(|| rig.dispatch.poll_unknown_ack()).map(|id| id.0).collect();

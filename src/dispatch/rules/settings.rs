@@ -43,6 +43,8 @@ pub struct Rules {
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
+    /// The addresses, one of a family, from which sockets that are bound to a wildcard reach others.
+    pub wildcard_addresses: Vec<IpAddr>,
     /// Routes to the pools, in their order.
     pub routes: Vec<Route>,
     /// The route of what no other fits.
@@ -79,6 +81,7 @@ impl Default for Rules {
             ring_first: Vec::new(),
             access: Vec::new(),
             own_addresses: Vec::new(),
+            wildcard_addresses: Vec::new(),
             routes: Vec::new(),
             unrouted: Route { pool: config::Pool::WORKERS.to_owned(), ..Route::default() },
             pools: Vec::new(),

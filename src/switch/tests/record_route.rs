@@ -123,9 +123,9 @@ fn a_call_from_behind_a_nat_stays_with_us_and_each_side_reaches_the_other() {
         }
     }
     for method in ["BYE", "INVITE", "ACK", "CANCEL"] {
-        let text = inside(method, "sip:7@192.0.2.9:5090", &reversed(&values), false);
+        let text = inside(method, "sip:7@192.0.2.9:5080", &reversed(&values), false);
         let Sent(text, to) = one(rig.udp(&text, CALLER));
-        assert_eq!(to, "192.0.2.9:5090", "{method}: the server's Contact");
+        assert_eq!(to, SERVER, "{method}");
         assert!(!text.contains("Route:"), "{text}");
         if method != "ACK" {
             assert_eq!(one(rig.udp(&response(&text, "200 OK"), SERVER)).1, CALLER);
@@ -192,6 +192,48 @@ fn forged_routes_lead_nowhere() {
     routes.push("<sip:203.0.113.66;lr>".to_owned());
     let bye = inside("BYE", "sip:7@192.0.2.9", &routes, false).replace("-BYE", "-BYE2");
     assert_eq!(one(rig.udp(&bye, CALLER)).1, SERVER);
+    // Nor to another port of the server, nor back to us.
+    for uri in ["sip:x@192.0.2.9:53", "sip:x@192.0.2.2:5060"] {
+        let bye = inside("BYE", uri, &reversed(&values), false).replace("-BYE", &format!("-{}", uri.len()));
+        assert_eq!(one(rig.udp(&bye, CALLER)).1, SERVER, "{uri}");
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_read_are_a_fault() {
+    let mut rig = Rig::new(RecordRoute::Always);
+    let values = rig.call();
+    let uri = values[0].trim_matches(['<', '>']).to_owned();
+    for (number, last) in ["<>", "<sip:a\"b\u{1}c@192.0.2.9>", "\"garb <sip:x", "<tel:1>"].into_iter().enumerate() {
+        for (uri, mut routes) in [(uri.as_str(), values[1..].to_vec()), ("sip:7@192.0.2.9", reversed(&values))] {
+            routes.push(last.to_owned());
+            let text = inside("INFO", uri, &routes, uri.len() > 20).replace("-INFO", &format!("-{number}"));
+            let Sent(text, to) = one(rig.udp(&text, "203.0.113.5:5060"));
+            assert!(text.starts_with("SIP/2.0 400 ") && to == "203.0.113.5:5060", "{last}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_may_have_our_name_above_the_values_of_its_dialog() {
+    let mut rig = Rig::new(RecordRoute::Always);
+    let values = rig.call();
+    let mut routes = vec!["<sip:sip.example.net;lr>".to_owned()];
+    routes.extend(reversed(&values));
+    let Sent(text, to) = one(rig.udp(&inside("BYE", "sip:7@192.0.2.9:5080", &routes, false), CALLER));
+    assert!(to == SERVER && !text.contains("Route:"), "{text}");
+}
+
+#[test]
+fn a_proxy_that_the_settings_have_lost_ends_its_dialogs_and_requests_itself() {
+    let mut rig = Rig::new(RecordRoute::Always);
+    let invite = one(rig.udp(INVITE, CALLER)).0;
+    let values = recorded(&invite);
+    rig.0.dispatch.set_rules(Rules { proxies: Vec::new(), ..rig.0.dispatch().rules().clone() }, NOW);
+    let Sent(text, to) = one(rig.udp(&response(&invite, "200 OK"), SERVER));
+    assert!(to == CALLER && text.starts_with("SIP/2.0 200"), "{text}");
+    assert_eq!(one(rig.udp(&inside("BYE", "sip:b@10.0.0.1:5062", &values, true), SERVER)).1, CALLER);
+    assert_eq!(one(rig.udp(&inside("INFO", "sip:7@192.0.2.9", &reversed(&values), false), CALLER)).1, SERVER);
 }
 
 #[test]
@@ -206,10 +248,10 @@ fn routers_without_lr_before_and_after_us_get_what_they_understand() {
     assert!(text.starts_with("BYE sip:b@10.0.0.1:5062 SIP/2.0\r\n") && !text.contains("Route:"), "{text}");
     // The next router, at the server, is strict (§16.6 step 6).
     let mut routes = reversed(&values);
-    routes.push("<sip:192.0.2.9:5099>".to_owned());
+    routes.push(format!("<sip:{SERVER}>"));
     let Sent(text, to) = one(rig.udp(&inside("BYE", "sip:7@192.0.2.88", &routes, false), CALLER));
-    assert_eq!(to, "192.0.2.9:5099");
-    assert!(text.starts_with("BYE sip:192.0.2.9:5099 SIP/2.0\r\n"), "{text}");
+    assert_eq!(to, SERVER);
+    assert!(text.starts_with(&format!("BYE sip:{SERVER} SIP/2.0\r\n")), "{text}");
     assert!(text.contains("Route: <sip:7@192.0.2.88>\r\n"), "{text}");
 }
 
@@ -235,9 +277,12 @@ fn a_browser_is_reached_on_its_connection() {
     assert!(values[0].ends_with("@192.0.2.2:5060;lr>"), "{values:?}");
     assert!(values[1].ends_with("@192.0.2.2:8080;transport=ws;lr>"), "{values:?}");
     let ok = response(&sent.0, "200 OK").replace("To: <sip:7@192.0.2.2>", "To: <sip:7@192.0.2.2>;tag=s");
-    let Sent(text, to) = one(rig.udp(&ok, SERVER));
-    assert_eq!(to, "connection 7");
-    assert_eq!(recorded(&text), values);
+    // The server sends its 2xx until the ACK comes, and the caller has to hear each (RFC 6026 §7.3).
+    for _ in 0..3 {
+        let Sent(text, to) = one(rig.udp(&ok, SERVER));
+        assert_eq!(to, "connection 7");
+        assert_eq!(recorded(&text), values);
+    }
     let Sent(text, to) = one(rig.udp(&inside("BYE", "sip:b@x.invalid", &values, true), SERVER));
     assert_eq!(to, "connection 7");
     assert!(text.contains("\r\nVia: SIP/2.0/WS 192.0.2.2:8080;branch=z9hG4bK"), "{text}");
@@ -248,4 +293,41 @@ fn a_browser_is_reached_on_its_connection() {
     let Sent(text, to) = one(rig.websocket(&bye));
     assert_eq!(to, SERVER);
     assert_eq!(one(rig.udp(&response(&text, "200 OK"), SERVER)).1, "connection 7");
+}
+
+#[test]
+fn the_cancel_of_a_browsers_invite_inside_its_dialog_is_sent_until_it_is_answered() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let invite = INVITE.replace("/UDP 10.0.0.1:5062", "/WS x.invalid").replace("b@10.0.0.1:5062", "b@x.invalid");
+    let values = recorded(&one(rig.websocket(&invite)).0);
+    let again = inside("INVITE", "sip:7@192.0.2.9:5080", &reversed(&values), false);
+    let Sent(invite, _) = one(rig.websocket(&again));
+    assert_eq!(one(rig.udp(&response(&invite, "180 Ringing"), SERVER)).1, "connection 7");
+    let cancel = again.replace("INVITE sip", "CANCEL sip").replace("2 INVITE", "2 CANCEL");
+    let sent = rig.websocket(&cancel);
+    let cancel = sent.iter().find(|Sent(text, _)| text.starts_with("CANCEL")).expect("its CANCEL");
+    assert!(rig.udp(&response(&cancel.0, "200 OK"), SERVER).is_empty());
+    rig.0.handle_timeout(NOW + Duration::from_secs(1));
+    let mut left = Vec::new();
+    rig.0.flush_answers(|batch| left.extend(batch.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())));
+    assert!(!left.iter().any(|text| text.starts_with("CANCEL")), "{left:?}");
+}
+
+#[test]
+fn a_server_of_the_other_family_that_no_socket_reaches_is_said_to_the_caller() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let proxies =
+        vec![Proxy { name: "six".to_owned(), host: "2001:db8::1".to_owned(), port: Some(5060), ..Proxy::default() }];
+    rig.0.dispatch.set_rules(Rules { proxies, ..rig.0.dispatch().rules().clone() }, NOW);
+    assert!(one(rig.udp(INVITE, CALLER)).0.starts_with("SIP/2.0 503 "));
+    // A wildcard socket of that family reaches it, from the address that this host has there.
+    let udp_listeners =
+        vec![(ListenerId(0), "192.0.2.2:5060".parse().unwrap()), (ListenerId(2), "[::]:5060".parse().unwrap())];
+    let wildcard_addresses = vec!["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+    let rules = Rules { udp_listeners, wildcard_addresses, ..rig.0.dispatch().rules().clone() };
+    rig.0.dispatch.set_rules(rules, NOW);
+    let Sent(text, to) = one(rig.udp(&INVITE.replace("bK-1", "bK-2"), CALLER));
+    assert_eq!(to, "[2001:db8::1]:5060");
+    assert!(text.contains("\r\nVia: SIP/2.0/UDP [2001:db8::2]:5060;branch="), "{text}");
+    assert_eq!(one(rig.udp(&response(&text, "200 OK"), "[2001:db8::1]:5060")).1, CALLER);
 }

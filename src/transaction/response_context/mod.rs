@@ -213,6 +213,11 @@ impl ResponseContext {
         context
     }
 
+    /// Whether the request is an INVITE.
+    pub fn is_invite(&self) -> bool {
+        self.kind == Kind::Invite
+    }
+
     /// A copy of the request has come.
     pub fn on_copy(&mut self, out: &mut Vec<Effect>) {
         out.extend(self.server.on_copy().cloned().map(Effect::Again));

@@ -104,9 +104,14 @@ fn check_request_uri(uri: Option<&Uri<'_>>) -> Result<(), Fault> {
     let uri = uri.ok_or(Fault::RequestUri)?;
     match uri.scheme {
         Scheme::Other(_) => Err(Fault::UriScheme),
-        _ if uri.raw.iter().any(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)) => Err(Fault::RequestUri),
-        _ => Ok(()),
+        _ if is_uri_text(uri.raw) => Ok(()),
+        _ => Err(Fault::RequestUri),
     }
+}
+
+/// Whether a text may stand in a request line as a URI: it ends neither the URI nor the line.
+pub fn is_uri_text(text: &[u8]) -> bool {
+    !text.is_empty() && !text.iter().any(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f))
 }
 
 #[cfg(test)]

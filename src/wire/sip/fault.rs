@@ -53,6 +53,8 @@ pub enum Fault {
     Contact,
     /// Max-Forwards is not a number from 0 to 255.
     MaxForwards,
+    /// Route holds no SIP URI, in a request that follows it.
+    Route,
 }
 
 impl From<StreamFault> for Fault {
@@ -68,7 +70,7 @@ impl From<StreamFault> for Fault {
 
 impl Fault {
     /// Every fault, for counters.
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 24] = [
         Fault::Empty,
         Fault::Keepalive,
         Fault::Stun,
@@ -92,6 +94,7 @@ impl Fault {
         Fault::FromTo,
         Fault::Contact,
         Fault::MaxForwards,
+        Fault::Route,
     ];
 
     /// The status of the response that says so to the sender of a request; `None` where no answer is due.
@@ -132,6 +135,7 @@ impl Fault {
             Fault::FromTo => "from-to",
             Fault::Contact => "contact",
             Fault::MaxForwards => "max-forwards",
+            Fault::Route => "route",
         }
     }
 }
@@ -163,6 +167,7 @@ impl Fault {
             Fault::FromTo => "Malformed From or To",
             Fault::Contact => "Malformed Contact",
             Fault::MaxForwards => "Max-Forwards Not From 0 To 255",
+            Fault::Route => "Malformed Route",
         }
     }
 }

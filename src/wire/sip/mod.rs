@@ -39,7 +39,7 @@ mod uri;
 mod via;
 mod write;
 
-pub use check::Hindrance;
+pub use check::{Hindrance, is_uri_text};
 pub use cseq::CSeq;
 pub use dialog_ref::DialogRef;
 pub use edits::{Edits, Pieces, write_contact};

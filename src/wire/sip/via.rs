@@ -92,7 +92,7 @@ impl<'a> Via<'a> {
     /// The address that a response with this Via goes to next (RFC 3261 §18.2.2, RFC 3581 §4), when the Via gives it
     /// without a name look-up. `maddr` is ignored: only multicast needs it, and a peer could aim responses with it.
     pub fn reply_address(&self) -> Option<SocketAddr> {
-        let ip = self.received().or_else(|| self.host.ip())?;
+        let ip = self.received().or_else(|| self.host.ip())?.to_canonical();
         let port = match self.rport() {
             Some(Rport::Port(port)) => port,
             _ => self.port.unwrap_or(self.default_port()),

@@ -27,10 +27,6 @@ impl Dispatch {
         if let Some(decision) = self.follow_context(case, entry.name, reason) {
             return decision;
         }
-        if case.request.method == Method::Cancel && case.arrival.transport != Transport::Udp {
-            // A request on a connection has a context until it is answered.
-            return self.answer(case, 200, Reason::CancelTooLate);
-        }
         self.forward_within(case, reason, |dispatch| dispatch.forward(case, proxy, reason, 0))
     }
 

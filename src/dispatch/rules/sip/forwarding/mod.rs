@@ -9,7 +9,7 @@ mod record_route;
 mod response;
 mod stateful;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::answering::saying;
 use super::echoed::Echoed;
@@ -24,8 +24,8 @@ use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
-use crate::wire::sip::{Fault, Hindrance, Method, where_to};
-use crate::words::Transport;
+use crate::wire::sip::{Fault, Hindrance, Message, Method, where_to};
+use crate::words::{ReplyTo, Transport};
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
 const LARGEST_FORWARDED: usize = 65_507 - 512;
@@ -176,16 +176,19 @@ impl Dispatch {
         reason: Reason,
         listener: ListenerId,
     ) -> Decision {
-        let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
-        let Some((listener, sent_by, transport)) = self.way_out(case.arrival, to, listener) else { return gone };
-        let Some(via) = case.request.read.via else { return gone };
+        let (Some((listener, sent_by, transport)), Some(via)) =
+            (self.way_out(case.arrival, to, listener), case.request.read.via)
+        else {
+            // No well-known socket reaches addresses of its family.
+            return self.refuse_to_forward(case, 503, Reason::NoProxy);
+        };
         let way = self.branches.way(case.request.message);
         if self.branches.is_loop(case.request.message, way) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
         }
         let came = Came { via, call: case.call, cseq: case.discriminator };
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
-        let flow = self.branches.flow(&branch, where_to(case.request.message, case.arrival.source));
+        let flow = self.branches.flow(&branch, way_back(case.request.message, case.arrival));
         let (weight, rewrites_uri, asks_overload, records_route) = (0, false, false, false);
         let forward = Forward {
             proxy,
@@ -255,13 +258,31 @@ impl Dispatch {
         let (listener, bound) = wanted
             .or_else(|| self.rules.udp_listeners.iter().find(named))
             .or_else(|| self.rules.udp_listeners.iter().find(fits))?;
-        let ip = match bound.ip().is_unspecified() {
-            // A wildcard socket leaves from the address that the request came to, if that is of its family.
-            true if is_same(&arrival.local) => arrival.local.ip(),
-            true => return None,
-            false => bound.ip(),
-        };
+        let ip = if bound.ip().is_unspecified() { self.own_ip_towards(to.ip(), arrival)? } else { bound.ip() };
         Some((*listener, SocketAddr::new(ip, bound.port()), Transport::Udp))
+    }
+
+    /// The address of ours that a wildcard socket sends to an address from.
+    fn own_ip_towards(&self, to: IpAddr, arrival: &Arrival) -> Option<IpAddr> {
+        let local = arrival.local.ip();
+        let fits = |ip: &&IpAddr| ip.is_ipv4() == to.is_ipv4();
+        // Nothing of this host's own reaches it from elsewhere, and the other way round.
+        let is_near = |ip: &&IpAddr| fits(ip) && ip.is_loopback() == to.is_loopback();
+        let known = || self.rules.own_addresses.iter().chain(&self.rules.wildcard_addresses);
+        Some(&local)
+            .filter(is_near)
+            .or_else(|| known().find(is_near))
+            .or_else(|| known().find(fits))
+            .or_else(|| Some(&local).filter(fits))
+            .copied()
+    }
+}
+
+/// The way that responses to a request go.
+fn way_back(request: &Message<'_>, arrival: &Arrival) -> Hop {
+    match arrival.reply_to {
+        ReplyTo::Stream(conn) => Hop::Connection(conn),
+        _ => Hop::Address(where_to(request, arrival.source)),
     }
 }
 

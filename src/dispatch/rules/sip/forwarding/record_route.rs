@@ -3,9 +3,9 @@
 //!
 //! The dispatcher puts two values into Record-Route, one for each side, and keeps nothing of the dialog: their token
 //! names the way to the caller and the server. A request towards the caller goes the way that the call came, never to
-//! the Contact, which a NAT may hide. One towards the server goes to the next Route, or else to the request-URI, as far
-//! as that is the address of a server; anyone could write any other there, so such a request goes to the server of the
-//! token, which knows what is meant.
+//! the Contact, which a NAT may hide. One towards the server goes to the next Route, or else to the request-URI, if that
+//! is the address of its server or of another proxy of the settings. Anyone could write any other there, so a request
+//! with another one goes to its server, which knows what is meant.
 //!
 //! A request for a caller on a connection is forwarded without the state of a transaction, where §16.1 wants it between
 //! unlike transports. What gets lost is then between server and dispatcher, and the server sends its request again.
@@ -13,13 +13,13 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Case;
+use super::{Case, unless_ack};
 use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Target};
 use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{FlowToken, Hop, Side};
-use crate::wire::sip::{Message, Method, Name, NameAddr, Scheme, Uri};
+use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, is_uri_text};
 use crate::words::{ReplyTo, Transport};
 
 /// Most values of ours at the top of Route: those of both sides, and one that a caller has from its settings.
@@ -40,9 +40,7 @@ impl Dispatch {
         for value in message.values(Name::Route).take(MOST_OWN) {
             let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else { break };
             let token = uri.user.and_then(|user| self.flow_tokens.read(user, message.call_id()));
-            // A caller that has resolved the name in its topmost Route has come here by it (§8.1.2).
-            let is_way_here = own.count == 0 && case.request.to_tag.is_none() && uri.host.ip().is_none();
-            if token.is_none() && !is_way_here && !self.is_own_address(&uri, case.arrival) {
+            if token.is_none() && !self.is_own_address(&uri, case.arrival) && !is_way_here(&uri, own.count) {
                 break;
             }
             own.count += 1;
@@ -119,9 +117,6 @@ impl Dispatch {
 
     /// Forwards a request inside a dialog by our Record-Route. `None`: it has none of ours.
     pub(in crate::dispatch::rules::sip) fn forward_routed(&mut self, case: &Case<'_>) -> Option<Decision> {
-        if self.proxies.is_empty() {
-            return None;
-        }
         let own = self.own_routes(case);
         // A strict router in front of us has put our value into the request-URI (§16.4).
         let restored = case.request.read.uri.and_then(|uri| uri.user).and_then(|user| {
@@ -129,6 +124,9 @@ impl Dispatch {
             case.request.message.values(Name::Route).next().map(|_| token)
         });
         let token = restored.or(own.token)?;
+        if !has_good_routes(case.request.message) {
+            return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
+        }
         let (to, proxy, is_strict) = match token.side {
             Side::Server => (token.caller, None, false),
             Side::Caller => {
@@ -159,18 +157,28 @@ impl Dispatch {
         };
         let is_strict = route.and_then(|route| route.uri()).is_some_and(|uri| uri.param(b"lr").is_none());
         let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
-        let is_server = |address: &SocketAddr| {
-            let ip = address.ip().to_canonical();
-            let is_proxy = |(_, proxy): (ProxyId, &crate::dispatch::targets::proxy::Proxy)| {
-                proxy.address().is_some_and(|other| other.ip().to_canonical() == ip)
-            };
-            ip == token.server.ip().to_canonical() || self.proxies.iter().any(is_proxy)
-        };
+        let is_server = |address: &SocketAddr| *address == token.server || self.proxies.at(*address).next().is_some();
         match address.filter(is_server) {
             Some(address) => (address, is_strict),
             None => (token.server, false),
         }
     }
+}
+
+/// Whether the topmost Route is a name by which the request has come here: its sender has resolved it (§8.1.2). A caller
+/// has it from its settings, and puts it above the values of its dialog.
+fn is_way_here(uri: &Uri<'_>, above: u8) -> bool {
+    let is_name = matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && uri.host.ip().is_none();
+    above == 0 && is_name && uri.param(b"lr").is_some()
+}
+
+/// Whether every Route can be read, and can be a request-URI.
+fn has_good_routes(message: &Message<'_>) -> bool {
+    let is_good = |route: NameAddr<'_>| {
+        let uri = route.uri();
+        uri.is_some_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && is_uri_text(uri.raw))
+    };
+    message.values(Name::Route).all(|value| NameAddr::parse(value).is_some_and(is_good))
 }
 
 /// Whether a caller cannot be reached at its Contact from elsewhere: that is a private address other than its source's,

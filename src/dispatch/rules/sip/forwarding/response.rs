@@ -24,9 +24,6 @@ impl Dispatch {
         arrival: &Arrival,
         now: Time,
     ) -> Option<Decision> {
-        if self.proxies.is_empty() {
-            return None;
-        }
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
         ForwardedBranch::read(message.via()?.branch()?)?;
         let Some(branch) = self.branches.believed(message) else {
@@ -51,15 +48,9 @@ impl Dispatch {
         if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
             return Some(decision);
         }
-        if self.rules.udp_listener(listener).is_none() {
-            // The request came on a connection, which only its context knew.
-            return Some(Decision { target: Target::Drop, reason: Reason::UnknownResponse });
-        }
-        let Some(to) = via.reply_address() else { return Some(forged) };
         let flow = message.via()?.params().get(FLOW_PARAM.as_bytes());
-        if !flow.is_some_and(|flow| self.branches.leads_to(flow, &branch, to)) {
-            return Some(forged);
-        }
+        let to = flow.and_then(|flow| self.branches.way_back(flow, &branch, via.reply_address()));
+        let Some(to) = to else { return Some(forged) };
         if let Some(id) = name.and_then(|name| self.table.by_name(name)) {
             self.on_response(message, id, (proxy, is_own), now);
         }

@@ -4,7 +4,7 @@
 //! A request on a connection always has one: what repeats lost messages on the proxy's side has no counterpart on the
 //! caller's (§16.11).
 
-use super::Case;
+use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
@@ -19,7 +19,7 @@ use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::Came;
 use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
-use crate::wire::sip::{Message, Method, Name, Scanner, where_to};
+use crate::wire::sip::{Message, Method, Name, Scanner};
 use crate::words::Transport;
 
 impl Dispatch {
@@ -53,7 +53,13 @@ impl Dispatch {
         // The decision in hand sends it to the first proxy.
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let came = (case.request.message.bytes(), case.arrival);
-        self.contexts.insert(UnderWay::new(context, (case.name, case.call), came, (id, forward), sent));
+        self.contexts.insert(UnderWay::new(
+            context,
+            (case.name, case.call, case.discriminator),
+            came,
+            (id, forward),
+            sent,
+        ));
         true
     }
 
@@ -159,8 +165,7 @@ impl Dispatch {
     pub(super) fn response_to_cancel(&mut self, message: &Message<'_>, proxy: ProxyId, now: Time) -> Option<Decision> {
         let cseq = message.cseq().filter(|cseq| cseq.method == Method::Cancel)?;
         let call = crate::transaction::name::sip::call_of(message, &self.printer);
-        let name = self.table.get(self.table.invite_of(call, cseq.number)?)?.name;
-        let id = self.contexts.of(name)?;
+        let id = self.contexts.invite_of(call, cseq.number)?;
         let (under_way, status) = (self.contexts.get_mut(id)?, message.status()?);
         under_way.context.on_response_to_cancel(proxy, status, now);
         self.contexts.arm(id);
@@ -336,7 +341,7 @@ impl Dispatch {
         let came = Came { via: message.via()?, call: under_way.call, cseq };
         let way = self.branches.way(&message);
         let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
-        let flow = self.branches.flow(&branch, where_to(&message, under_way.arrival.source));
+        let flow = self.branches.flow(&branch, way_back(&message, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
         let asks_overload = self.asks_overload(proxy);
         let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
