@@ -1,6 +1,7 @@
 //! The entries of the settings: which proxies and pools there are, after a start, a reload, and an answer of a name
 //! server.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::pool::{Link, PoolId, ProxyPool};
@@ -140,11 +141,12 @@ impl Entry {
 impl Proxies {
     /// Sets the proxies and pools of the settings. State stays by name.
     pub fn set(&mut self, proxies: &[config::Proxy], pools: &[config::Pool], now: Time) {
-        let mut before = std::mem::take(&mut self.entries);
+        let before = std::mem::take(&mut self.entries);
+        let mut before: BTreeMap<String, Entry> =
+            before.into_iter().map(|entry| (entry.settings.name.clone(), entry)).collect();
         for settings in proxies {
-            let entry = match before.iter().position(|entry| entry.settings.name == settings.name) {
-                Some(at) => {
-                    let mut entry = before.swap_remove(at);
+            let entry = match before.remove(&settings.name) {
+                Some(mut entry) => {
                     if entry.settings.load != settings.load {
                         self.forget_reports(&entry);
                     }
@@ -218,7 +220,8 @@ impl Proxies {
 
     /// Puts every proxy that entries and addresses ask for into a place, and all into their pools.
     pub(super) fn rebuild(&mut self, now: Time) {
-        let mut wanted: Vec<ProxyId> = Vec::new();
+        let known = self.slots.by_entry();
+        let mut wanted: BTreeSet<ProxyId> = BTreeSet::new();
         let mut members: Vec<Vec<(u16, ProxyId, u64)>> = vec![Vec::new(); self.pools.len()];
         let mut entries = std::mem::take(&mut self.entries);
         for entry in &mut entries {
@@ -227,12 +230,14 @@ impl Proxies {
             entry.proxies.clear();
             for (address, rank, share) in entry.places() {
                 let terms = self.terms(entry, share, is_redirected);
-                let Some(id) = self.place(entry, address, terms, now) else { continue };
+                let of_entry = known.get(&entry.settings.name).map_or(&[][..], Vec::as_slice);
+                let place = of_entry.iter().find(|(at, _)| *at == address).map(|(_, id)| *id);
+                let Some(id) = self.place((entry, place), address, terms, now) else { continue };
                 if let Some(slot) = self.slots.get_mut(id) {
                     slot.pool = pool;
                 }
                 entry.proxies.push(id);
-                wanted.push(id);
+                wanted.insert(id);
                 if let Some(members) = pool.and_then(|id| members.get_mut(usize::from(id.0))) {
                     members.push((rank, id, hash(&entry.name_at(address))));
                 }
@@ -252,9 +257,15 @@ impl Proxies {
         ids.into_iter().for_each(|id| self.note(id, now));
     }
 
-    /// The proxy of an entry at an address, in its old place or a new one.
-    fn place(&mut self, entry: &Entry, address: Option<SocketAddr>, terms: Terms, now: Time) -> Option<ProxyId> {
-        if let Some(id) = self.slots.find(&entry.settings.name, address)
+    /// The proxy of an entry at an address, in the place that it has or a new one.
+    fn place(
+        &mut self,
+        (entry, place): (&Entry, Option<ProxyId>),
+        address: Option<SocketAddr>,
+        terms: Terms,
+        now: Time,
+    ) -> Option<ProxyId> {
+        if let Some(id) = place
             && let Some(slot) = self.slots.get_mut(id)
         {
             slot.removed = None;
@@ -302,10 +313,11 @@ impl Proxies {
         for pool in &mut self.pools {
             pool.settings = None;
         }
+        let names: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
         for settings in pools {
             let at = self.pools.iter().position(|pool| pool.name == settings.name);
             // A name that the settings have no more leaves its number to another.
-            let at = at.or_else(|| self.pools.iter().position(|pool| !pools.iter().any(|new| new.name == pool.name)));
+            let at = at.or_else(|| self.pools.iter().position(|pool| !names.contains(pool.name.as_str())));
             let at = at.unwrap_or_else(|| {
                 self.pools.push(ProxyPool::default());
                 self.pools.len() - 1

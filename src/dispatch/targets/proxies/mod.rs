@@ -320,12 +320,14 @@ impl Proxies {
     }
 
     /// The members of a pool that may have got a call: those that are up, that which a hash of the call names first.
-    pub fn possible(&self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
-        let Some(pool) = self.pools.get(usize::from(pool.0)) else { return Vec::new() };
-        let is_up = |id: &ProxyId| self.get(*id).is_some_and(|proxy| proxy.state(now) == Health::Up);
+    pub fn possible(&mut self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
+        let Proxies { slots, pools, .. } = self;
+        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Vec::new() };
+        let is_up = |id: &ProxyId| slots.get(*id).is_some_and(|slot| slot.proxy.state(now) == Health::Up);
+        let first = pool.by_hash(call, is_up);
         let mut drawn: Vec<(u64, ProxyId)> =
             pool.with_names().filter(|(_, id)| is_up(id)).map(|(name, id)| (mix(call ^ name), id)).collect();
-        drawn.sort_unstable_by_key(|(drawn, _)| std::cmp::Reverse(*drawn));
+        drawn.sort_unstable_by_key(|(drawn, id)| (Some(*id) != first, std::cmp::Reverse(*drawn)));
         drawn.truncate(POSSIBLE);
         drawn.into_iter().map(|(_, id)| id).collect()
     }

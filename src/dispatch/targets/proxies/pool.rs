@@ -42,7 +42,7 @@ pub(super) struct ProxyPool {
     /// Hash of each member's name.
     names: Vec<u64>,
     /// Members of each rank. Those of a later one get requests when no earlier one takes any.
-    ranks: Vec<(Range<usize>, Turns)>,
+    ranks: Vec<Rank>,
     /// Pools that are asked in turn, itself first.
     pub(super) chain: Vec<Link>,
     cursor: usize,
@@ -52,6 +52,14 @@ pub(super) struct ProxyPool {
     pub(super) calls: u64,
     /// Whether the last request found all members down.
     pub(super) is_panic: bool,
+}
+
+/// Members of the same rank and the memory of their selections.
+#[derive(Debug, Default)]
+struct Rank {
+    members: Range<usize>,
+    turns: Turns,
+    keys: Keys,
 }
 
 /// What a choice is made by besides the pool: proxies, workers that take the request, random numbers, the time.
@@ -75,12 +83,12 @@ impl ProxyPool {
     pub(super) fn set_members(&mut self, mut members: Vec<(u16, ProxyId, u64)>) {
         members.sort_by_key(|&(rank, _, _)| rank);
         let same = members.iter().map(|&(_, id, _)| id).eq(self.members.iter().copied());
-        let mut ranks: Vec<(Range<usize>, Turns)> = Vec::new();
+        let mut ranks: Vec<Rank> = Vec::new();
         let mut last = None;
         for (at, &(rank, _, _)) in members.iter().enumerate() {
             match ranks.last_mut() {
-                Some((range, _)) if last == Some(rank) => range.end = at + 1,
-                _ => ranks.push((at..at + 1, Turns::default())),
+                Some(same) if last == Some(rank) => same.members.end = at + 1,
+                _ => ranks.push(Rank { members: at..at + 1, ..Rank::default() }),
             }
             last = Some(rank);
         }
@@ -90,6 +98,18 @@ impl ProxyPool {
         }
         self.members = members.iter().map(|&(_, id, _)| id).collect();
         self.names = members.iter().map(|&(_, _, name)| name).collect();
+        self.ranks.iter_mut().for_each(|rank| rank.keys = Keys::default());
+    }
+
+    /// The member that the policy `hash` gives a key to.
+    pub(super) fn by_hash(&mut self, key: u64, takes: impl Fn(&ProxyId) -> bool) -> Option<ProxyId> {
+        let (members, names) = (&self.members, &self.names);
+        self.ranks.iter_mut().find_map(|Rank { members: range, keys, .. }| {
+            let member = |at: usize| members.get(range.start + at);
+            let names = names.get(range.clone()).unwrap_or_default();
+            let at = keys.member(key, names, |at| member(at).is_some_and(&takes))?;
+            member(at).copied()
+        })
     }
 
     /// The hash of each member's name, and the member.
@@ -124,7 +144,7 @@ impl ProxyPool {
         if workers > 0 && takes_worker(policy, ask.key, &self.names, workers, random) {
             return Some(Choice::Workers);
         }
-        for (range, turns) in &mut self.ranks {
+        for Rank { members: range, turns, keys } in &mut self.ranks {
             let (first, count) = (range.start, range.len());
             let both = |at: usize| may(first + at) && takes(first + at);
             let found = match policy {
@@ -139,7 +159,7 @@ impl ProxyPool {
                     turns.next(count, now, |at| takes(first + at).then(|| weight(first + at)), |at| may(first + at))
                 }
                 PoolPolicy::RoundRobin => in_turn(count, &mut self.cursor, both),
-                PoolPolicy::Hash => rendezvous(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
+                PoolPolicy::Hash => keys.member(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
             };
             if let Some(id) = found.and_then(|at| members.get(first + at)) {
                 return Some(Choice::Proxy(*id));
@@ -161,7 +181,7 @@ impl ProxyPool {
         // The turns of the pool stay as they are: a second address must not take the next request's first.
         let mut cursor = self.cursor;
         let (members, slots, now) = (&self.members, *slots, *now);
-        for (range, _) in &self.ranks {
+        for Rank { members: range, .. } in &self.ranks {
             let id = |at: usize| members.get(range.start + at).copied().unwrap_or_default();
             let takes = |at: usize| slots.takes_new(id(at), now) && !ask.tried.contains(TargetId::Proxy(id(at)));
             let found = lowest(range.len(), &mut cursor, random, takes, |at| slots.weight(id(at), now).recip());
@@ -190,13 +210,43 @@ fn in_turn(members: usize, cursor: &mut usize, takes: impl Fn(usize) -> bool) ->
     Some(found)
 }
 
-/// The member whose name draws the highest number with the key: the same for the same key, and a member that leaves
-/// gives its keys to all others evenly.
+/// The members of keys: the same for the same key, and a member that leaves gives its keys to all others evenly.
+///
+/// Keys fall into buckets. The member whose name draws the highest number with a bucket has it (rendezvous hashing);
+/// it is drawn when the first key falls there, so that a later key costs no more in a large pool than in a small one.
+#[derive(Debug, Default)]
+struct Keys {
+    /// The member of each bucket; [`Keys::UNDRAWN`] before its first key. Empty before the first key of all.
+    buckets: Vec<u16>,
+}
+
+impl Keys {
+    const UNDRAWN: u16 = u16::MAX;
+    /// Many times the members of the largest pool, so that they have keys evenly.
+    const BUCKETS: usize = 1 << 16;
+    /// Buckets that are looked at before the members are tried one by one.
+    const DRAWS: u64 = 32;
+
+    /// The member of `key` among those of these names, of those for which `takes` is true.
+    fn member(&mut self, key: u64, names: &[u64], takes: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.buckets.is_empty() {
+            self.buckets = vec![Keys::UNDRAWN; Keys::BUCKETS];
+        }
+        let bucket_of = |draw: u64| mix(key.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15))) as usize;
+        let mut drawn = (0..Keys::DRAWS).filter_map(|draw| {
+            let bucket = bucket_of(draw) % Keys::BUCKETS;
+            let member = self.buckets.get_mut(bucket)?;
+            if *member == Keys::UNDRAWN {
+                *member = rendezvous(mix(bucket as u64 + 1), names, |_| true)? as u16;
+            }
+            Some(usize::from(*member))
+        });
+        drawn.find(|member| takes(*member)).or_else(|| rendezvous(key, names, takes))
+    }
+}
+
+/// The member whose name draws the highest number with the key.
 fn rendezvous(key: u64, names: &[u64], takes: impl Fn(usize) -> bool) -> Option<usize> {
     let drawn = |at: usize| names.get(at).map_or(0, |name| mix(key ^ name));
-    let best = (0..names.len()).max_by_key(|&at| drawn(at))?;
-    if takes(best) {
-        return Some(best);
-    }
     (0..names.len()).filter(|&at| takes(at)).max_by_key(|&at| drawn(at))
 }

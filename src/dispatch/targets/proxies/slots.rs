@@ -1,6 +1,7 @@
 //! The proxies by their numbers. One that the settings have no more stays for a while: requests that it got may be sent
 //! again.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Option<Slot>>,
+    /// Every place before it is taken.
+    first_free: usize,
     /// Number of lives so far.
     lives: u32,
 }
@@ -59,19 +62,24 @@ impl Slots {
 
     /// Puts a proxy into a free place; `None` if there is none.
     pub(super) fn add(&mut self, slot: Slot) -> Option<ProxyId> {
-        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let free = self.slots.iter().skip(self.first_free).position(Option::is_none);
+        let at = free.map_or(self.slots.len(), |free| self.first_free + free);
         let id = ProxyId(u16::try_from(at).ok()?);
         if at == self.slots.len() {
             self.slots.push(None);
         }
         *self.slots.get_mut(at)? = Some(slot);
+        self.first_free = at + 1;
         Some(id)
     }
 
-    /// The proxy of this entry and address, removed or not.
-    pub(super) fn find(&self, entry: &str, address: Option<SocketAddr>) -> Option<ProxyId> {
-        let is_it = |slot: &Slot| slot.entry == entry && slot.proxy.address() == address;
-        self.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
+    /// The addresses and proxies of each entry, removed or not.
+    pub(super) fn by_entry(&self) -> BTreeMap<String, Vec<(Option<SocketAddr>, ProxyId)>> {
+        let mut entries: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (id, slot) in self.iter() {
+            entries.entry(slot.entry.clone()).or_default().push((slot.proxy.address(), id));
+        }
+        entries
     }
 
     /// Takes note that the settings have lost a proxy.
@@ -80,6 +88,7 @@ impl Slots {
         // Nothing can have been sent to one without an address.
         if place.as_ref().is_some_and(|slot| slot.proxy.address().is_none()) {
             *place = None;
+            self.first_free = self.first_free.min(usize::from(id.0));
         } else if let Some(slot) = place {
             slot.removed = slot.removed.or(Some(now));
         }
@@ -88,6 +97,7 @@ impl Slots {
     /// Lets go of those that were removed long ago, or of the oldest when there are too many. Returns when to look
     /// again.
     pub(super) fn let_go(&mut self, now: Time) -> Option<Time> {
+        self.first_free = 0;
         let mut removed: Vec<(Time, usize)> = Vec::new();
         for (at, place) in self.slots.iter_mut().enumerate() {
             match place.as_ref().and_then(|slot| slot.removed) {
@@ -174,6 +184,7 @@ impl Slots {
     /// Puts every proxy into the place that it had. All count as removed until the settings are set again.
     pub(super) fn restore(&mut self, kept: Vec<KeptSlot>, now: Time) {
         self.slots.clear();
+        self.first_free = 0;
         for KeptSlot { id, name, entry, proxy, removed } in kept {
             let at = usize::from(id.0);
             if self.slots.len() <= at {

@@ -31,6 +31,11 @@ fn proxies(count: usize, policy: PoolPolicy) -> Proxies {
     proxies
 }
 
+/// The proxy of an entry at an address.
+fn placed(proxies: &Proxies, entry: &str, address: Option<SocketAddr>) -> ProxyId {
+    proxies.slots.by_entry()[entry].iter().find(|(at, _)| *at == address).unwrap().1
+}
+
 fn ask(key: u64) -> Ask {
     Ask { size: 1, key, tried: Tried::default() }
 }
@@ -180,9 +185,9 @@ fn a_name_is_as_many_proxies_as_it_has_addresses() {
     let names: Vec<_> = proxies.rows(at(1)).into_iter().map(|row| (row.name, row.weight)).collect();
     let name = |last: u8, weight: u32| (format!("fs/192.0.2.{last}:5060"), weight);
     assert_eq!(names, [name(1, 100), name(2, 33), name(3, 100)]);
-    let first = proxies.slots.find("fs", Some(found[0].address)).unwrap();
-    let second = proxies.slots.find("fs", Some(found[1].address)).unwrap();
-    let third = proxies.slots.find("fs", Some(found[2].address)).unwrap();
+    let first = placed(&proxies, "fs", Some(found[0].address));
+    let second = placed(&proxies, "fs", Some(found[1].address));
+    let third = placed(&proxies, "fs", Some(found[2].address));
     let counts = spread(&mut proxies, 400, at(1));
     assert!(counts[usize::from(first.0)].abs_diff(300) < 3, "{counts:?}");
     put_out(&mut proxies, first.0, at(2));
