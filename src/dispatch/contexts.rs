@@ -27,8 +27,8 @@ handle! {
     pub(super) struct ContextId;
 }
 
-/// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests
-/// in datagrams are forwarded without state, and those on connections are refused.
+/// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests in datagrams are
+/// forwarded without state, and those on connections are refused.
 const MOST: usize = 65_536;
 /// Most bytes of their messages.
 const MOST_BYTES: usize = 128 << 20;
@@ -39,7 +39,8 @@ pub(super) struct Contexts {
     all: Slab<ContextId, UnderWay>,
     // Names are keyed hashes, so that peers cannot choose them.
     by_name: HashMap<Fingerprint, ContextId, FixedState>,
-    /// INVITEs by their calls and CSeq numbers: so are the responses to their CANCELs found, which have no Via but ours.
+    /// INVITEs by their calls and CSeq numbers: so are the responses to their CANCELs found, which have no Via but
+    /// ours.
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.

@@ -203,8 +203,8 @@ impl Dispatch {
         self.forgotten_until = now + LIFETIME;
     }
 
-    /// It is lane `lane` of `lanes`, which share the rate of each source. `epoch`: a number that dispatchers share which
-    /// take each other's connections over, and no others do.
+    /// It is lane `lane` of `lanes`, which share the rate of each source. `epoch`: a number that dispatchers share
+    /// which take each other's connections over, and no others do.
     pub fn share_among(&mut self, lane: usize, lanes: usize, epoch: u64) {
         self.branches.set_epoch(epoch);
         self.flow_tokens.set_epoch(epoch);

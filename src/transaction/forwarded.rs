@@ -17,8 +17,8 @@
 //! but an ACK has another To-tag, and the request-URI counts by the way.
 //!
 //! The way that responses go is not in the branch, since a CANCEL may come another way than its request. A [`Flow`]
-//! beside it vouches for it, so that a server that knows our branch cannot aim responses elsewhere: for the address that
-//! the next Via gives, or for a connection, whose number stands in front of it.
+//! beside it vouches for it, so that a server that knows our branch cannot aim responses elsewhere: for the address
+//! that the next Via gives, or for a connection, whose number stands in front of it.
 //!
 //! The characters are digits and small letters, and are read in either case.
 
@@ -222,8 +222,8 @@ impl Branches {
         Flow::of(&self.current, branch, to, self.epoch)
     }
 
-    /// The way of a response with this flow in our Via, and this address in the Via below. `None` if that is not the way
-    /// that its request came.
+    /// The way of a response with this flow in our Via, and this address in the Via below. `None` if that is not the
+    /// way that its request came.
     pub fn way_back(&self, flow: &[u8], branch: &ForwardedBranch, address: Option<SocketAddr>) -> Option<Hop> {
         let (conn, flow) = flow.split_at_checked(flow.len().checked_sub(Flow::LEN)?)?;
         let to = match conn {

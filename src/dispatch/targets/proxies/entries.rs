@@ -357,7 +357,8 @@ impl Proxies {
             addresses: entry.addresses.clone(),
             is_stale: entry.is_stale,
         };
-        State { entries: self.entries.iter().map(keep).collect(), slots: self.slots.kept(), seen: self.seen }
+        let calls = self.pools.iter().map(|pool| (pool.name.clone(), pool.calls)).collect();
+        State { entries: self.entries.iter().map(keep).collect(), slots: self.slots.kept(), calls, seen: self.seen }
     }
 
     pub(super) fn restore_kept(&mut self, state: State) -> Result<(), Damaged> {
@@ -370,6 +371,9 @@ impl Proxies {
             if entry.written().is_none() && kept.host == entry.host_and_port() {
                 (entry.addresses, entry.is_stale) = (kept.addresses, kept.is_stale);
             }
+        }
+        for (name, calls) in state.calls {
+            self.pools.iter_mut().filter(|pool| pool.name == name).for_each(|pool| pool.calls = calls);
         }
         self.slots.restore(state.slots, state.seen);
         self.rebuild(state.seen);

@@ -106,10 +106,12 @@ pub struct Proxies {
 struct State {
     entries: Vec<entries::KeptEntry>,
     slots: Vec<KeptSlot>,
+    /// Calls of each pool, by its name.
+    calls: Vec<(String, u64)>,
     seen: Time,
 }
 
-packed!(State { entries, slots, seen });
+packed!(State { entries, slots, calls, seen });
 saved!(Proxies by State: Proxies::kept, Proxies::restore_kept);
 
 impl Proxies {

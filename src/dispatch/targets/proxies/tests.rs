@@ -360,6 +360,7 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     old.set_admin("fs1", Admin::Drain);
     old.set_handicap("fs0", 7, at(0));
     let sent = old.on_sent(ProxyId(0), at(0));
+    old.choose(PoolId(0), &Ask { size: 1, key: 0, tried: Tried::default() }, 0, at(0)).unwrap();
     let mut bytes = Vec::new();
     old.save(&mut bytes);
     // The new one has other settings: two are gone, one is new, and the order differs.
@@ -374,6 +375,7 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     let rows = new.rows(at(1));
     let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
     assert_eq!((row("fs1").admin, row("fs0").handicap, row("fs0").outstanding), ("drain", 7, 1));
+    assert_eq!((new.pool_rows(at(1))[0].calls, old.pool_rows(at(1))[0].calls), (1, 1));
     new.on_first_response(ProxyId(0), sent, 200, at(5));
     assert_eq!((new.get(ProxyId(0)).unwrap().outstanding(), new.rows(at(5)).len()), (0, 3));
     assert_eq!(new.get(ProxyId(2)).unwrap().address().unwrap().to_string(), "192.0.2.3:5060", "it stays for a while");

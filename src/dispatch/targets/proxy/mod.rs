@@ -242,7 +242,8 @@ impl Proxy {
 
     /// Takes note of the first response to a request, of any class.
     pub fn on_first_response(&mut self, sent: Sent, status: u16, now: Time) {
-        let Some(begin) = self.take(sent) else { return };
+        let waited = if sent.life == self.life { self.waiting.on_response(sent.number) } else { None };
+        let Some(begin) = waited else { return };
         let delay = now.since(begin);
         if is_failure(status) {
             self.delay.on_failure(delay, now);

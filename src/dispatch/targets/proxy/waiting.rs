@@ -11,6 +11,9 @@ use crate::pack::packed;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 
+/// Requests without a response are few among one of so many.
+const FEW: u32 = 8;
+
 /// Requests without a response, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
@@ -24,9 +27,13 @@ pub struct Waiting {
     judged: u32,
     /// Places at the front whose requests the proxy has lost: it was down since. The place after them waits.
     lost: u32,
+    /// Places at the front up to that of the newest request that has been answered.
+    passed: u32,
+    /// Requests among them that wait: the proxy has answered later ones.
+    passed_open: u32,
 }
 
-packed!(Waiting { first, sent, open, judged, lost });
+packed!(Waiting { first, sent, open, judged, lost, passed, passed_open });
 
 impl Waiting {
     /// Most places. If more requests are sent, the oldest is forgotten.
@@ -42,17 +49,30 @@ impl Waiting {
         self.first.wrapping_add(self.sent.len() as u32 - 1)
     }
 
+    /// Takes out a request that has its first response, and returns when it was sent; `None` if it does not wait.
+    pub fn on_response(&mut self, number: u32) -> Option<Time> {
+        let at = number.wrapping_sub(self.first) as usize;
+        if at < self.sent.len() && at >= self.passed as usize {
+            let newly = self.sent.range(self.passed as usize..=at);
+            self.passed_open += newly.filter(|sent| **sent != Time::NEVER).count() as u32;
+            self.passed = at as u32 + 1;
+        }
+        self.take(number)
+    }
+
     /// Takes out a request, and returns when it was sent; `None` if it does not wait.
     pub fn take(&mut self, number: u32) -> Option<Time> {
         let at = number.wrapping_sub(self.first) as usize;
         let sent = self.sent.get_mut(at).filter(|sent| **sent != Time::NEVER)?;
         let sent = std::mem::replace(sent, Time::NEVER);
         self.open -= 1;
+        self.passed_open -= u32::from(at < self.passed as usize);
         while self.sent.front() == Some(&Time::NEVER) {
             self.sent.pop_front();
             self.first = self.first.wrapping_add(1);
             self.judged = self.judged.saturating_sub(1);
             self.lost = self.lost.saturating_sub(1);
+            self.passed = self.passed.saturating_sub(1);
         }
         while self.lost > 0 && self.sent.get(self.lost as usize) == Some(&Time::NEVER) {
             self.lost += 1;
@@ -98,9 +118,12 @@ impl Waiting {
         self.open
     }
 
-    /// Time at which the oldest was sent that waits and is not lost.
+    /// Time at which the oldest was sent that waits and says something of the proxy. Those that it has lost do not, and
+    /// neither do a few among many that it has answered: a server may ignore a caller whom it does not admit, and be
+    /// quick for all others.
     pub fn oldest(&self) -> Option<Time> {
-        self.sent.get(self.lost as usize).copied()
+        let ignored = if self.passed_open.saturating_mul(FEW) <= self.passed { self.passed } else { 0 };
+        self.sent.iter().skip(self.lost.max(ignored) as usize).find(|sent| **sent != Time::NEVER).copied()
     }
 
     /// Panics if it contradicts itself.
@@ -109,7 +132,9 @@ impl Waiting {
         assert_eq!(open, self.open as usize, "{self:?}");
         assert!(self.sent.front() != Some(&Time::NEVER) && self.judged as usize <= self.sent.len(), "{self:?}");
         assert!(self.oldest() != Some(Time::NEVER) && self.lost as usize <= self.sent.len(), "{self:?}");
-        assert!(self.sent.len() <= Waiting::LIMIT);
+        assert!(self.sent.len() <= Waiting::LIMIT && self.passed as usize <= self.sent.len(), "{self:?}");
+        let passed = self.sent.iter().take(self.passed as usize).filter(|sent| **sent != Time::NEVER).count();
+        assert_eq!(passed, self.passed_open as usize, "{self:?}");
     }
 }
 
@@ -121,9 +146,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_plain_list(operations in prop::collection::vec((0..5_u8, 0..60_u32), 0..300)) {
+        fn it_agrees_with_a_plain_list(operations in prop::collection::vec((0..6_u8, 0..60_u32), 0..300)) {
             let (mut waiting, mut list, mut now) = (Waiting::default(), Vec::new(), Time(1_000_000));
-            let (mut given, mut lost, mut silent, mut expected) = (0, 0, Vec::new(), Vec::new());
+            let (mut given, mut lost, mut passed, mut silent, mut expected) = (0, 0, 0, Vec::new(), Vec::new());
             for (kind, number) in operations {
                 match kind {
                     0 => {
@@ -131,9 +156,13 @@ mod tests {
                         list.push((given, now));
                         given += 1;
                     }
-                    1 => {
+                    1 | 5 => {
+                        if kind == 5 && number < given && list.first().is_some_and(|&(first, _)| number >= first) {
+                            passed = passed.max(number + 1);
+                        }
                         let known = list.iter().position(|&(other, _)| other == number).map(|at| list.remove(at).1);
-                        prop_assert_eq!(waiting.take(number), known);
+                        let taken = if kind == 5 { waiting.on_response(number) } else { waiting.take(number) };
+                        prop_assert_eq!(taken, known);
                     }
                     2 => now = now + Duration::from_millis(100 * u64::from(number)),
                     3 => {
@@ -154,11 +183,40 @@ mod tests {
                 }
                 waiting.check();
                 prop_assert_eq!(waiting.len() as usize, list.len());
-                let oldest = list.iter().find(|&&(number, _)| number >= lost);
+                let first = list.first().map_or(given, |&(number, _)| number);
+                let open = list.iter().filter(|&&(number, _)| number < passed).count() as u32;
+                let few = if open * FEW <= passed.saturating_sub(first) { passed } else { 0 };
+                let oldest = list.iter().find(|&&(number, _)| number >= lost.max(few));
                 prop_assert_eq!(waiting.oldest(), oldest.map(|&(_, sent)| sent));
                 prop_assert_eq!(&silent, &expected);
             }
         }
+    }
+
+    #[test]
+    fn one_ignored_request_among_many_answered_ones_says_nothing_and_one_of_two_does() {
+        let mut waiting = Waiting::default();
+        let ignored = waiting.push(Time(1));
+        for time in 2..=8 {
+            let number = waiting.push(Time(time));
+            assert_eq!((waiting.oldest(), waiting.on_response(number)), (Some(Time(1)), Some(Time(time))));
+        }
+        // Of eight.
+        assert_eq!(waiting.oldest(), None);
+        waiting.push(Time(10));
+        assert_eq!((waiting.oldest(), waiting.len()), (Some(Time(10)), 2));
+        waiting.check();
+        assert_eq!(waiting.take(ignored), Some(Time(1)));
+        waiting.check();
+        // One of its processes hangs, and half of all requests with it.
+        for time in 20..60 {
+            let number = waiting.push(Time(time));
+            if time % 2 == 0 {
+                waiting.on_response(number);
+            }
+        }
+        waiting.check();
+        assert_eq!(waiting.oldest(), Some(Time(10)));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Dialogs of downstream proxies that stay at the well-known address, because one side could not reach the other
-//! (RFC 3261 §16.6 step 4).
+//! Dialogs of downstream proxies that stay at the well-known address, because one side could not reach the other (RFC
+//! 3261 §16.6 step 4).
 //!
 //! The dispatcher puts two values into Record-Route, one for each side, and keeps nothing of the dialog: their token
 //! names the way to the caller and the server. A request towards the caller goes the way that the call came, never to
-//! the Contact, which a NAT may hide. One towards the server goes to the next Route, or else to the request-URI, if that
-//! is the address of its server or of another proxy of the settings. Anyone could write any other there, so a request
-//! with another one goes to its server, which knows what is meant.
+//! the Contact, which a NAT may hide. One towards the server goes to the next Route, or else to the request-URI, if
+//! that is the address of its server or of another proxy of the settings. Anyone could write any other there, so a
+//! request with another one goes to its server, which knows what is meant.
 //!
 //! A request for a caller on a connection is forwarded without the state of a transaction, where §16.1 wants it between
 //! unlike transports. What gets lost is then between server and dispatcher, and the server sends its request again.
@@ -165,8 +165,8 @@ impl Dispatch {
     }
 }
 
-/// Whether the topmost Route is a name by which the request has come here: its sender has resolved it (§8.1.2). A caller
-/// has it from its settings, and puts it above the values of its dialog.
+/// Whether the topmost Route is a name by which the request has come here: its sender has resolved it (§8.1.2). A
+/// caller has it from its settings, and puts it above the values of its dialog.
 fn is_way_here(uri: &Uri<'_>, above: u8) -> bool {
     let is_name = matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && uri.host.ip().is_none();
     above == 0 && is_name && uri.param(b"lr").is_some()
