@@ -222,7 +222,7 @@ fn servers_of_a_name_get_calls_by_the_weights_and_priorities_of_its_records_and_
         });
         let took = wait_for_members(&front, &sorted(&servers, &[0, 3]));
         println!("the change took effect after {took:?}");
-        assert!(took <= TTL + Duration::from_secs(1), "{took:?}");
+        assert!(took <= TTL * 2, "{took:?}");
         outcome.join().unwrap()
     });
     assert_eq!(outcome.statuses.get(&200), Some(&calls), "{:?}", outcome.statuses);
@@ -283,7 +283,7 @@ fn calls_go_on_while_the_name_server_is_silent_fails_or_knows_the_names_no_more(
             front.rows().iter().any(|row| row["name"] == name.as_str()).then_some(())
         });
         println!("the change took effect after {:?}", begin.elapsed());
-        assert!(begin.elapsed() <= TTL + Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() <= TTL * 2, "{:?}", begin.elapsed());
         assert!(!front.rows().iter().any(|row| row["name"] == name.as_str() && row["stale"] == true));
         outcome.join().unwrap()
     });
