@@ -35,8 +35,6 @@ pub(super) struct Callers {
     pub(super) window: usize,
     /// Time after which a call that has no answer is given up.
     pub(super) patience: Option<Duration>,
-    /// Whether a 302 is followed to its first Contact.
-    pub(super) follows: bool,
     /// Shortest time between the beginnings of two calls.
     pub(super) pause: Duration,
     /// Calls that are through their step.
@@ -75,15 +73,7 @@ impl Callers {
     pub(super) fn new(front: SocketAddr) -> Self {
         let socket = UdpSocket::bind((front.ip(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        Callers {
-            socket,
-            front,
-            window: WINDOW,
-            patience: None,
-            follows: false,
-            pause: Duration::ZERO,
-            done: AtomicUsize::new(0),
-        }
+        Callers { socket, front, window: WINDOW, patience: None, pause: Duration::ZERO, done: AtomicUsize::new(0) }
     }
 
     /// Callers who begin so many calls a second.
@@ -181,13 +171,6 @@ impl Callers {
             self.acknowledge(call, reply);
         }
         let Some(it) = open.get_mut(&call) else { return false };
-        if self.follows && status == 302 {
-            if it.to == self.front {
-                it.to = reply.contact_address();
-                self.send(call, step, it.to);
-            }
-            return false;
-        }
         if is_cancel {
             outcome.failed_cancels += usize::from(status != 200);
             it.has_cancel = true;
@@ -226,13 +209,11 @@ impl Callers {
 
     fn send_request(&self, call: usize, method: &str, to_tag: &str, to: SocketAddr) {
         let (own, front) = (self.socket.local_addr().unwrap(), self.front);
-        // The request that follows a 302 is a new one (RFC 3261 §8.1.3.4).
-        let number = if self.follows && to != front { 2 } else { 1 };
         let to_tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
         let text = format!(
-            "{method} sip:{call}@{front} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-{call}-{number};rport\r\n\
+            "{method} sip:{call}@{front} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-{call};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:caller@{own}>;tag=c{call}\r\nTo: <sip:{call}@{front}>{to_tag}\r\n\
-             Call-ID: {call}@{own}\r\nCSeq: {number} {method}\r\nContact: <sip:caller@{own}>\r\nContent-Length: 0\r\n\r\n"
+             Call-ID: {call}@{own}\r\nCSeq: 1 {method}\r\nContact: <sip:caller@{own}>\r\nContent-Length: 0\r\n\r\n"
         );
         // A full buffer is a loss as any other.
         let _ = self.socket.send_to(text.as_bytes(), to);
