@@ -196,10 +196,16 @@ impl Socket {
     }
 
     /// Sends many datagrams without waiting, with a few system calls for all. Returns the number of those that the
-    /// kernel has not taken; none of them stops those after it.
-    pub fn send_batch<'a>(&self, mut answers: impl ExactSizeIterator<Item = Answer<'a>>) -> usize {
+    /// kernel has not taken; none of them stops those after it. `undeliverable` gets the destination of each that
+    /// cannot be sent there ([`Delivery::Undeliverable`]).
+    pub fn send_batch<'a>(
+        &self,
+        mut answers: impl ExactSizeIterator<Item = Answer<'a>> + Clone,
+        mut undeliverable: impl FnMut(SocketAddr),
+    ) -> usize {
         let mut lost = 0;
         while answers.len() > 1 {
+            let batch = answers.clone();
             let mut outgoing: [Outgoing<'_>; BATCH] =
                 std::array::from_fn(|_| Outgoing { bytes: &[], name: Name::empty(), control: None });
             let mut count = 0;
@@ -212,8 +218,13 @@ impl Socket {
                 let done = match sys::send_many(self.as_fd(), rest) {
                     Ok(sent) => sent,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                    Err(_) => {
+                    Err(error) => {
                         lost += 1;
+                        if let (Ok(Delivery::Undeliverable(_)), Some(first)) =
+                            (outcome(error), batch.clone().nth(count - rest.len()))
+                        {
+                            undeliverable(first.to);
+                        }
                         1
                     }
                 };
@@ -222,7 +233,11 @@ impl Socket {
         }
         // One alone costs one system call either way, and this one needs no list of datagrams.
         if let Some(Answer { bytes, to, from }) = answers.next() {
-            lost += usize::from(!matches!(self.send(bytes, to, from), Ok(Delivery::Left)));
+            let delivery = self.send(bytes, to, from);
+            lost += usize::from(!matches!(delivery, Ok(Delivery::Left)));
+            if let Ok(Delivery::Undeliverable(_)) = delivery {
+                undeliverable(to);
+            }
         }
         lost
     }

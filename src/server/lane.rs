@@ -326,7 +326,13 @@ impl Lane {
 
     fn flush(&mut self, now: Time) {
         let Lane { ports, switch, .. } = self;
-        switch.flush_answers(|leaving| ports.send(leaving));
+        let mut undeliverable = Vec::new();
+        switch.flush_answers(|leaving| ports.send(leaving, &mut undeliverable));
+        if !undeliverable.is_empty() {
+            undeliverable.iter().for_each(|to| switch.on_undeliverable(*to, now));
+            // Other proxies get the requests. What cannot be sent to them either waits for its timer.
+            switch.flush_answers(|leaving| ports.send(leaving, &mut Vec::new()));
+        }
         // Messages for connections of other lanes are put into their parcels, which leave last. A worker's message for
         // a connection that is gone goes back on its link.
         self.flush_streams();

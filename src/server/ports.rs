@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ use crate::net::udp;
 use crate::switch::answers::Leaving;
 use crate::switch::owner::Owner;
 use crate::words::Transport;
+
+/// Most destinations of one flush that are told to be undeliverable.
+const UNDELIVERABLE: usize = 16;
 
 /// A UDP socket that the lane reads.
 #[derive(Debug)]
@@ -162,12 +165,17 @@ impl Ports {
         self.listeners().find(beside).map_or(ListenerId(0), |port| port.listener)
     }
 
-    /// Sends answers from the socket that they are to leave from. One that the kernel does not take is lost like any
-    /// datagram: the peer asks again.
-    pub fn send(&self, leaving: Leaving<'_>) {
+    /// Sends messages from the socket that they are to leave from. One that the kernel does not take is lost like any
+    /// datagram: the peer asks again. `undeliverable` gets the destinations to which none can be sent.
+    pub fn send(&self, leaving: Leaving<'_>, undeliverable: &mut Vec<SocketAddr>) {
         let from = leaving.from;
         if let Some(socket) = self.socket_of(leaving.owner, from) {
-            socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) }));
+            let datagrams = leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) });
+            socket.send_batch(datagrams, |to| {
+                if undeliverable.last() != Some(&to) && undeliverable.len() < UNDELIVERABLE {
+                    undeliverable.push(to);
+                }
+            });
         }
     }
 

@@ -29,6 +29,7 @@ mod travelling;
 mod unsent;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Insert;
@@ -429,6 +430,12 @@ impl<C: Channel> Switch<C> {
     /// Gives every waiting answer to `send`: owner of the socket it leaves from, bytes, destination, local address.
     pub fn flush_answers(&mut self, send: impl FnMut(Leaving<'_>)) {
         self.outbox.answers.flush(send);
+    }
+
+    /// No datagram can be sent to this address.
+    pub fn on_undeliverable(&mut self, to: SocketAddr, now: Time) {
+        self.dispatch.on_undeliverable(to, now);
+        self.outbox.send_leaving(&mut self.dispatch);
     }
 
     /// Writes the records that are queued on the links.

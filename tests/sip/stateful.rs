@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pointsman::config::PoolMode;
 use pointsman::dispatch::contexts::LeavingMessage;
-use pointsman::dispatch::decision::Forward;
+use pointsman::dispatch::decision::{Forward, Hop};
 use pointsman::dispatch::history::ShortTarget;
 use pointsman::dispatch::probed::{Finding, Found};
 
@@ -111,6 +111,22 @@ fn a_call_that_has_heard_nothing_leaves_a_proxy_at_once_that_probes_find_down() 
         })
         .collect();
     assert!(weights.iter().all(|weight| *weight > 0), "the weight then: {weights:?}");
+    rig.dispatch.check();
+}
+
+#[test]
+fn a_call_that_cannot_be_sent_to_its_server_goes_to_another_at_once() {
+    let mut rig = rig_of(PoolMode::Stateful);
+    let first = forward(rig.send(&invite("a")));
+    let Hop::Address(to) = first.to else { panic!("{first:?}") };
+    rig.dispatch.on_undeliverable("192.0.2.99:5060".parse().unwrap(), rig.now);
+    assert!(leaving(&mut rig).is_empty(), "another address");
+    rig.dispatch.on_undeliverable(to, rig.now);
+    let [second] = requests(leaving(&mut rig))[..] else { panic!("one request") };
+    assert!(second.proxy != first.proxy);
+    assert_eq!(reasons(&rig, "a"), [Reason::Proxied, Reason::MovedError]);
+    let row = rig.dispatch.proxies().rows(rig.now).into_iter().find(|row| row.address == to.to_string()).unwrap();
+    assert_eq!((row.outstanding, row.moved), (0, 1));
     rig.dispatch.check();
 }
 

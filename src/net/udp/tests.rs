@@ -87,7 +87,7 @@ fn a_wildcard_socket_says_which_address_was_meant_and_answers_from_it() {
         assert_eq!(listener.send(b"one", question.1, Some(question.2.ip())).unwrap(), Delivery::Left);
         let answer = Answer { bytes: b"many", to: question.1, from: Some(question.2.ip()) };
         let elsewhere = Answer { from: Some(Ipv4Addr::new(127, 0, 0, 3).into()), ..answer };
-        assert_eq!(listener.send_batch([answer, elsewhere].into_iter()), 0);
+        assert_eq!(listener.send_batch([answer, elsewhere].into_iter(), |to| panic!("{to}")), 0);
         let sources: Vec<_> =
             read(&caller, &mut batch, 3).into_iter().map(|answer| answer.1.ip().to_string()).collect();
         assert_eq!(sources, ["127.0.0.2", "127.0.0.2", "127.0.0.3"]);
@@ -123,7 +123,9 @@ fn an_undeliverable_datagram_is_no_error_and_stops_no_other() {
     let good = Answer { bytes: b"good", to: two.local_addr(), from: None };
     let bad = Answer { from: not_ours, ..good };
     let answers: Vec<_> = (0..70).map(|number| if number % 3 == 1 { bad } else { good }).collect();
-    assert_eq!(one.send_batch(answers.into_iter()), 23);
+    let mut named = 0;
+    assert_eq!(one.send_batch(answers.into_iter(), |to| named += usize::from(to == two.local_addr())), 23);
+    assert_eq!(named, 23);
     assert_eq!(read(&two, &mut Batch::new(), 47).len(), 47);
 }
 

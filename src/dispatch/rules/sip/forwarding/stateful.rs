@@ -4,6 +4,8 @@
 //! A request on a connection always has one: what repeats lost messages on the proxy's side has no counterpart on the
 //! caller's (§16.11).
 
+use std::net::SocketAddr;
+
 use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
@@ -193,6 +195,25 @@ impl Dispatch {
             }
             self.carry_out(id, &mut scratch.effects, None, now);
             self.contexts.give_scratch(scratch);
+        }
+    }
+
+    /// Takes note that no datagram can be sent to an address: requests that wait for a response of a proxy there go on
+    /// to another one (RFC 3261 §16.9).
+    pub fn on_undeliverable(&mut self, to: SocketAddr, now: Time) {
+        let there: Vec<ProxyId> = self.proxies.at(to).collect();
+        for proxy in there {
+            for id in self.contexts.unheard_at(proxy) {
+                let mut scratch = self.contexts.take_scratch();
+                if let Some(under_way) = self.contexts.get_mut(id) {
+                    let unheard = under_way.unheard.iter().position(|(of, _)| *of == proxy);
+                    let sent = unheard.map(|at| under_way.unheard.swap_remove(at).1);
+                    under_way.context.on_unsent(proxy, now, &mut scratch.effects);
+                    sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
+                }
+                self.carry_out(id, &mut scratch.effects, None, now);
+                self.contexts.give_scratch(scratch);
+            }
         }
     }
 
