@@ -1,5 +1,6 @@
 //! The cost of a decision: a new INVITE or CRCX by pool size, policy and table size; a retransmission; a BYE or DLCX by
-//! token; and the table alone. `scan` is measured beside it, so that "scan + decide + table" can be read off.
+//! token; an INVITE for downstream proxies, with its 200; and the table alone. `scan` is measured beside it, so that
+//! "scan + decide + table" can be read off.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
 
@@ -11,12 +12,16 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use numbered::{KEY, Numbered, arrival, dispatch, enter};
-use pointsman::config::Policy;
-use pointsman::dispatch::decision::Target;
+use pointsman::config::{Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
+use pointsman::dispatch::decision::{Arrival, Forward, Hop, Target};
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::Table;
+use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::Incarnation;
+use pointsman::ids::{Incarnation, ListenerId};
 use pointsman::time::Time;
+use pointsman::transaction::forwarded::{Flow, ForwardedBranch};
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
 
@@ -163,6 +168,62 @@ fn decide(criterion: &mut Criterion) {
     });
 }
 
+/// Scan and decision of new INVITEs for downstream proxies and of the 200 to each, against a full table.
+fn forwarded(criterion: &mut Criterion) {
+    let policies = [PoolPolicy::Latency, PoolPolicy::Weighted, PoolPolicy::Hash];
+    for (policy, proxies) in policies.into_iter().flat_map(|policy| [4, 32, 64, 1024].map(|proxies| (policy, proxies)))
+    {
+        let proxy = |number: u32| Proxy {
+            name: format!("fs{number}"),
+            host: format!("10.1.{}.{}", number / 250, number % 250 + 1),
+            port: Some(5060),
+            ..Proxy::default()
+        };
+        let rules = Rules {
+            proxies: (0..proxies).map(proxy).collect(),
+            pools: vec![Pool { policy, record_route: RecordRoute::Never, ..Pool::default() }],
+            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+            udp_listeners: vec![(ListenerId(0), "198.51.100.1:5060".parse().unwrap())],
+            slow_start: Duration::ZERO,
+            ..Rules::default()
+        };
+        let setup = Setup { rules, keys: Keyring::new(KEY), table_cap: 10_000, group_cap: 16, workers: 0, seed: 3 };
+        let mut dispatch = Dispatch::new(setup);
+        let (mut caller, mut scanner, mut now) = (Numbered::new(template(), 10), Scanner::new(), Time(1_000_000));
+        let completed = String::from_utf8(template()).unwrap().replace(";rport;", ";rport=5060;received=203.0.113.5;");
+        let (_, fields) = completed.split_once("\r\n").unwrap();
+        let status = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch=";
+        let places = [b'b'; ForwardedBranch::LEN].into_iter().chain(*b";flow=").chain([b'f'; Flow::LEN]);
+        let head: Vec<u8> = status.iter().copied().chain(places).chain(*b"\r\n").collect();
+        let mut answer = Numbered::new([&head, fields.as_bytes()].concat(), 10);
+        let mut step = || {
+            caller.next();
+            answer.next();
+            now = now + Duration::from_micros(50);
+            let came = arrival(now);
+            let message = scanner.scan(&caller.bytes).unwrap();
+            let decision = dispatch.on_message(&message, &came, now);
+            let Target::Forward(Forward { to: Hop::Address(server), branch, flow, .. }) = decision.target else {
+                panic!("{decision:?}")
+            };
+            let at = status.len();
+            answer.bytes[at..at + ForwardedBranch::LEN].copy_from_slice(branch.as_bytes());
+            let at = at + ForwardedBranch::LEN + 6;
+            answer.bytes[at..at + Flow::LEN].copy_from_slice(&flow.text());
+            let message = scanner.scan(&answer.bytes).unwrap();
+            let decision = dispatch.on_message(&message, &Arrival { source: server, ..came }, now);
+            assert!(matches!(decision.target, Target::ForwardResponse(_)), "{decision:?}");
+            dispatch.handle_timeout(now);
+            server
+        };
+        (0..20_000).for_each(|_| {
+            step();
+        });
+        let name = format!("INVITE and 200 scan+decide+table/{}/{proxies} proxies", policy.label());
+        criterion.bench_function(&name, |bench| bench.iter(|| black_box(step())));
+    }
+}
+
 fn table(criterion: &mut Criterion) {
     let printer = Printer::new(&KEY);
     for held in [1_000_u64, 1_000_000] {
@@ -182,6 +243,6 @@ fn table(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decide, connections, table
+    targets = decide, connections, forwarded, table
 }
 criterion_main!(benches);
