@@ -18,7 +18,7 @@
 //! use pointsman::transaction::sip_client::{Due, Opening, Outcome, Transaction};
 //! use pointsman::transaction::{Kind, LIFETIME};
 //!
-//! let opening = Opening {
+//! let opening: Opening = Opening {
 //!     kind: Kind::Other,
 //!     to: "192.0.2.7:5060".parse().unwrap(),
 //!     bytes: b"OPTIONS sip:192.0.2.7 SIP/2.0\r\n\r\n"[..].into(),
