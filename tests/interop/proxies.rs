@@ -148,7 +148,7 @@ fn no_message_of_a_dialog_passed(front: &Pointsman, calls: u64) {
     seen.retain(|(_, count)| *count > 0);
     let of = |names: &[&str]| seen.iter().filter(|(name, _)| names.contains(name)).map(|(_, count)| count).sum::<u64>();
     assert_eq!(of(&["proxied", "redirected"]), calls, "{seen:?}");
-    // What a busy machine makes its peers send again.
+    // A busy machine makes its peers send some again.
     let known = ["proxied", "redirected", "branch", "ack", "own-ack", "cancel", "retransmission"];
     assert_eq!(of(&known), counters["received"]["total"].as_u64().unwrap(), "{seen:?}");
 }

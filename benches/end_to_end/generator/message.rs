@@ -49,7 +49,7 @@ pub struct Shape {
     pub transport: &'static str,
     /// The address that calls go to.
     pub target: SocketAddr,
-    /// What the branch begins with after its cookie: a redirected call is another transaction.
+    /// The first character of the branch after its cookie: a redirected call is another transaction.
     pub mark: char,
     /// The length of the whole INVITE in bytes; reached by filling the SDP.
     pub bytes: usize,

@@ -409,7 +409,7 @@ impl Dispatch {
         if let Err(fault) = case.request.message.check_read(&case.request.read) {
             return self.answer_fault(case, fault.status().unwrap_or(400), fault);
         }
-        // What goes on to proxies may have any method (RFC 3261 §16.3).
+        // A request for proxies may have any method (RFC 3261 §16.3).
         if let Some(decision) = self.forward_initial(case) {
             return decision;
         }

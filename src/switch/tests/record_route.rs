@@ -288,7 +288,7 @@ fn a_browser_is_reached_on_its_connection() {
     assert!(text.contains("\r\nVia: SIP/2.0/WS 192.0.2.2:8080;branch=z9hG4bK"), "{text}");
     let Sent(text, to) = one(rig.websocket(&response(&text, "200 OK")));
     assert_eq!((to.as_str(), text.matches("Via:").count()), (SERVER, 1), "{text}");
-    // What the browser sends inside the dialog has a context of its own, as its INVITE had.
+    // A request of the browser's inside the dialog has a context of its own, as its INVITE had.
     let bye = inside("INFO", "sip:7@192.0.2.9:5080", &reversed(&values), false);
     let Sent(text, to) = one(rig.websocket(&bye));
     assert_eq!(to, SERVER);

@@ -96,7 +96,7 @@ impl Sent {
     }
 }
 
-/// What is wrong with a request that has travelled on, beside the one that came.
+/// Faults of a request that has travelled on, beside the one that came.
 fn is_forwarded(out: &Sent, came: &Sent, front: SocketAddr) -> Result<(), String> {
     let ours = format!("Via: SIP/2.0/UDP {front};branch=z9hG4bK");
     let [start, via, rest @ ..] = &out.lines[..] else { return Err("no head".to_owned()) };

@@ -17,7 +17,7 @@ fn broken_answers(mode: &str) {
     let outcome = callers.call(0..CALLS);
     println!("{mode}: {:?}, {} sent again", outcome.statuses, outcome.again);
     assert_eq!(outcome.statuses.values().sum::<usize>(), CALLS);
-    // What may change on the way to a caller is text that no one checks, the status among it.
+    // Text that no one checks may change on the way to a caller, the status among it.
     assert!(outcome.statuses[&200] > CALLS * 9 / 10, "{:?}", outcome.statuses);
     let ways = ["handed_over", "forwarded", "responses", "relayed", "replied", "dropped"];
     front.pointsman.wait_until("the counts to add up", |load| {
