@@ -136,6 +136,12 @@ impl UnderWay {
         }
     }
 
+    /// Takes out the number of the request at a proxy that has not responded.
+    pub(super) fn take_unheard(&mut self, proxy: ProxyId) -> Option<Sent> {
+        let at = self.unheard.iter().position(|(of, _)| *of == proxy)?;
+        Some(self.unheard.swap_remove(at).1)
+    }
+
     /// A message of it that leaves.
     pub(super) fn leaving(&self, message: LeavingMessage) -> Leaving {
         Leaving { request: self.request.clone(), arrival: self.arrival, message }

@@ -100,7 +100,7 @@ impl FlowTokens {
         push(out, u64::from(listener.0), 2);
         match caller {
             Hop::Address(address) => push_address(out, *address),
-            Hop::Connection(conn) => push(out, conn.0, 10),
+            Hop::Connection(conn) => push(out, conn.0, CONNECTION),
         }
         push_address(out, *server);
         let hash = self.hash(&self.current, out.get(from..).unwrap_or_default(), call_id);
@@ -125,7 +125,7 @@ impl FlowTokens {
         let caller = match kinds & CALLER_KINDS {
             CALLER_V4 => Hop::Address(take_address(&mut rest, false)?),
             CALLER_V6 => Hop::Address(take_address(&mut rest, true)?),
-            CALLER_CONNECTION => Hop::Connection(ConnId(take(&mut rest, 10)?)),
+            CALLER_CONNECTION => Hop::Connection(ConnId(take(&mut rest, CONNECTION)?)),
             _ => return None,
         };
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
@@ -150,6 +150,8 @@ const CALLER_KINDS: u64 = 3;
 const SERVER_V6: u64 = 4;
 const OF_SERVER: u64 = 8;
 
+/// Characters of a connection's number.
+pub(super) const CONNECTION: usize = 10;
 /// Characters of the hash.
 const HASH: usize = 13;
 /// Most characters before the hash.

@@ -24,7 +24,7 @@
 
 use std::net::SocketAddr;
 
-use super::flow_token::{Hop, hop_text};
+use super::flow_token::{CONNECTION, Hop, hop_text};
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{ConnId, ListenerId, ProxyId, TokenKey, decode, encode};
@@ -158,9 +158,6 @@ impl Flow {
         Flow(printer.print_each(FLOW, [AsItIs(&branch.0), AsItIs(&hop_text(to, epoch))]).short())
     }
 }
-
-/// Characters of a connection's number.
-const CONNECTION: usize = 10;
 
 /// Writes the number of a connection as it stands in front of a flow.
 pub fn connection_text(conn: ConnId) -> [u8; CONNECTION] {

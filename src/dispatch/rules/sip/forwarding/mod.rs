@@ -46,8 +46,7 @@ impl Dispatch {
                 let refusal = self.not_to_forward(case);
                 return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Again)));
             }
-            Some(TargetId::Proxy(_)) => {}
-            None => {}
+            Some(TargetId::Proxy(_)) | None => {}
         }
         let pool = self.route(case, case.request.method)?;
         self.forward_into(case, pool)
@@ -120,10 +119,7 @@ impl Dispatch {
 
     /// Forwards a request that begins a transaction, and remembers the proxy.
     fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
-        if !self.table.has_place(|| case.source(self).print()) {
-            return self.unavailable(case, Reason::TableFull);
-        }
-        if self.lacks_context(case) {
+        if !self.table.has_place(|| case.source(self).print()) || self.lacks_context(case) {
             return self.unavailable(case, Reason::TableFull);
         }
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));

@@ -13,7 +13,7 @@ use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
 use crate::transaction::name::sip::Fields;
 use crate::wire::load::OverloadControl;
-use crate::wire::sip::{Message, Method, Name, Start, Via};
+use crate::wire::sip::{Message, Method, Name, Via};
 
 impl Dispatch {
     /// Forwards a response whose topmost Via is ours: the one below it gives the hash in our branch again, so that no
@@ -25,12 +25,12 @@ impl Dispatch {
         now: Time,
     ) -> Option<Decision> {
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
-        ForwardedBranch::read(message.via()?.branch()?)?;
-        let Some(branch) = self.branches.believed(message) else {
-            let of_cancel = ForwardedBranch::read(message.via()?.branch()?)
-                .and_then(|branch| self.response_to_cancel(message, branch.proxy(), now));
+        let ours = message.via()?;
+        let branch = ForwardedBranch::read(ours.branch()?)?;
+        if self.branches.believed(message).is_none() {
+            let of_cancel = self.response_to_cancel(message, branch.proxy(), now);
             return Some(of_cancel.unwrap_or(forged));
-        };
+        }
         let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
         let (proxy, listener) = (branch.proxy(), branch.listener());
         // Another address may answer for a server, but it says nothing about that server.
@@ -40,15 +40,14 @@ impl Dispatch {
             .and_then(|proxy| proxy.address())
             .is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
         if is_own && self.asks_overload(proxy) {
-            // The topmost Via is ours: what others write into theirs is for them.
-            let control = message.via().as_ref().and_then(OverloadControl::read);
-            control.into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
+            // Other Vias are for those who have written them.
+            OverloadControl::read(&ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
         }
         let name = self.name_of(message, &via);
         if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
             return Some(decision);
         }
-        let flow = message.via()?.params().get(FLOW_PARAM.as_bytes());
+        let flow = ours.params().get(FLOW_PARAM.as_bytes());
         let to = flow.and_then(|flow| self.branches.way_back(flow, &branch, via.reply_address()));
         let Some(to) = to else { return Some(forged) };
         if let Some(id) = name.and_then(|name| self.table.by_name(name)) {
@@ -61,7 +60,7 @@ impl Dispatch {
 
     /// Takes note of a response in the table, and of the time that its server took.
     fn on_response(&mut self, message: &Message<'_>, id: EntryId, (proxy, is_own): (ProxyId, bool), now: Time) {
-        let Start::Response { status, .. } = message.start() else { return };
+        let Some(status) = message.status() else { return };
         let Some(entry) = self.table.get(id).filter(|entry| entry.target == TargetId::from(proxy)) else { return };
         let (is_pending, life) = (entry.is_pending(), entry.life);
         match self.table.take_hold(id) {

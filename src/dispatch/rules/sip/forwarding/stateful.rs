@@ -133,8 +133,7 @@ impl Dispatch {
             return None;
         }
         let name = under_way.name;
-        let unheard = under_way.unheard.iter().position(|(of, _)| *of == proxy);
-        match unheard.map(|at| under_way.unheard.swap_remove(at).1) {
+        match under_way.take_unheard(proxy) {
             Some(sent) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
             Some(sent) => self.proxies.on_given_up(proxy, sent, now),
             None => {}
@@ -177,24 +176,24 @@ impl Dispatch {
     /// Does everything that is due for requests under way.
     pub(in crate::dispatch) fn handle_contexts(&mut self, now: Time) {
         while let Some(id) = self.contexts.poll_due(now) {
-            let mut scratch = self.contexts.take_scratch();
-            if let Some(under_way) = self.contexts.get_mut(id) {
-                under_way.context.handle_timeout(now, &mut scratch.effects);
-            }
-            self.carry_out(id, &mut scratch.effects, None, now);
-            self.contexts.give_scratch(scratch);
+            self.happen(id, now, |context, effects| context.handle_timeout(now, effects));
         }
+    }
+
+    /// Has something happen to a request under way, and carries out its effects.
+    fn happen(&mut self, id: ContextId, now: Time, event: impl FnOnce(&mut ResponseContext, &mut Vec<Effect>)) {
+        let mut scratch = self.contexts.take_scratch();
+        if let Some(under_way) = self.contexts.get_mut(id) {
+            event(&mut under_way.context, &mut scratch.effects);
+        }
+        self.carry_out(id, &mut scratch.effects, None, now);
+        self.contexts.give_scratch(scratch);
     }
 
     /// Moves the requests that have heard nothing from a proxy, which was found down.
     pub(in crate::dispatch) fn leave_proxy(&mut self, proxy: ProxyId, now: Time) {
         for id in self.contexts.unheard_at(proxy) {
-            let mut scratch = self.contexts.take_scratch();
-            if let Some(under_way) = self.contexts.get_mut(id) {
-                under_way.context.on_down(proxy, now, &mut scratch.effects);
-            }
-            self.carry_out(id, &mut scratch.effects, None, now);
-            self.contexts.give_scratch(scratch);
+            self.happen(id, now, |context, effects| context.on_down(proxy, now, effects));
         }
     }
 
@@ -204,15 +203,9 @@ impl Dispatch {
         let there: Vec<ProxyId> = self.proxies.at(to).collect();
         for proxy in there {
             for id in self.contexts.unheard_at(proxy) {
-                let mut scratch = self.contexts.take_scratch();
-                if let Some(under_way) = self.contexts.get_mut(id) {
-                    let unheard = under_way.unheard.iter().position(|(of, _)| *of == proxy);
-                    let sent = unheard.map(|at| under_way.unheard.swap_remove(at).1);
-                    under_way.context.on_unsent(proxy, now, &mut scratch.effects);
-                    sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
-                }
-                self.carry_out(id, &mut scratch.effects, None, now);
-                self.contexts.give_scratch(scratch);
+                let sent = self.contexts.get_mut(id).and_then(|under_way| under_way.take_unheard(proxy));
+                sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
+                self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
             }
         }
     }
