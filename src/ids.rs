@@ -90,6 +90,11 @@ pub struct NotAWorkerName(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u16);
 
+impl ListenerId {
+    /// A listener that is not in the settings any more.
+    pub const GONE: ListenerId = ListenerId(u16::MAX);
+}
+
 /// The gathering of the answers of several workers to one command (MGCP). Its number is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatheringId(pub u64);

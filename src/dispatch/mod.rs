@@ -160,7 +160,11 @@ impl Dispatch {
             redirected: Redirect::default(),
             contexts: Contexts::new(),
             branches: Branches::new(&keys.current, keys.previous.as_ref()),
-            flow_tokens: FlowTokens::new(&keys.current, keys.previous.as_ref()),
+            flow_tokens: {
+                let mut tokens = FlowTokens::new(&keys.current, keys.previous.as_ref());
+                tokens.set_listeners(rules.listeners());
+                tokens
+            },
             directory: Directory::new(keys),
             proxies: {
                 let mut proxies = Proxies::new(rules.slow_start, seed);
@@ -227,6 +231,7 @@ impl Dispatch {
         self.selector.set(rules.policy, &rules.weights, self.pool.len());
         self.proxies.set_slow_start(rules.slow_start, now);
         self.proxies.set(&rules.proxies, &rules.pools, now);
+        self.flow_tokens.set_listeners(rules.listeners());
         self.rules = rules;
     }
 

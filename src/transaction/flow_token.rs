@@ -2,11 +2,11 @@
 //! §5.2).
 //!
 //! ```text
-//! 2 07 0c0002c34o 2 ... 0f3kq9u2v7a1c
-//! │ │  │          │     └ hash of all before it and of the Call-ID
-//! │ │  │          └ server: the address that the request went to
-//! │ │  └ caller: the address or the connection that the request came from
-//! │ └ listener that the request came to
+//! 2 07k3v 0c0002c34o 2 ... 0f3kq9u2v7a1c
+//! │ │     │          │     └ hash of all before it and of the Call-ID
+//! │ │     │          └ server: the address that the request went to
+//! │ │     └ caller: the address or the connection that the request came from
+//! │ └ listener that the request came to: hash of its transport and address
 //! └ side and kinds
 //! ```
 //!
@@ -16,15 +16,20 @@
 //! The dispatcher keeps nothing of the dialog. The hash shows that it has written the token for a dialog of this
 //! Call-ID: without it anyone could have requests sent anywhere. The characters are digits and small letters, and are
 //! read in either case.
+//!
+//! The number of a listener is its place in `listen`, which may be another one after a restart: the hash leads to the
+//! same socket. Of 100 listeners two have the same hash in one of 7,000 installations.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::fingerprint::Printer;
 use crate::fingerprint::Text::AsItIs;
 use crate::ids::{ConnId, ListenerId, TokenKey, decode, encode};
+use crate::words::Transport;
 
-/// The purpose of the fingerprint.
+/// Purposes of fingerprints.
 const TOKEN: u8 = b'z';
+const LISTENER_NAME: u8 = b'u';
 
 /// The way to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +63,7 @@ pub enum Side {
 pub struct FlowToken {
     /// The side that sends its requests with it.
     pub side: Side,
-    /// The listener that the caller's request came to.
+    /// The listener that the caller's request came to; [`ListenerId::GONE`] if it is not in the settings any more.
     pub listener: ListenerId,
     /// The way to the caller.
     pub caller: Hop,
@@ -69,15 +74,41 @@ pub struct FlowToken {
 /// Writes tokens, and knows its own again.
 #[derive(Clone, Debug)]
 pub struct FlowTokens {
-    current: Printer,
-    previous: Option<Printer>,
+    current: Keyed,
+    previous: Option<Keyed>,
     epoch: u64,
+}
+
+/// A key, and the names that listeners have by it.
+#[derive(Clone, Debug)]
+struct Keyed {
+    printer: Printer,
+    listeners: Vec<(u64, ListenerId)>,
+}
+
+impl Keyed {
+    fn new(key: &TokenKey) -> Self {
+        Keyed { printer: Printer::new(key), listeners: Vec::new() }
+    }
+
+    fn name(&self, transport: Transport, address: SocketAddr) -> u64 {
+        let texts = [AsItIs(transport.via_name().as_bytes()), AsItIs(&hop_text(Hop::Address(address), 0))];
+        self.printer.print_each(LISTENER_NAME, texts).short() & ((1 << (5 * LISTENER)) - 1)
+    }
 }
 
 impl FlowTokens {
     /// Tokens are written with the `current` key, and known again by either.
     pub fn new(current: &TokenKey, previous: Option<&TokenKey>) -> Self {
-        FlowTokens { current: Printer::new(current), previous: previous.map(Printer::new), epoch: 0 }
+        FlowTokens { current: Keyed::new(current), previous: previous.map(Keyed::new), epoch: 0 }
+    }
+
+    /// Sets the listeners of the settings: the address of each is the configured one.
+    pub fn set_listeners(&mut self, listeners: impl Iterator<Item = (ListenerId, Transport, SocketAddr)> + Clone) {
+        for keyed in [Some(&mut self.current), self.previous.as_mut()].into_iter().flatten() {
+            let named = |(id, transport, address)| (keyed.name(transport, address), id);
+            keyed.listeners = listeners.clone().map(named).collect();
+        }
     }
 
     /// Connections are those of this epoch: a token of an earlier one would lead to another peer's connection.
@@ -97,13 +128,14 @@ impl FlowTokens {
         let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
         let side_bit = if *side == Side::Server { OF_SERVER } else { 0 };
         push(out, caller_kind | server_bit | side_bit, 1);
-        push(out, u64::from(listener.0), 2);
+        let named = self.current.listeners.iter().find(|(_, id)| id == listener);
+        push(out, named.map_or(0, |(name, _)| *name), LISTENER);
         match caller {
             Hop::Address(address) => push_address(out, *address),
             Hop::Connection(conn) => push(out, conn.0, CONNECTION),
         }
         push_address(out, *server);
-        let hash = self.hash(&self.current, out.get(from..).unwrap_or_default(), call_id);
+        let hash = self.hash(&self.current.printer, out.get(from..).unwrap_or_default(), call_id);
         push(out, hash, HASH);
     }
 
@@ -117,11 +149,13 @@ impl FlowTokens {
         let mut lower = [0; LONGEST];
         lower.iter_mut().zip(front).for_each(|(place, byte)| *place = byte.to_ascii_lowercase());
         let front = lower.get(..front.len())?;
-        let mut printers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        printers.any(|printer| self.hash(printer, front, call_id) == written).then_some(())?;
+        let mut keys = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
+        let keyed = keys.find(|keyed| self.hash(&keyed.printer, front, call_id) == written)?;
         let mut rest = front;
         let kinds = take(&mut rest, 1)?;
-        let listener = ListenerId(u16::try_from(take(&mut rest, 2)?).ok()?);
+        let name = take(&mut rest, LISTENER)?;
+        let named = keyed.listeners.iter().find(|(of, _)| *of == name);
+        let listener = named.map_or(ListenerId::GONE, |(_, id)| *id);
         let caller = match kinds & CALLER_KINDS {
             CALLER_V4 => Hop::Address(take_address(&mut rest, false)?),
             CALLER_V6 => Hop::Address(take_address(&mut rest, true)?),
@@ -150,12 +184,14 @@ const CALLER_KINDS: u64 = 3;
 const SERVER_V6: u64 = 4;
 const OF_SERVER: u64 = 8;
 
+/// Characters of a listener's name.
+const LISTENER: usize = 5;
 /// Characters of a connection's number.
 pub(super) const CONNECTION: usize = 10;
 /// Characters of the hash.
 const HASH: usize = 13;
 /// Most characters before the hash.
-const LONGEST: usize = 1 + 2 + 2 * (26 + 4);
+const LONGEST: usize = 1 + LISTENER + 2 * (26 + 4);
 
 /// The bytes that stand for a way in a hash. A connection is one of this epoch only.
 pub(super) fn hop_text(hop: Hop, epoch: u64) -> [u8; 18] {
@@ -211,7 +247,15 @@ mod tests {
     use super::*;
 
     fn tokens(byte: u8) -> FlowTokens {
-        FlowTokens::new(&TokenKey::new([byte; 32]), None)
+        let mut tokens = FlowTokens::new(&TokenKey::new([byte; 32]), None);
+        tokens.set_listeners(listeners([ListenerId(0), ListenerId(1023)]));
+        tokens
+    }
+
+    /// Two listeners with these numbers.
+    fn listeners(numbers: [ListenerId; 2]) -> impl Iterator<Item = (ListenerId, Transport, SocketAddr)> + Clone {
+        let addresses = ["192.0.2.1:5060".parse().unwrap(), "[::]:5061".parse().unwrap()];
+        numbers.into_iter().zip(addresses).map(|(number, address)| (number, Transport::Udp, address))
     }
 
     fn text(token: &FlowToken, call_id: &[u8]) -> Vec<u8> {
@@ -280,7 +324,20 @@ mod tests {
         let token = all()[0];
         let mut text = Vec::new();
         tokens(2).write(&mut text, &token, b"call");
-        let both = FlowTokens::new(&TokenKey::new([1; 32]), Some(&TokenKey::new([2; 32])));
+        let mut both = FlowTokens::new(&TokenKey::new([1; 32]), Some(&TokenKey::new([2; 32])));
+        both.set_listeners(listeners([ListenerId(0), ListenerId(1023)]));
         assert_eq!(both.read(&text, b"call"), Some(token));
+    }
+
+    #[test]
+    fn a_token_names_its_listener_whatever_place_that_has() {
+        let token = all()[0];
+        let text = text(&token, b"call");
+        let mut later = tokens(1);
+        let listener = |tokens: &FlowTokens| tokens.read(&text, b"call").map(|token| token.listener);
+        later.set_listeners(listeners([ListenerId(1), ListenerId(0)]));
+        assert_eq!(listener(&later), Some(ListenerId(0)));
+        later.set_listeners(listeners([ListenerId(1), ListenerId(0)]).take(1));
+        assert_eq!(listener(&later), Some(ListenerId::GONE));
     }
 }

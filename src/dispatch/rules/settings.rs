@@ -158,6 +158,12 @@ fn stream_listeners(config: &Config) -> Vec<(ListenerId, Transport, SocketAddr)>
 }
 
 impl Rules {
+    /// The well-known listeners of SIP, with the addresses that they are bound to.
+    pub(in crate::dispatch) fn listeners(&self) -> impl Iterator<Item = (ListenerId, Transport, SocketAddr)> + Clone {
+        let udp = self.udp_listeners.iter().map(|(id, address)| (*id, Transport::Udp, *address));
+        udp.chain(self.stream_listeners.iter().copied())
+    }
+
     /// The address that a well-known UDP socket of SIP is bound to; `None` if the listener is of another kind.
     pub fn udp_listener(&self, listener: ListenerId) -> Option<SocketAddr> {
         self.udp_listeners.iter().find(|(of, _)| *of == listener).map(|(_, address)| *address)

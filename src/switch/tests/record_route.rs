@@ -134,6 +134,28 @@ fn a_call_from_behind_a_nat_stays_with_us_and_each_side_reaches_the_other() {
 }
 
 #[test]
+fn after_a_restart_with_another_order_of_listen_a_dialog_does_not_leave_from_another_socket() {
+    let mut rig = Rig::new(RecordRoute::Always);
+    let values = rig.call();
+    let address = |port| SocketAddr::from(([192, 0, 2, 2], port));
+    let others =
+        [(vec![(0, 5070), (1, 5060)], "5060"), (vec![(0, 5060), (1, 5070)], "5060"), (vec![(0, 5070)], "5070")];
+    for (number, (listeners, leaves_from)) in others.into_iter().enumerate() {
+        let udp_listeners = listeners.into_iter().map(|(id, port)| (ListenerId(id), address(port))).collect();
+        let rules = Rules { udp_listeners, ..rig.0.dispatch().rules().clone() };
+        rig.0.dispatch.set_rules(rules, NOW);
+        let bye = inside("BYE", "sip:b@10.0.0.1:5062", &values, true).replace("-BYE", &format!("-BYE{number}"));
+        // It comes to the other socket.
+        let ends = (SERVER.parse().unwrap(), address(5070));
+        let id = rig.0.dispatch().rules().udp_listeners.iter().find(|(_, at)| *at == ends.1).unwrap().0;
+        let way = Way::of_datagram(Owner::Listener(id), id, Transport::Udp, ends, NOW);
+        let Sent(text, to) = one(rig.come(&bye, &way));
+        assert_eq!(to, CALLER);
+        assert!(text.contains(&format!("\r\nVia: SIP/2.0/UDP 192.0.2.2:{leaves_from};branch=")), "{number}: {text}");
+    }
+}
+
+#[test]
 fn the_first_values_token_leads_to_the_other_side_whoever_sends_from_where() {
     let mut rig = Rig::new(RecordRoute::Always);
     let values = rig.call();
