@@ -33,7 +33,7 @@ pub enum Found {
         number: u32,
         /// Status of the final response.
         status: u16,
-        /// Time for which it wants nothing, at most five minutes.
+        /// Time for which it wants nothing.
         retry_after: Option<Duration>,
         /// Time from the probe to the first response.
         delay: Duration,

@@ -91,8 +91,6 @@ pub(super) struct Step {
 const NUMBER_SHIFT: u32 = 14;
 /// Most probes that are over and remembered.
 const PAST: usize = 8;
-/// Longest time for which a server may ask to be left alone: a mistake of one must not last for a day.
-const LONGEST_REST: Duration = Duration::from_secs(300);
 /// The option that no server knows.
 const OPTION_TAG: &str = "pointsman-probe";
 
@@ -315,7 +313,7 @@ impl Probing {
             Outcome::Provisional if self.kind == Probe::Invite => self.on_provisional(status, at, send),
             Outcome::Provisional => Vec::new(),
             Outcome::Final => {
-                let retry_after = response.header(Name::RetryAfter).and_then(seconds);
+                let retry_after = response.retry_after();
                 let delay = first.since(self.sent);
                 let load = load::read_headers(response);
                 let mut shown = Vec::new();
@@ -414,12 +412,4 @@ fn branch(id: u64) -> String {
 
 fn call_id(id: u64) -> String {
     format!("{:016x}", id.rotate_left(32))
-}
-
-/// The seconds of a Retry-After, with comment and parameters behind.
-fn seconds(value: &[u8]) -> Option<Duration> {
-    let value = value.trim_ascii_start();
-    let digits = value.split(|byte| !byte.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
-    let seconds = std::str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX);
-    Some(Duration::from_secs(seconds).min(LONGEST_REST))
 }

@@ -17,7 +17,7 @@ use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
-use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
+use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, delta_seconds};
 use crate::words::{RefuseReason, Transport};
 
 /// The value of `Retry-After` when we are full, in seconds.
@@ -390,7 +390,6 @@ fn asks_for_sips(invite: &Message<'_>) -> bool {
 /// When an INVITE's `Expires` runs out.
 fn expires(request: &Request<'_>, now: Time) -> Time {
     debug_assert_eq!(request.method, Method::Invite);
-    let seconds =
-        request.msg.header(Name::Expires).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u32>().ok());
+    let seconds = request.msg.header(Name::Expires).and_then(delta_seconds);
     seconds.map_or(Time::NEVER, |seconds| now + Duration::from_secs(u64::from(seconds)))
 }

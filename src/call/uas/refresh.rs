@@ -10,9 +10,9 @@ use crate::call::uas::client::{Final, RequestKind};
 use crate::call::uas::options::Refusal;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::SDP;
-use crate::call::uas::session_timer::{LONGEST, Proposal, Refresher, Session, seconds};
+use crate::call::uas::session_timer::{LONGEST, Proposal, Refresher, Session};
 use crate::time::Time;
-use crate::wire::sip::Name;
+use crate::wire::sip::{Message, Name};
 
 impl Uas {
     /// Refuses a request whose session interval is too short (RFC 4028 §9).
@@ -85,9 +85,7 @@ impl Uas {
             // RFC 3261 §12.2.1.2: the peer does not have the dialog, or is not there.
             408 | 481 => self.end(key, EndReason::RefreshFailed(status), now),
             _ => {
-                let seconds = response.and_then(|msg| msg.header(Name::RetryAfter)).and_then(seconds);
-                let pause = seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
-                session.try_again(pause, jitter, now);
+                session.try_again(response.and_then(Message::retry_after), jitter, now);
                 // A peer that finds fault with this method may accept the other one. Refusals for lack of time or
                 // credentials do not concern the method.
                 if matches!(status, 400 | 402..=406 | 409..=499) && call.allows_update {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::call::identity::SessionTimer;
 use crate::call::uas::request::Request;
 use crate::time::Time;
-use crate::wire::sip::Name;
+use crate::wire::sip::{Name, delta_seconds};
 use crate::words::Transport;
 
 /// The side that sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named
@@ -127,7 +127,12 @@ impl Proposal {
                 }
             })
         });
-        Proposal { seconds: session_expires.and_then(seconds), refresher, min_se: min_se.and_then(seconds), supported }
+        Proposal {
+            seconds: session_expires.and_then(delta_seconds),
+            refresher,
+            min_se: min_se.and_then(delta_seconds),
+            supported,
+        }
     }
 
     /// The agreement we answer with as UAS: `Ok(None)` for no session timer, `Err` with our `Min-SE` for a 422.
@@ -199,14 +204,6 @@ impl Agreement {
     }
 }
 
-/// The leading number of a header value.
-pub(super) fn seconds(value: &[u8]) -> Option<u32> {
-    let value = value.trim_ascii_start();
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let text = std::str::from_utf8(value.get(..digits)?).ok()?;
-    text.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +235,7 @@ mod tests {
         assert_eq!(agreed(Some("soon"), None, true), Ok(Some((1_800, Peer))));
         assert_eq!(agreed(Some("4294967295"), Some("4294967295"), true), Ok(Some((86_400, Peer))));
         assert_eq!(agreed(None, Some("4294967295"), true), Ok(Some((86_400, Peer))));
+        assert_eq!(agreed(Some("4294967296"), None, true), Ok(Some((86_400, Peer))), "no number is too large");
         assert_eq!(Proposal::default().agree(&SessionTimer { expires: None, min_se: 90 }), Ok(None));
     }
 

@@ -1,5 +1,7 @@
 //! A scanned message: a view on the sender's bytes, read field by field when asked for.
 
+use std::time::Duration;
+
 use super::credentials;
 use super::cseq::CSeq;
 use super::dialog_ref::DialogRef;
@@ -7,7 +9,7 @@ use super::head::{Field, Head, StartLine};
 use super::method::Method;
 use super::name::Name;
 use super::name_addr::NameAddr;
-use super::text::{Members, number, trim};
+use super::text::{Members, delta_seconds, number, trim};
 use super::uri::Uri;
 use super::via::Via;
 use crate::wire::multipart::{self, Part};
@@ -187,6 +189,11 @@ impl<'a> Message<'a> {
     /// Max-Forwards, if it is a number.
     pub fn max_forwards(&self) -> Option<u32> {
         number(self.header(Name::MaxForwards)?)
+    }
+
+    /// The time of Retry-After.
+    pub fn retry_after(&self) -> Option<Duration> {
+        delta_seconds(self.header(Name::RetryAfter)?).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The dialog that Replaces names.

@@ -52,7 +52,7 @@ pub use name_addr::NameAddr;
 pub use params::Params;
 pub use peek::{Peek, peek};
 pub use scan::{MAX_FIELDS, MAX_MESSAGE, SMALLEST_ANSWERED, Scanner};
-pub use text::Members;
+pub use text::{Members, delta_seconds};
 pub use uri::{Scheme, Uri};
 pub use via::{Rport, Via};
 pub use write::{RequestWriter, ResponseWriter, reason_phrase, where_to};

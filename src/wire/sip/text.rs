@@ -58,6 +58,14 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
     })
 }
 
+/// The seconds that a value begins with; a comment and parameters may follow (RFC 3261 §20.33, RFC 4028 §4). A number
+/// beyond `u32` counts as the largest of them: its sender means a very long time.
+pub fn delta_seconds(value: &[u8]) -> Option<u32> {
+    let value = trim(value);
+    let (seconds, _) = cut(value, value.iter().position(|byte| !byte.is_ascii_digit()));
+    (!seconds.is_empty()).then(|| number(seconds).unwrap_or(u32::MAX))
+}
+
 /// The offset of the first of the `wanted` bytes. Eight bytes at a step: fields are short, and calling a vector search
 /// costs more than reading them.
 #[inline]
@@ -184,6 +192,26 @@ mod tests {
         assert_eq!(quoted_len(br#""\\""#), Some(4));
         assert_eq!(quoted_len(br#""\"#), None);
         assert_eq!(quoted_len(br#"""#), None);
+    }
+
+    #[test]
+    fn seconds_are_read_however_many_they_are_and_whatever_follows() {
+        let longest = Some(u32::MAX);
+        let values = [
+            ("120", Some(120)),
+            (" 5", Some(5)),
+            ("18000;duration=3600", Some(18_000)),
+            ("5 (I'm in a meeting);duration=3", Some(5)),
+            ("4294967295", longest),
+            ("4294967296", longest),
+            ("99999999999999999999999 ", longest),
+        ];
+        for (value, seconds) in values {
+            assert_eq!(delta_seconds(value.as_bytes()), seconds, "{value}");
+        }
+        for bad in ["", "soon", "-1", ";duration=3", "(5)"] {
+            assert_eq!(delta_seconds(bad.as_bytes()), None, "{bad}");
+        }
     }
 
     #[test]

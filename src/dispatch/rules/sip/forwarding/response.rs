@@ -1,7 +1,6 @@
 //! Responses of downstream proxies (RFC 3261 §16.7, §16.11).
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Target};
@@ -69,8 +68,7 @@ impl Dispatch {
         }
         if status >= 200 && is_pending {
             if is_own {
-                let retry_after = message.header(Name::RetryAfter).and_then(seconds);
-                let last = Final { status, retry_after };
+                let last = Final { status, retry_after: message.retry_after() };
                 self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
             }
             self.on_answered(id, now);
@@ -101,11 +99,4 @@ impl Dispatch {
         let bound = self.rules.udp_listener(listener).filter(|address| !address.ip().is_unspecified());
         bound.map_or(arrival.local.ip(), |address| address.ip())
     }
-}
-
-/// The seconds of Retry-After; a comment and parameters may follow (RFC 3261 §20.33).
-pub(super) fn seconds(value: &[u8]) -> Option<Duration> {
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let seconds = std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

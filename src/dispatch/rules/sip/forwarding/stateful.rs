@@ -140,8 +140,8 @@ impl Dispatch {
         }
         let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
         if status >= 200 && !was_answered && is_own {
-            let retry_after = message.header(Name::RetryAfter).and_then(super::response::seconds);
-            self.proxies.on_final_response(proxy, Sent { life, number: 0 }, Final { status, retry_after }, now);
+            let last = Final { status, retry_after: message.retry_after() };
+            self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
         }
         if (200..300).contains(&status)
             && !was_answered
