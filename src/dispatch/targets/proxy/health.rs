@@ -20,7 +20,7 @@ const REFUSALS: u8 = 2;
 /// First and longest time for which requests have a proxy down.
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
-/// Longest time for which a Retry-After is obeyed.
+/// Longest time for which a Retry-After is obeyed: a mistake of a server must not last for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// State of a proxy.
@@ -207,6 +207,7 @@ impl Health {
         (self.silent, self.dumb) = (0, 0);
         if !is_failure(status) && status > 100 {
             self.next_hold = SHORTEST_HOLD;
+            self.on_known(Why::Answer);
         }
         match self.hold {
             Hold::Trial(trial, _) if trial == number && is_failure(status) => self.hold_off(Why::Status, now),
@@ -337,6 +338,7 @@ impl Health {
 
     fn on_alive(&mut self, rise: u8, now: Time) {
         (self.alive, self.dumb) = (now, 0);
+        self.on_known(Why::Probe);
         self.good = self.good.saturating_add(1);
         if self.good < rise.max(1) {
             return;
@@ -348,6 +350,13 @@ impl Health {
         // Silence is disproved as well. A server that fails requests, or ignores them, may still do so.
         if matches!(self.hold, Hold::Until(_, Why::Silent) | Hold::Trial(_, Why::Silent)) {
             self.come_back(Why::Probe, now);
+        }
+    }
+
+    /// Takes note of the first sign that a proxy of which nothing was known is up.
+    fn on_known(&mut self, why: Why) {
+        if self.why == Why::Start {
+            self.why = why;
         }
     }
 
@@ -410,6 +419,23 @@ mod tests {
         assert!(!health.takes_new(at(5)));
         health.on_good_probe(2, at(6));
         assert_eq!((health.state(at(6)), health.back()), (State::Up, at(6)));
+    }
+
+    #[test]
+    fn a_proxy_that_is_up_says_what_it_is_known_by_and_since_when_it_is_up() {
+        let mut probed = Health::new(at(0));
+        probed.on_good_probe(2, at(1));
+        assert_eq!((probed.why(), probed.since(at(9))), (Why::Probe, at(0)));
+        probed.on_first_response(1, 180, at(2));
+        assert_eq!(probed.why(), Why::Probe, "one word that stays");
+        let mut asked = Health::new(at(0));
+        for (status, why) in [(100, Why::Start), (503, Why::Start), (486, Why::Answer)] {
+            asked.on_first_response(1, status, at(1));
+            assert_eq!((asked.why(), asked.state(at(1))), (why, State::Up), "{status}");
+        }
+        let mut full = Health::new(at(0));
+        full.on_full_probe(None, 6 * SECOND, 2, at(1));
+        assert_eq!(full.why(), Why::Probe);
     }
 
     #[test]
