@@ -141,7 +141,13 @@ impl ProxyPool {
         let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_new(*id, now));
         let may = |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)));
         let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
-        if workers > 0 && takes_worker(policy, ask.key, &self.names, workers, random) {
+        let is_for_worker = match policy {
+            // Their turns come after those of the first rank.
+            PoolPolicy::RoundRobin => false,
+            PoolPolicy::Hash => workers_draw_higher(ask.key, &self.names, workers),
+            _ => random.below(members.len() + workers) < workers,
+        };
+        if is_for_worker {
             return Some(Choice::Workers);
         }
         for Rank { members: range, turns, keys } in &mut self.ranks {
@@ -158,11 +164,13 @@ impl ProxyPool {
                 PoolPolicy::Weighted => {
                     turns.next(count, now, |at| takes(first + at).then(|| weight(first + at)), |at| may(first + at))
                 }
-                PoolPolicy::RoundRobin => in_turn(count, &mut self.cursor, both),
+                PoolPolicy::RoundRobin => in_turn(count + workers, &mut self.cursor, |at| at >= count || both(at)),
                 PoolPolicy::Hash => keys.member(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
             };
-            if let Some(id) = found.and_then(|at| members.get(first + at)) {
-                return Some(Choice::Proxy(*id));
+            if let Some(at) = found {
+                // Turns beyond those of the members are the workers'.
+                let member = members.get(range.clone()).and_then(|members| members.get(at));
+                return Some(member.map_or(Choice::Workers, |id| Choice::Proxy(*id)));
             }
         }
         (workers > 0).then_some(Choice::Workers)
@@ -193,13 +201,10 @@ impl ProxyPool {
     }
 }
 
-/// Whether a pool that workers take part in gives the request to one of them: every worker counts as a member.
-fn takes_worker(policy: PoolPolicy, key: u64, names: &[u64], workers: usize, random: &mut Random) -> bool {
-    if policy == PoolPolicy::Hash {
-        let best = names.iter().map(|name| mix(key ^ name)).max();
-        return best < (0..workers as u64).map(|slot| mix(key ^ mix(slot + 1))).max();
-    }
-    random.below(names.len() + workers) < workers
+/// Whether one of the workers, of which each counts as a member, draws the highest number with the key.
+fn workers_draw_higher(key: u64, names: &[u64], workers: usize) -> bool {
+    let best = names.iter().map(|name| mix(key ^ name)).max();
+    best < (0..workers as u64).map(|slot| mix(key ^ mix(slot + 1))).max()
 }
 
 /// The next member from `cursor` on that takes it.

@@ -338,6 +338,34 @@ fn workers_take_part_as_members() {
 }
 
 #[test]
+fn proxies_and_workers_take_exact_turns() {
+    let mut proxies = Proxies::new(ms(0), 1);
+    proxies.set(&numbered(3), &[config::Pool { workers: true, ..pool(PoolPolicy::RoundRobin) }], at(0));
+    let choices: Vec<_> = (0..500).map(|key| proxies.choose(PoolId(0), &ask(key), 2, at(key)).unwrap()).collect();
+    for turns in choices.chunks(5) {
+        let count = |wanted: Choice| turns.iter().filter(|choice| **choice == wanted).count();
+        assert_eq!([0, 1, 2].map(|id| count(Choice::Proxy(ProxyId(id)))), [1, 1, 1], "{turns:?}");
+        assert_eq!(count(Choice::Workers), 2, "{turns:?}");
+    }
+    put_out(&mut proxies, 1, at(500));
+    let workers =
+        (0..400).filter(|key| proxies.choose(PoolId(0), &ask(*key), 2, at(500)) == Ok(Choice::Workers)).count();
+    assert_eq!(workers, 200, "each of the four that are left takes a fourth");
+    let mut ranked = Proxies::new(ms(0), 1);
+    ranked.set(
+        &[settings("fs", "fs.example.net")],
+        &[config::Pool { workers: true, ..pool(PoolPolicy::RoundRobin) }],
+        at(0),
+    );
+    let address =
+        |last: u8, priority| Address { address: SocketAddr::from(([192, 0, 2, last], 5060)), priority, weight: 0 };
+    ranked.set_addresses("fs", &[address(1, 10), address(2, 20)], at(1));
+    let first = Choice::Proxy(placed(&ranked, "fs", Some(address(1, 10).address)));
+    let turns: Vec<_> = (0..6).map(|key| ranked.choose(PoolId(0), &ask(key), 2, at(1)).unwrap()).collect();
+    assert_eq!(turns, [first, Choice::Workers, Choice::Workers, first, Choice::Workers, Choice::Workers]);
+}
+
+#[test]
 fn a_request_that_waits_wishes_for_a_probe_and_silence_is_found_by_time_alone() {
     let mut proxies = proxies(2, PoolPolicy::Latency);
     (0..5).for_each(|_| _ = proxies.on_sent(ProxyId(1), at(0)));
