@@ -215,8 +215,7 @@ fn documents_and_agent_lines_about_a_load_move_the_weight_until_their_source_is_
     for name in ["s0", "s1", "s2"] {
         front.wait_until(name, "to be of unknown load", |row| load(row) == -1.0);
     }
-    // The share that an agent's line has set stays until it says another one.
-    wait_for_weights(&front, "no source", &[100.0, 100.0, 75.0, 100.0]);
+    wait_for_weights(&front, "no source", &[100.0; 4]);
 }
 
 /// A dispatcher in front of others.

@@ -1,7 +1,9 @@
 //! Load of a downstream proxy: by its own reports, else by the calls that it has answered lately.
 //!
-//! A report is old after three intervals: then the load is unknown, which is not the same as 0. Numbers of a report are
-//! a peer's: whatever they say, a load is between 0 and 1.
+//! A report is old after three intervals: then the load is unknown, which is not the same as 0, and the percentage that
+//! an agent has given holds no more. Its words `drain` and `maint` hold until it takes them back, as HAProxy has it:
+//! one that stops with its server must not bring the server back. Numbers of a report are a peer's: whatever they say,
+//! a load is between 0 and 1.
 
 use std::time::Duration;
 
@@ -202,9 +204,9 @@ impl Load {
         if self.word == Word::Full && !self.is_fresh(now) { Word::Ready } else { self.word }
     }
 
-    /// Share of its handicap that it wants, 0 to 1.
-    pub fn share(&self) -> f64 {
-        self.share.map_or(1.0, |share| f64::from(share) / 1_000.0)
+    /// Share of its handicap that it wants, 0 to 1; all of it while that is unknown.
+    pub fn share(&self, now: Time) -> f64 {
+        self.share.filter(|_| self.is_fresh(now)).map_or(1.0, |share| f64::from(share) / 1_000.0)
     }
 
     /// Time since its last report; `None` before the first.
@@ -304,11 +306,24 @@ mod tests {
         assert_eq!((load.takes_new(at(6)), load.takes_new(at(7))), (false, true));
         load.on_report(&Reported { word: Some(Word::Drain), percent: Some(75.0), ..Reported::default() }, at(10));
         load.on_report(&reported(1.0, 2.0), at(11));
-        assert_eq!((load.takes_new(at(99)), load.share()), (false, 0.75));
+        assert_eq!((load.takes_new(at(99)), load.share(at(17))), (false, 0.75));
         load.on_report(&Reported { word: Some(Word::Ready), percent: Some(f64::NAN), ..Reported::default() }, at(99));
-        assert_eq!((load.takes_new(at(99)), load.share()), (true, 0.75));
+        assert_eq!((load.takes_new(at(99)), load.share(at(99))), (true, 0.75));
         load.forget_reports();
-        assert_eq!((load.share(), load.age(at(99))), (1.0, None));
+        assert_eq!((load.share(at(99)), load.age(at(99))), (1.0, None));
+    }
+
+    #[test]
+    fn an_agent_that_has_fallen_silent_leaves_no_percentage_and_its_last_word() {
+        let mut load = load(None);
+        let said = Reported { percent: Some(10.0), used: Some(3.0), total: Some(4.0), ..Reported::default() };
+        load.on_report(&said, at(0));
+        assert_eq!((load.share(at(6)), load.fraction(at(6))), (0.1, Some(0.75)));
+        assert_eq!((load.share(at(7)), load.fraction(at(7)), load.takes_new(at(7))), (1.0, None, true));
+        load.on_report(&Reported { percent: Some(0.0), ..Reported::default() }, at(10));
+        assert_eq!((load.share(at(16)), load.share(at(17))), (0.0, 1.0));
+        load.on_report(&Reported { word: Some(Word::Drain), ..said }, at(20));
+        assert_eq!((load.takes_new(at(9_999)), load.word(at(9_999))), (false, Word::Drain));
     }
 
     #[test]

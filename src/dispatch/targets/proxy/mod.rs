@@ -447,7 +447,7 @@ impl Proxy {
             weight::pace_of(self.delay.excess(self.oldest(now), now))
         };
         let parts = Parts {
-            handicap: self.terms.handicap * self.load.share(),
+            handicap: self.terms.handicap * self.load.share(now),
             pace,
             load: self.load.fraction(now),
             warmth: weight::warmth(self.health.back(), self.terms.slow_start, now),
@@ -486,7 +486,7 @@ impl Proxy {
 
     /// Whether operator, server and name let it have new requests.
     fn is_wanted(&self, now: Time) -> bool {
-        self.address.is_some() && self.admin == Admin::Ready && self.load.takes_new(now) && self.load.share() > 0.0
+        self.address.is_some() && self.admin == Admin::Ready && self.load.takes_new(now) && self.load.share(now) > 0.0
     }
 
     fn take(&mut self, sent: Sent) -> Option<Time> {
