@@ -11,4 +11,4 @@ mod returned;
 pub mod settings;
 pub mod sip;
 
-pub use settings::{Methods, Rules, SizeRules};
+pub use settings::{Methods, Rules, SizeRules, udp_listener_towards};

@@ -157,6 +157,21 @@ fn stream_listeners(config: &Config) -> Vec<(ListenerId, Transport, SocketAddr)>
     stream.collect()
 }
 
+/// The well-known UDP socket from which a request leaves for an address, unless it has come to one that reaches it.
+/// Sockets with an address of their own come first: what leaves from there is known. `listeners` are all of them, with
+/// the addresses that they are bound to.
+pub fn udp_listener_towards<Id: Copy>(
+    listeners: impl Iterator<Item = (Id, SocketAddr)> + Clone,
+    to: IpAddr,
+) -> Option<(Id, SocketAddr)> {
+    let mut fitting = listeners.filter(|(_, address)| address.is_ipv4() == to.is_ipv4());
+    // From a loopback address nothing reaches another host, and the other way round.
+    let named = |(_, own): &(Id, SocketAddr)| !own.ip().is_unspecified() && own.ip().is_loopback() == to.is_loopback();
+    let wildcard = |(_, own): &(Id, SocketAddr)| own.ip().is_unspecified();
+    let (mut first, mut second) = (fitting.clone(), fitting.clone());
+    first.find(named).or_else(|| second.find(wildcard)).or_else(|| fitting.next())
+}
+
 impl Rules {
     /// The well-known listeners of SIP, with the addresses that they are bound to.
     pub(in crate::dispatch) fn listeners(&self) -> impl Iterator<Item = (ListenerId, Transport, SocketAddr)> + Clone {
@@ -244,6 +259,21 @@ impl Methods {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_leaves_from_a_socket_that_reaches_its_receiver_and_one_with_an_address_of_its_own_comes_first() {
+        let towards = |listeners: &[&str], to: &str| {
+            let listeners = (0..).zip(listeners.iter().map(|address| address.parse().unwrap()));
+            udp_listener_towards(listeners, to.parse().unwrap()).map(|(number, _): (usize, SocketAddr)| number)
+        };
+        let all = ["[::]:5060", "127.0.0.1:5060", "0.0.0.0:5061", "192.0.2.2:5060", "192.0.2.3:5060"];
+        assert_eq!(towards(&all, "192.0.2.9"), Some(3));
+        assert_eq!(towards(&all, "127.0.0.9"), Some(1));
+        assert_eq!(towards(&all, "2001:db8::9"), Some(0));
+        assert_eq!(towards(&all[..3], "192.0.2.9"), Some(2), "nothing leaves the host from a loopback address");
+        assert_eq!(towards(&all[..2], "192.0.2.9"), Some(1), "nothing else is there");
+        assert_eq!(towards(&all[1..], "2001:db8::9"), None);
+    }
 
     #[test]
     fn allow_names_what_the_rules_let_through() {

@@ -19,6 +19,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{
     Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Target, Tried,
 };
+use crate::dispatch::rules::udp_listener_towards;
 use crate::dispatch::select::Ask;
 use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
@@ -248,14 +249,12 @@ impl Dispatch {
         if is_same(&arrival.local) && arrival.listener == listener && self.rules.udp_listener(listener).is_some() {
             return Some((arrival.listener, arrival.local, Transport::Udp));
         }
-        let fits = |(_, address): &&(ListenerId, SocketAddr)| is_same(address);
-        let wanted = self.rules.udp_listeners.iter().filter(fits).find(|(of, _)| *of == listener);
-        let named = |(_, address): &&(ListenerId, SocketAddr)| is_same(address) && !address.ip().is_unspecified();
-        let (listener, bound) = wanted
-            .or_else(|| self.rules.udp_listeners.iter().find(named))
-            .or_else(|| self.rules.udp_listeners.iter().find(fits))?;
+        let mut udp = self.rules.udp_listeners.iter();
+        let wanted = udp.find(|(of, address)| *of == listener && is_same(address));
+        let others = || udp_listener_towards(self.rules.udp_listeners.iter().copied(), to.ip());
+        let (listener, bound) = wanted.copied().or_else(others)?;
         let ip = if bound.ip().is_unspecified() { self.own_ip_towards(to.ip(), arrival)? } else { bound.ip() };
-        Some((*listener, SocketAddr::new(ip, bound.port()), Transport::Udp))
+        Some((listener, SocketAddr::new(ip, bound.port()), Transport::Udp))
     }
 
     /// The address of ours that a wildcard socket sends to an address from.
