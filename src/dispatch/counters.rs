@@ -16,7 +16,7 @@ pub struct Counters {
     pub handed_over: u64,
     /// Requests forwarded to downstream proxies.
     pub forwarded: u64,
-    /// Responses of downstream proxies that were forwarded.
+    /// Responses of downstream proxies that were forwarded, or given to the prober.
     pub responses: u64,
     /// Messages given to the worker that has their call or transaction.
     pub relayed: u64,
@@ -46,7 +46,7 @@ pub enum Kind {
     Relayed,
     /// A request forwarded to a downstream proxy.
     Forwarded,
-    /// A response of a downstream proxy, forwarded.
+    /// A response of a downstream proxy, forwarded or given to the prober.
     Response,
     /// Answered by the dispatcher.
     Replied,
@@ -70,7 +70,7 @@ impl Kind {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
             Target::Forward(_) => Kind::Forwarded,
-            Target::ForwardResponse(_) | Target::Passed(_) => Kind::Response,
+            Target::ForwardResponse(_) | Target::Passed(_) | Target::Prober => Kind::Response,
             Target::Answer(_) | Target::Redirect(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }

@@ -82,6 +82,8 @@ pub enum Target {
     Redirect(DispatcherTag),
     /// Pass on the response of this proxy to a request under way: see `Dispatch::poll_leaving`.
     Passed(ProxyId),
+    /// Give this response to the prober, whose request it answers.
+    Prober,
     /// Do nothing.
     Drop,
 }

@@ -189,7 +189,7 @@ impl History {
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),
             Target::Everyone(_) => ShortTarget::Everyone,
             Target::Gathered(_) => ShortTarget::AnsweredAgain,
-            Target::Drop => ShortTarget::Dropped,
+            Target::Prober | Target::Drop => ShortTarget::Dropped,
         };
         let seq = match decision.target {
             Target::Worker(handoff) => handoff.seq,

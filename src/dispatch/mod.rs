@@ -141,6 +141,8 @@ pub struct Dispatch {
     acks: Acks,
     /// Time until which call agents at one address may have to be told apart.
     apart_until: Time,
+    /// Responses to probes that the prober can still take.
+    prober_room: usize,
     /// Number of this lane, and of lanes that decide, this one included.
     lane: usize,
     lanes: usize,
@@ -184,6 +186,7 @@ impl Dispatch {
             gatherings: Gatherings::new(),
             acks: Acks::default(),
             apart_until: Time(0),
+            prober_room: 0,
             lane: 0,
             lanes: 1,
             rules,
@@ -215,6 +218,11 @@ impl Dispatch {
         self.access.share_among(lanes);
         (self.lane, self.lanes) = (lane, lanes);
         self.proxies.share_among(lanes, Time(0));
+    }
+
+    /// The prober can take so many responses before the next call of this.
+    pub const fn set_prober_room(&mut self, room: usize) {
+        self.prober_room = room;
     }
 
     /// Sets the operator's order for a worker.

@@ -76,6 +76,17 @@ pub enum Found {
     },
 }
 
+/// A response to a probe that has come to a well-known listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// The address that it came from.
+    pub from: SocketAddr,
+    /// When it came.
+    pub at: Time,
+    /// The response.
+    pub bytes: Box<[u8]>,
+}
+
 /// The end of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeEnd {

@@ -176,6 +176,10 @@ reasons! {
     ResponseForged = "response-forged";
     /// A response of a proxy that the request has left: a 2xx goes to the caller all the same, others are dropped.
     LateResponse = "late-response";
+    /// The branch of a probe that has gone to its source: a response, which the prober gets.
+    ProbeAnswer = "probe-answer";
+    /// The prober can take no more responses just now: dropped.
+    ProberBusy = "prober-busy";
     /// Refused by one worker: offered to the next one.
     Refused = "refused";
     /// Its worker died: offered to the next one.

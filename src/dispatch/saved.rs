@@ -41,6 +41,7 @@ saved!(Dispatch {
     call_hash,
     // Their senders send the acknowledgements again.
     acks,
+    prober_room,
     lane,
     lanes,
 } then Dispatch::resume);

@@ -203,7 +203,7 @@ pub struct DispatcherLoad {
     /// Requests forwarded to downstream proxies.
     #[serde(default)]
     pub forwarded: u64,
-    /// Responses of downstream proxies that were forwarded.
+    /// Responses of downstream proxies that were forwarded, or given to the prober.
     #[serde(default)]
     pub responses: u64,
 }
@@ -218,7 +218,7 @@ pub struct Counters {
     /// Requests forwarded to downstream proxies, by the way that the proxy was found.
     #[serde(default)]
     pub forwarded: Total,
-    /// Responses of downstream proxies that were forwarded.
+    /// Responses of downstream proxies, by what has become of them: forwarded, or given to the prober.
     #[serde(default)]
     pub responses: Total,
     /// Messages of a dialog handed to the worker that has the dialog, by the way that the worker was found.

@@ -65,6 +65,7 @@ impl Display for Shown {
             Target::Return(answer) => write!(f, "{}", answer.code.0),
             Target::Everyone(_) => f.write_str("everyone"),
             Target::Gathered(_) => f.write_str("as-before"),
+            Target::Prober => f.write_str("prober"),
             Target::Drop => f.write_str("dropped"),
         }
     }

@@ -9,7 +9,7 @@ use super::Switch;
 use super::links::Channel;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
-use crate::dispatch::probed::Finding;
+use crate::dispatch::probed::{Finding, ProbeAnswer};
 use crate::dispatch::rules::Rules;
 use crate::dispatch::targets::proxy::{Change, State};
 use crate::ids::WorkerId;
@@ -50,6 +50,16 @@ impl<C: Channel> Switch<C> {
     /// The prober has found something out about downstream proxies.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
         self.dispatch.on_found(findings, now);
+    }
+
+    /// The prober can take so many responses before the next call of this.
+    pub const fn set_prober_room(&mut self, room: usize) {
+        self.dispatch.set_prober_room(room);
+    }
+
+    /// Takes out the responses that the prober is to have, in their order.
+    pub fn take_probe_answers(&mut self) -> impl ExactSizeIterator<Item = ProbeAnswer> + '_ {
+        self.outbox.probe_answers.drain(..)
     }
 
     /// Takes out the address of a downstream proxy that is to be probed at once.

@@ -17,6 +17,7 @@ use super::{decided, insert};
 use crate::config::Insert;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Reason, Says, Target};
 use crate::dispatch::note::Note;
+use crate::dispatch::probed::ProbeAnswer;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{GatheringId, WorkerId};
@@ -38,6 +39,8 @@ pub(super) struct Outbox<C> {
     pub(super) patched: Vec<u8>,
     /// Messages that their worker's link has not taken after all, and that are decided about again.
     pub(super) not_taken: VecDeque<Returned>,
+    /// Responses that the prober is to have.
+    pub(super) probe_answers: Vec<ProbeAnswer>,
     /// The way of each MGCP command that asks several workers: their answers are gathered into one.
     pub(super) asked: HashMap<GatheringId, Asked, FixedState>,
 }
@@ -61,6 +64,7 @@ impl<C: Channel> Outbox<C> {
             totals: Totals::default(),
             patched: Vec::new(),
             not_taken: VecDeque::new(),
+            probe_answers: Vec::new(),
             asked: HashMap::default(),
         }
     }
@@ -118,6 +122,10 @@ impl<C: Channel> Outbox<C> {
                 if let Some((bytes, _)) = dispatch.gathered(id) {
                     self.answers.write_bytes(way, bytes);
                 }
+            }
+            Target::Prober => {
+                let Arrival { source, received, .. } = way.arrival;
+                self.probe_answers.push(ProbeAnswer { from: source, at: received, bytes: message.bytes().into() });
             }
             Target::Passed(_) | Target::Drop => {}
         }

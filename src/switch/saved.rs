@@ -35,7 +35,17 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else 
     // Each worker asks again.
     clock_asks,
 });
-saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, travelling, insert, patched, not_taken, asked });
+saved!(Outbox<C: Channel> { totals, retransmits } else {
+    links,
+    answers,
+    travelling,
+    insert,
+    patched,
+    not_taken,
+    // The prober counts each as lost.
+    probe_answers,
+    asked,
+});
 
 /// The worker at the other end of a link. The link's own state follows; its channel is passed separately.
 struct LinkPeer {

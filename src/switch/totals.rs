@@ -14,7 +14,7 @@ pub struct Totals {
     pub handed_over: u64,
     /// Requests forwarded to downstream proxies.
     pub forwarded: u64,
-    /// Responses of downstream proxies that were forwarded.
+    /// Responses of downstream proxies that were forwarded, or given to the prober.
     pub responses: u64,
     /// Messages given to the worker that has their call.
     pub relayed: u64,

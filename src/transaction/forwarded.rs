@@ -117,7 +117,7 @@ impl std::fmt::Debug for ForwardedBranch {
 }
 
 /// The first characters of every RFC 3261 branch.
-const COOKIE: &[u8; 7] = b"z9hG4bK";
+pub(super) const COOKIE: &[u8; 7] = b"z9hG4bK";
 
 /// The parts of a request, as it came, by which its branch is made.
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@
 //! | which transaction a message is of | [`name::sip`] | [`name::mgcp`] |
 //! | requests that are forwarded | [`forwarded`] | |
 //! | dialogs that stay with us | [`flow_token`] | |
+//! | probes of downstream proxies | [`probe`] | |
 //!
 //! Each state machine is one value in one file, with the RFC's figure above it. It has no socket, clock or look-up: its
 //! owner passes messages and the time in, sends what comes back, and calls it again at `poll_timeout`. The user agent
@@ -41,6 +42,7 @@ pub mod forwarded;
 pub mod mgcp_client;
 pub mod mgcp_server;
 pub mod name;
+pub mod probe;
 pub mod response_context;
 pub mod sip_client;
 pub mod sip_server;

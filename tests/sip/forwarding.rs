@@ -3,6 +3,7 @@
 use pointsman::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
 use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::{Forward, ForwardedResponse};
+use pointsman::transaction::probe::ProbeBranch;
 
 use super::*;
 
@@ -100,6 +101,49 @@ fn a_response_goes_to_the_next_via_and_a_forged_one_nowhere() {
         let decision = rig.respond(&forged);
         assert_eq!((decision.target, decision.reason), (Target::Drop, reason), "{forged}");
     }
+}
+
+/// An answer to a probe that has gone to 192.0.2.1:5060.
+fn answer_to_probe() -> String {
+    let branch = ProbeBranch::give(&Printer::new(&KEY), 7, "192.0.2.1:5060".parse().unwrap());
+    format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch={}\r\nFrom: <sip:pointsman@198.51.100.1>;tag=1\r\n\
+         To: <sip:192.0.2.1>;tag=2\r\nCall-ID: probe\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+        branch.as_str()
+    )
+}
+
+#[test]
+fn an_answer_to_a_probe_goes_to_the_prober_from_its_own_address_alone() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    rig.dispatch.set_prober_room(100);
+    let answer = answer_to_probe();
+    let decision = rig.respond(&answer);
+    assert_eq!((decision.target, decision.reason), (Target::Prober, Reason::ProbeAnswer));
+    let last = answer.find("\r\nFrom").unwrap() - 1;
+    let other = if answer.as_bytes()[last] == b'0' { "1" } else { "0" };
+    let forged = format!("{}{other}{}", &answer[..last], &answer[last + 1..]);
+    for (source, text) in [("192.0.2.2", &answer), ("203.0.113.5", &answer), ("192.0.2.1", &forged)] {
+        let decision = rig.send_from(source, text);
+        assert_eq!((decision.target, decision.reason), (Target::Drop, Reason::UnknownResponse), "{source}");
+    }
+    let request = answer.replace("SIP/2.0 200 OK", "OPTIONS sip:198.51.100.1 SIP/2.0");
+    assert_eq!(rig.respond(&request).reason, Reason::UnknownDialog, "a request is none");
+    let counters = rig.dispatch.counters();
+    assert_eq!((counters.received, counters.responses, counters.dropped, counters.replied), (5, 1, 3, 1));
+}
+
+#[test]
+fn a_prober_that_takes_no_more_loses_answers_and_each_is_counted() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    rig.dispatch.set_prober_room(2);
+    let reasons: Vec<Reason> = (0..4).map(|_| rig.respond(&answer_to_probe()).reason).collect();
+    assert_eq!(reasons, [Reason::ProbeAnswer, Reason::ProbeAnswer, Reason::ProberBusy, Reason::ProberBusy]);
+    let counters = rig.dispatch.counters();
+    assert_eq!((counters.received, counters.responses, counters.dropped), (4, 2, 2));
+    rig.dispatch.set_prober_room(1);
+    assert_eq!(rig.respond(&answer_to_probe()).reason, Reason::ProbeAnswer);
+    assert!(rig.dispatch.explain(b"probe").is_empty(), "probes would push the decisions about calls out");
 }
 
 #[test]

@@ -176,6 +176,10 @@ pub(in crate::dispatch) fn note(
     arrival: &Arrival,
     now: Time,
 ) {
+    // Probes come all the time and belong to no call: calls would not be found for long.
+    if matches!(decision.reason, Reason::ProbeAnswer | Reason::ProberBusy) {
+        return;
+    }
     let fault = match decision.target {
         Target::Answer(Answer { says: Says::Fault(fault), .. }) => Some(fault),
         _ => None,
@@ -273,7 +277,8 @@ impl Dispatch {
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
             None => {
                 let unknown = Decision { target: Target::Drop, reason: Reason::UnknownResponse };
-                self.forward_response(message, arrival, now).unwrap_or(unknown)
+                let of_probe = self.answer_to_probe(message, arrival);
+                of_probe.or_else(|| self.forward_response(message, arrival, now)).unwrap_or(unknown)
             }
         }
     }

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
+use crate::dispatch::probed::ProbeAnswer;
+use crate::fingerprint::Printer;
+use crate::transaction::probe::ProbeBranch;
 
 /// A switch in front of one downstream proxy.
 fn in_front(mode: PoolMode, rewrite_uri: bool) -> Switch<Mute> {
@@ -139,4 +142,25 @@ fn our_via_asks_for_overload_control_and_what_the_server_answers_there_lowers_it
     assert_eq!(load(&via.replace(asks, &wish(80)), below, "192.0.2.77:5080"), -1.0, "a stranger");
     assert_eq!(load(&via.replace(asks, &wish(40)), below, "192.0.2.9:5080"), 0.4);
     assert_eq!(load(&via.replace(asks, &wish(20)), below, "192.0.2.9:5080"), 0.4, "oc-seq backwards");
+}
+
+#[test]
+fn an_answer_to_a_probe_is_kept_for_the_prober_whole_and_nothing_leaves_for_it() {
+    let mut switch = in_front(PoolMode::Proxy, false);
+    switch.set_prober_room(1);
+    let (from, printer) = ("192.0.2.9:5080", Printer::new(&TokenKey::new([1; 32])));
+    let branch = ProbeBranch::give(&printer, 7, from.parse().unwrap());
+    let answer = format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch={}\r\nf: <sip:p@192.0.2.2>;tag=1\r\nt: <sip:192.0.2.9>;tag=2\r\n\
+         i: 1\r\nCSeq: 1 OPTIONS\r\nl: 4\r\n\r\nfull",
+        branch.as_str()
+    );
+    for text in [&answer, &answer] {
+        assert_eq!(sent(&mut switch, text, from), []);
+    }
+    let kept: Vec<ProbeAnswer> = switch.take_probe_answers().collect();
+    assert_eq!(kept, [ProbeAnswer { from: from.parse().unwrap(), at: NOW, bytes: answer.into_bytes().into() }]);
+    assert_eq!(switch.take_probe_answers().len(), 0);
+    let load = switch.load(NOW).totals;
+    assert_eq!((load.received, load.responses, load.dropped), (2, 1, 1), "the prober takes one");
 }

@@ -11,6 +11,7 @@ use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
 use crate::transaction::name::sip::Fields;
+use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
 
@@ -55,6 +56,23 @@ impl Dispatch {
         let from = self.local_of(listener, arrival);
         let response = ForwardedResponse { proxy, to, listener, from };
         Some(Decision { target: Target::ForwardResponse(response), reason: Reason::Branch })
+    }
+
+    /// Has the prober get a response to one of its probes, which is known by its branch alone. `None`: it is no such
+    /// response, or does not come from the address that the probe has gone to.
+    pub(in crate::dispatch::rules::sip) fn answer_to_probe(
+        &mut self,
+        message: &Message<'_>,
+        arrival: &Arrival,
+    ) -> Option<Decision> {
+        ProbeBranch::read(&self.printer, message.via()?.branch()?, arrival.source)?;
+        Some(match self.prober_room.checked_sub(1) {
+            Some(left) => {
+                self.prober_room = left;
+                Decision { target: Target::Prober, reason: Reason::ProbeAnswer }
+            }
+            None => Decision { target: Target::Drop, reason: Reason::ProberBusy },
+        })
     }
 
     /// Takes note of a response in the table, and of the time that its server took.
