@@ -80,10 +80,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "station",
         ],
     ),
-    ("prober/exchange.rs", &["time", "words", "wire", "transaction", "config"]),
+    ("prober/exchange.rs", &["time", "fingerprint", "words", "wire", "transaction", "config"]),
     ("prober/http.rs", &[]),
     ("prober/names.rs", &["time", "names", "config", "dispatch"]),
-    ("prober/schedule.rs", &["time", "wire", "dispatch::probed"]),
+    ("prober/schedule.rs", &["time", "fingerprint", "wire", "dispatch::probed"]),
     ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),
 ];
 

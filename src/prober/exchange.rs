@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Probe;
+use crate::fingerprint::Printer;
 use crate::time::Time;
+use crate::transaction::probe::ProbeBranch;
 use crate::transaction::sip_client::{Due, Opening, Outcome, Transaction, write_ack, write_cancel};
 use crate::transaction::{Kind, LIFETIME};
 use crate::wire::load;
@@ -41,6 +43,8 @@ pub(super) struct Exchange {
     local: SocketAddr,
     /// Draws the numbers in branches and tags: the next answer cannot be guessed.
     seed: u64,
+    /// Makes the branches.
+    printer: Printer,
     /// Whether a server has taken an INVITE for a call.
     is_taken: bool,
     /// Sequence number of the last probe.
@@ -58,6 +62,10 @@ struct Probing {
     number: u32,
     cseq: u32,
     kind: Probe,
+    branch: ProbeBranch,
+    /// The branches of an ACK to a 2xx and of the BYE after it, which are transactions of their own.
+    ack: ProbeBranch,
+    bye: ProbeBranch,
     local: SocketAddr,
     request: Arc<[u8]>,
     sent: Time,
@@ -95,8 +103,8 @@ const PAST: usize = 8;
 const OPTION_TAG: &str = "pointsman-probe";
 
 impl Exchange {
-    pub(super) fn new(subject: Subject, local: SocketAddr, seed: u64) -> Self {
-        Exchange { subject, local, seed, is_taken: false, cseq: 0, current: None, past: VecDeque::new() }
+    pub(super) fn new(subject: Subject, local: SocketAddr, (seed, printer): (u64, Printer)) -> Self {
+        Exchange { subject, local, seed, printer, is_taken: false, cseq: 0, current: None, past: VecDeque::new() }
     }
 
     pub(super) const fn subject(&self) -> &Subject {
@@ -119,7 +127,9 @@ impl Exchange {
         let kind = if self.is_taken { Probe::Options } else { self.subject.kind };
         let id = self.draw();
         self.cseq = self.cseq % 0x3fff_ffff + 1;
-        let bytes: Arc<[u8]> = self.write(kind, id).into();
+        let [branch, ack, bye] =
+            [id, id ^ OF_ACK, id ^ OF_BYE].map(|id| ProbeBranch::give(&self.printer, id, self.subject.to));
+        let bytes: Arc<[u8]> = self.write(kind, id, branch).into();
         let opening = Opening {
             kind: if kind == Probe::Invite { Kind::Invite } else { Kind::Other },
             to: self.subject.to,
@@ -134,6 +144,9 @@ impl Exchange {
             number: (now.0 >> NUMBER_SHIFT) as u32,
             cseq: self.cseq,
             kind,
+            branch,
+            ack,
+            bye,
             local: self.local,
             request: Arc::clone(&bytes),
             sent: now,
@@ -237,14 +250,15 @@ impl Exchange {
         if vias.next().is_some() || via.port != Some(self.local.port()) || via.host.ip() != Some(self.local.ip()) {
             return None;
         }
-        let (branch, call) = (via.branch()?, response.call_id());
+        let branch = ProbeBranch::read(&self.printer, via.branch()?, self.subject.to)?;
+        let call = response.call_id();
         let cseq = response.cseq()?;
         let method = cseq.method.as_bytes();
         let is_bye = method == b"BYE";
         let is_own = |probe: &&Probing| {
             let number = probe.cseq + u32::from(is_bye);
-            let own = if is_bye { probe.id ^ OF_BYE } else { probe.id };
-            call == call_id(probe.id).as_bytes() && cseq.number == number && branch == self::branch(own).as_bytes()
+            let own = if is_bye { probe.bye } else { probe.branch };
+            branch == own && call == call_id(probe.id).as_bytes() && cseq.number == number
         };
         let probe = self.current.iter().chain(&self.past).find(is_own)?;
         Some((status, probe.id, method))
@@ -258,14 +272,14 @@ impl Exchange {
         mixed ^ (mixed >> 31)
     }
 
-    fn write(&self, kind: Probe, id: u64) -> Vec<u8> {
+    fn write(&self, kind: Probe, id: u64, branch: ProbeBranch) -> Vec<u8> {
         let Subject { uri, asks_load, .. } = &self.subject;
         let local = self.local;
         let method = if kind == Probe::Invite { "INVITE" } else { "OPTIONS" };
         let hops = if kind == Probe::Options { "70" } else { "0" };
         let mut out = Vec::with_capacity(512);
         let mut writer = RequestWriter::new(&mut out, method, uri.as_bytes())
-            .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch(id)))
+            .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch.as_str()))
             .header("Max-Forwards", hops)
             .header_fmt("From", format_args!("<sip:pointsman@{local}>;tag={:08x}", id >> 32))
             .header_fmt("To", format_args!("<{uri}>"))
@@ -343,19 +357,18 @@ impl Probing {
     /// The final response of an INVITE: its ACK, and a BYE if it is a call. Returns whether it is.
     fn on_final_of_invite(&mut self, status: u16, response: &Message<'_>, at: Time, send: &mut Vec<Arc<[u8]>>) -> bool {
         let is_call = status < 300;
-        let (id, local) = (self.id, self.local);
         let mut ack = Vec::with_capacity(512);
         let (mut scanner, request) = (Scanner::new(), Arc::clone(&self.request));
         // It is our own.
         let Ok(request) = scanner.scan(&request) else { return is_call };
         match is_call {
             false => write_ack(&mut ack, &request, response),
-            true => write_in_dialog(&mut ack, "ACK", (&request, response), (local, id ^ OF_ACK)),
+            true => write_in_dialog(&mut ack, "ACK", (&request, response), (self.local, self.ack)),
         }
         send.push(self.transaction.acknowledge(ack.into(), at).bytes);
         if is_call {
             let mut bye = Vec::with_capacity(512);
-            write_in_dialog(&mut bye, "BYE", (&request, response), (local, id ^ OF_BYE));
+            write_in_dialog(&mut bye, "BYE", (&request, response), (self.local, self.bye));
             self.follow("BYE", bye, at, send);
         }
         is_call
@@ -377,7 +390,7 @@ impl Probing {
     }
 }
 
-/// Marks of the branches of ACK and BYE, which are transactions of their own.
+/// Marks of the numbers of ACK and BYE.
 const OF_ACK: u64 = 1 << 63;
 const OF_BYE: u64 = 1 << 62;
 
@@ -386,12 +399,12 @@ fn write_in_dialog(
     out: &mut Vec<u8>,
     method: &str,
     (request, response): (&Message<'_>, &Message<'_>),
-    (local, id): (SocketAddr, u64),
+    (local, branch): (SocketAddr, ProbeBranch),
 ) {
     let target = response.contact().map_or(request.request_uri(), |contact| contact.uri);
     let cseq = request.cseq().map_or(0, |cseq| cseq.number) + u32::from(method == "BYE");
     let mut writer = RequestWriter::new(out, method, target)
-        .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch(id)))
+        .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch.as_str()))
         .header("Max-Forwards", "70");
     let routes: Vec<&[u8]> = response.headers(Name::RecordRoute).collect();
     for route in routes.into_iter().rev() {
@@ -403,11 +416,6 @@ fn write_in_dialog(
         .header("Call-ID", request.call_id())
         .header_fmt("CSeq", format_args!("{cseq} {method}"))
         .finish();
-}
-
-/// The branch of a probe's request.
-fn branch(id: u64) -> String {
-    format!("z9hG4bKp{id:016x}")
 }
 
 fn call_id(id: u64) -> String {

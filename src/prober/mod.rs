@@ -4,10 +4,16 @@
 //! other message stands in front of an answer, and neither lanes nor supervisor make a delay look longer than it is.
 //! The kernel's time of arrival counts. What is sent, and the meaning of what comes back, are values without sockets
 //! (`exchange`, `schedule`).
+//!
+//! Servers that know only our well-known address get their probes from there (`probe-from = "listener"`): the prober
+//! sends on a duplicate of the listener's socket. The answers come to the lanes, which know them by their branch
+//! ([`crate::transaction::probe`]) and put them into a [`Mailbox`]. ICMP does not reach a socket that many peers share,
+//! and the lane's time of reading counts.
 
 mod exchange;
 mod fetch;
 mod http;
+mod mailbox;
 mod names;
 mod plan;
 mod run;
@@ -19,11 +25,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use mio::{Poll, Waker};
 
+pub use self::mailbox::Mailbox;
 pub use self::plan::Plan;
 use self::run::WAKER;
-use crate::dispatch::probed::Finding;
+use crate::dispatch::probed::{Finding, ProbeAnswer};
+use crate::fingerprint::Printer;
 use crate::net::random::random_u64;
 use crate::words::LoadReport;
 
@@ -47,9 +56,21 @@ enum Order {
 
 /// The control side's end of the prober. Its thread starts with the first proxy, and ends with this value.
 pub struct Prober {
-    tell: Option<Tell>,
+    /// `None` once the thread has it.
+    setup: Option<Setup>,
     thread: Option<Thread>,
     is_resting: bool,
+    /// The lanes' ends of their mailboxes.
+    mailboxes: Vec<Mailbox>,
+}
+
+/// Everything that the thread starts with.
+struct Setup {
+    tell: Tell,
+    /// Makes the branches of probes.
+    printer: Printer,
+    /// Number of lanes that read the well-known listeners.
+    lanes: usize,
 }
 
 struct Thread {
@@ -58,9 +79,10 @@ struct Thread {
 }
 
 impl Prober {
-    /// A prober that rests. `tell` tells findings to every lane.
-    pub fn new(tell: impl Fn(&Arc<[Finding]>) + Send + 'static) -> Self {
-        Prober { tell: Some(Box::new(tell)), thread: None, is_resting: true }
+    /// A prober that rests. `tell` tells findings to every one of so many lanes; `printer` is that of the lanes.
+    pub fn new(lanes: usize, printer: Printer, tell: impl Fn(&Arc<[Finding]>) + Send + 'static) -> Self {
+        let setup = Setup { tell: Box::new(tell), printer, lanes };
+        Prober { setup: Some(setup), thread: None, is_resting: true, mailboxes: Vec::new() }
     }
 
     /// Probes what the plan says; state of what is the same as before goes on.
@@ -73,8 +95,11 @@ impl Prober {
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             let (orders, receiver) = crossbeam_channel::unbounded();
             let seed = random_u64()?;
-            if let Some(tell) = self.tell.take() {
-                let prober = run::Prober::new(poll, Arc::clone(&waker), receiver, (tell, seed));
+            if let Some(Setup { tell, printer, lanes }) = self.setup.take() {
+                let mailboxes = (0..lanes).map(|_| Mailbox::new(Arc::clone(&waker)));
+                let (mailboxes, answers): (Vec<_>, Vec<Receiver<ProbeAnswer>>) = mailboxes.unzip();
+                self.mailboxes = mailboxes;
+                let prober = run::Prober::new(poll, Arc::clone(&waker), (receiver, answers), tell, (seed, printer));
                 std::thread::Builder::new().name("prober".into()).spawn(move || prober.run())?;
             }
             self.thread = Some(Thread { orders, waker });
@@ -84,6 +109,11 @@ impl Prober {
         }
         self.send(Order::Plan(plan));
         Ok(())
+    }
+
+    /// Takes out the lanes' ends of their mailboxes, one for each lane. There are some after the first proxy has come.
+    pub fn take_mailboxes(&mut self) -> Vec<Mailbox> {
+        std::mem::take(&mut self.mailboxes)
     }
 
     /// Whether it probes nothing for the time being.

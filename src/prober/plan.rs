@@ -1,14 +1,19 @@
 //! The settings as the prober needs them.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::exchange::Subject;
 use super::names::Own;
-use super::schedule::Wanted;
-use crate::config::{Config, LoadSource, Probe, Proxy, Service};
+use super::schedule::{Leaves, Wanted};
+use super::sockets::{self, Way};
+use crate::config::{Config, LoadSource, Probe, ProbeFrom, Proxy, Service};
+use crate::dispatch::rules::udp_listener_towards;
 use crate::dispatch::targets::proxies::Address;
+use crate::ids::ListenerId;
 use crate::net::host;
+use crate::net::udp::Socket;
 
 /// Everything that is to be probed, and the addresses of our own that never are.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +21,10 @@ pub struct Plan {
     pub(super) proxies: Vec<Proxy>,
     /// Addresses of the UDP listeners, with the ports that the kernel has chosen.
     pub(super) own: Vec<SocketAddr>,
+    /// Duplicates of their sockets, in the same order; none where no probe leaves from them.
+    pub(super) sockets: Vec<Arc<Socket>>,
+    /// The address of this host that the operator names.
+    pub(super) advertise: Option<IpAddr>,
 }
 
 impl Own for Plan {
@@ -27,11 +36,21 @@ impl Own for Plan {
 }
 
 impl Plan {
-    /// The plan of a configuration. `bound`: the listeners' addresses, in their order.
-    pub fn new(config: &Config, bound: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let own = config.listen.iter().zip(bound);
-        let own = own.filter(|(listen, _)| listen.service == Service::Udp).map(|(_, address)| address).collect();
-        Plan { proxies: config.proxies.clone(), own }
+    /// The plan of a configuration. `bound`: the listeners that take datagrams.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new<'s>(config: &Config, bound: impl Iterator<Item = (ListenerId, &'s Socket)>) -> io::Result<Self> {
+        let is_sip = |of: ListenerId| config.listen.get(usize::from(of.0)).is_some_and(|it| it.service == Service::Udp);
+        let bound: Vec<&Socket> = bound.filter(|(of, _)| is_sip(*of)).map(|(_, socket)| socket).collect();
+        let has_use = config.proxies.iter().any(|proxy| proxy.probe_from == ProbeFrom::Listener);
+        let used = bound.iter().filter(|_| has_use);
+        Ok(Plan {
+            proxies: config.proxies.clone(),
+            own: bound.iter().map(|socket| socket.local_addr()).collect(),
+            sockets: used.map(|socket| Ok(Arc::new(socket.try_clone()?))).collect::<io::Result<_>>()?,
+            advertise: config.advertise,
+        })
     }
 
     /// The proxies whose written address is that of a listener of ours: what is sent there comes back.
@@ -49,7 +68,7 @@ impl Plan {
     }
 
     /// What is to be probed at an address of a proxy; `None`: nothing.
-    pub(super) fn wanted(proxy: &Proxy, member: &Address) -> Option<Wanted> {
+    pub(super) fn wanted(&self, proxy: &Proxy, member: &Address) -> Option<Wanted> {
         if proxy.probe == Probe::None {
             return None;
         }
@@ -60,6 +79,38 @@ impl Plan {
             asks_load: proxy.load == LoadSource::Sip,
             within: proxy.probe_within,
         };
-        Some(Wanted { proxy: Arc::from(proxy.name.as_str()), subject, interval: proxy.probe_interval })
+        let leaves = match proxy.probe_from {
+            ProbeFrom::Own => Leaves::Own,
+            ProbeFrom::Listener => Leaves::Listener(self.listener_towards(member.address)),
+        };
+        Some(Wanted { proxy: Arc::from(proxy.name.as_str()), subject, interval: proxy.probe_interval, leaves })
+    }
+
+    /// The listener from which requests for an address leave that have come to none of its family, and the address of
+    /// ours that they leave from. Of a wildcard listener it is the one that the operator names, if this host has it,
+    /// else the one that the route begins at.
+    fn listener_towards(&self, to: SocketAddr) -> Option<(usize, SocketAddr)> {
+        let (number, bound) = udp_listener_towards((0..).zip(self.own.iter().copied()), to.ip())?;
+        let named = self.advertise.filter(|own| {
+            own.is_ipv4() == to.is_ipv4() && own.is_loopback() == to.ip().is_loopback() && host::has(*own)
+        });
+        let ip = match bound.ip() {
+            wildcard if wildcard.is_unspecified() => named.or_else(|| host::address_towards(to.ip()))?,
+            own => own,
+        };
+        Some((number, SocketAddr::new(ip, bound.port())))
+    }
+
+    /// The way of probes, and the address that they leave from.
+    pub(super) fn way_of(&self, wanted: &Wanted) -> io::Result<(Way, SocketAddr)> {
+        match wanted.leaves {
+            Leaves::Own => sockets::towards(wanted.subject.to, &self.own),
+            Leaves::Listener(from) => {
+                let nowhere = || io::Error::other("no route leads there from a UDP listener");
+                let (number, local) = from.ok_or_else(nowhere)?;
+                let socket = self.sockets.get(number).ok_or_else(nowhere)?;
+                Ok((Way::Listener(Arc::clone(socket), local.ip()), local))
+            }
+        }
     }
 }

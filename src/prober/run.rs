@@ -10,14 +10,16 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Source};
+use super::mailbox::WAITING;
 use super::names::Names;
 use super::plan::Plan;
 use super::schedule::{Output, Schedule, Wanted};
-use super::sockets::{self, Sockets};
+use super::sockets::Sockets;
 use super::{Order, Tell};
 use crate::config::{LoadSource, Proxy};
-use crate::dispatch::probed::{Finding, Found};
+use crate::dispatch::probed::{Finding, Found, ProbeAnswer};
 use crate::dispatch::targets::proxies::Address;
+use crate::fingerprint::Printer;
 use crate::names::Unfound;
 use crate::net::clock;
 use crate::net::resolve::Resolver;
@@ -41,6 +43,8 @@ const ANSWER: usize = 16 << 10;
 /// Everything that the thread owns.
 pub(super) struct Prober {
     orders: Receiver<Order>,
+    /// Responses to probes that the lanes have read.
+    answers: Vec<Receiver<ProbeAnswer>>,
     tell: Tell,
     poll: Poll,
     waker: Arc<Waker>,
@@ -69,10 +73,17 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    pub(super) fn new(poll: Poll, waker: Arc<Waker>, orders: Receiver<Order>, (tell, seed): (Tell, u64)) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        waker: Arc<Waker>,
+        (orders, answers): (Receiver<Order>, Vec<Receiver<ProbeAnswer>>),
+        tell: Tell,
+        makes: (u64, Printer),
+    ) -> Self {
         let (fetched_sender, fetched) = crossbeam_channel::unbounded();
         Prober {
             orders,
+            answers,
             tell,
             poll,
             waker,
@@ -80,7 +91,7 @@ impl Prober {
             names: Names::default(),
             resolver: None,
             is_resting: true,
-            schedule: Schedule::new(seed),
+            schedule: Schedule::new(makes),
             sockets: Sockets::default(),
             fetcher: None,
             sources: Vec::new(),
@@ -126,6 +137,7 @@ impl Prober {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return,
                 }
             }
+            self.read_answers();
             while let Ok(finding) = self.fetched.try_recv() {
                 self.gather(finding);
             }
@@ -170,9 +182,9 @@ impl Prober {
         }
         self.fit_sources();
         for wanted in self.schedule.missing(&wanted) {
-            let added = sockets::towards(wanted.subject.to, &self.plan.own).and_then(|(socket, local)| {
+            let added = self.plan.way_of(&wanted).and_then(|(way, local)| {
                 let number = self.schedule.add(wanted.clone(), local, now);
-                self.sockets.add(number, socket, self.poll.registry())
+                self.sockets.add(number, (way, wanted.subject.to), self.poll.registry())
             });
             if let Err(error) = added
                 && let Some(times) = self.no_socket.comes_up(now)
@@ -203,7 +215,7 @@ impl Prober {
     }
 
     fn of_proxy(&self, proxy: &Proxy) -> Vec<Wanted> {
-        self.members(proxy).filter_map(|member| Plan::wanted(proxy, &member)).collect()
+        self.members(proxy).filter_map(|member| self.plan.wanted(proxy, &member)).collect()
     }
 
     /// The addresses of a proxy.
@@ -276,8 +288,20 @@ impl Prober {
         }
     }
 
+    /// Reads responses that have come to the well-known listeners.
+    fn read_answers(&mut self) {
+        let Prober { answers, sockets, schedule, scanner, outputs, .. } = self;
+        let waiting = answers.iter().flat_map(|lane| lane.try_iter().take(WAITING));
+        for ProbeAnswer { from, at, bytes } in waiting.filter(|answer| answer.bytes.len() <= ANSWER) {
+            for number in sockets.at_listener(from) {
+                schedule.on_datagram(number, (from, &bytes), scanner, at, outputs);
+            }
+        }
+        self.carry_out();
+    }
+
     fn on_socket(&mut self, number: usize, is_error: bool) {
-        let Some(socket) = self.sockets.get(number) else { return };
+        let Some(socket) = self.sockets.own(number) else { return };
         let is_refused = is_error && matches!(socket.take_error(), Ok(Some(_)));
         let read = socket.recv_batch(&mut self.batch).unwrap_or(0);
         let now = clock::now();

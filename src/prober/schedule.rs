@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::exchange::{Exchange, Shown, Step, Subject};
 use crate::dispatch::probed::{Finding, Found};
+use crate::fingerprint::Printer;
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 
@@ -20,6 +21,18 @@ pub(super) struct Wanted {
     pub(super) proxy: Arc<str>,
     pub(super) subject: Subject,
     pub(super) interval: Duration,
+    /// The socket that the probes leave from.
+    pub(super) leaves: Leaves,
+}
+
+/// The socket that probes leave from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// One of their own.
+    Own,
+    /// A well-known listener, by its number in the plan, and the address of ours that they leave from. `None`: no
+    /// listener reaches the proxy.
+    Listener(Option<(usize, SocketAddr)>),
 }
 
 impl Wanted {
@@ -36,6 +49,8 @@ pub(super) struct Schedule {
     due: BTreeSet<(Time, usize)>,
     last: usize,
     seed: u64,
+    /// Makes the branches of all probes.
+    printer: Printer,
 }
 
 #[derive(Debug)]
@@ -54,7 +69,7 @@ struct Entry {
 /// Output of the schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// Send this from the entry's socket. `is_probe`: [`Schedule::on_sent`] is to be told when it has left.
+    /// Send this from the socket of the entry. `is_probe`: [`Schedule::on_sent`] is to be told when it has left.
     Send { entry: usize, bytes: Arc<[u8]>, to: SocketAddr, is_probe: bool },
     /// Tell the lanes.
     Tell(Finding),
@@ -64,8 +79,8 @@ pub(super) enum Output {
 const SILENCE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Schedule {
-    pub(super) const fn new(seed: u64) -> Self {
-        Schedule { entries: BTreeMap::new(), due: BTreeSet::new(), last: 0, seed }
+    pub(super) const fn new((seed, printer): (u64, Printer)) -> Self {
+        Schedule { entries: BTreeMap::new(), due: BTreeSet::new(), last: 0, seed, printer }
     }
 
     /// Those of `wanted` that have no entry yet.
@@ -96,7 +111,7 @@ impl Schedule {
         self.last += 1;
         let seed = self.draw();
         let next = now + wanted.interval.mul_f64(self.fraction());
-        let exchange = Exchange::new(wanted.subject.clone(), local, seed);
+        let exchange = Exchange::new(wanted.subject.clone(), local, (seed, self.printer.clone()));
         self.entries
             .insert(self.last, Entry { wanted, exchange, next, filed: next, is_refused: false, begun: Time(0) });
         self.due.insert((next, self.last));
@@ -139,7 +154,7 @@ impl Schedule {
         self.file(number);
     }
 
-    /// A datagram has come to the entry's socket.
+    /// A datagram has come that may be for this entry.
     pub(super) fn on_datagram(
         &mut self,
         number: usize,

@@ -1,9 +1,10 @@
-//! The sockets of the probes, one for each address.
+//! The sockets of the probes: one for each address, or that of a well-known listener.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -13,15 +14,26 @@ use crate::net::udp::{Buffers, Delivery, Socket};
 /// The sockets, by the number of their entry in the schedule.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    open: BTreeMap<usize, Socket>,
+    open: BTreeMap<usize, Way>,
+    /// The entries whose answers come to a listener, by the address that they come from.
+    at_listener: BTreeSet<(SocketAddr, usize)>,
+}
+
+/// The way of the probes of one address.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// A socket of their own.
+    Own(Socket),
+    /// The socket of a listener, and the address of ours that they leave from.
+    Listener(Arc<Socket>, IpAddr),
 }
 
 /// A socket of a probe holds an answer or two.
 const BUFFERS: Buffers = Buffers { receive: 64 << 10, send: 64 << 10 };
 
-/// A socket towards an address: from the listener's own address where it has one, so that servers which know us by our
-/// address know the probes as well.
-pub(super) fn towards(to: SocketAddr, own: &[SocketAddr]) -> io::Result<(Socket, SocketAddr)> {
+/// A socket of their own towards an address: from the listener's own address where it has one, so that servers which
+/// know us by our address know the probes as well.
+pub(super) fn towards(to: SocketAddr, own: &[SocketAddr]) -> io::Result<(Way, SocketAddr)> {
     let listener = own.iter().find(|own| own.is_ipv4() == to.is_ipv4()).map(SocketAddr::ip);
     let any = match to {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
@@ -35,30 +47,54 @@ pub(super) fn towards(to: SocketAddr, own: &[SocketAddr]) -> io::Result<(Socket,
     // The kernel has chosen the address that leads there: it is read anew.
     let socket = Socket::from_fd(socket.into())?;
     let local = socket.local_addr();
-    Ok((socket, local))
+    Ok((Way::Own(socket), local))
 }
 
 impl Sockets {
-    pub(super) fn add(&mut self, number: usize, socket: Socket, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(number), Interest::READABLE)?;
-        self.open.insert(number, socket);
+    /// Adds the way of an entry's probes, which go to this address.
+    pub(super) fn add(&mut self, number: usize, (way, to): (Way, SocketAddr), registry: &Registry) -> io::Result<()> {
+        match &way {
+            Way::Own(socket) => {
+                registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(number), Interest::READABLE)?;
+            }
+            // The lanes read it.
+            Way::Listener(..) => drop(self.at_listener.insert((to, number))),
+        }
+        self.open.insert(number, way);
         Ok(())
     }
 
     pub(super) fn remove(&mut self, number: usize, registry: &Registry) {
-        if let Some(socket) = self.open.remove(&number) {
-            // Closing it would do the same.
-            let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        match self.open.remove(&number) {
+            Some(Way::Own(socket)) => {
+                // Closing it would do the same.
+                let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+            }
+            Some(Way::Listener(..)) => self.at_listener.retain(|(_, of)| *of != number),
+            None => {}
         }
     }
 
-    pub(super) fn get(&self, number: usize) -> Option<&Socket> {
-        self.open.get(&number)
+    /// The entry's own socket.
+    pub(super) fn own(&self, number: usize) -> Option<&Socket> {
+        match self.open.get(&number)? {
+            Way::Own(socket) => Some(socket),
+            Way::Listener(..) => None,
+        }
+    }
+
+    /// The entries whose answers come to a listener from this address.
+    pub(super) fn at_listener(&self, from: SocketAddr) -> impl Iterator<Item = usize> + '_ {
+        self.at_listener.range((from, 0)..=(from, usize::MAX)).map(|(_, number)| *number)
     }
 
     /// Sends a message; false if the host says that nothing listens there, or no route leads to it.
     pub(super) fn send(&self, number: usize, bytes: &[u8], to: SocketAddr) -> bool {
-        let Some(socket) = self.open.get(&number) else { return true };
-        !matches!(socket.send(bytes, to, None), Ok(Delivery::Undeliverable(_)))
+        let delivery = match self.open.get(&number) {
+            Some(Way::Own(socket)) => socket.send(bytes, to, None),
+            Some(Way::Listener(socket, from)) => socket.send(bytes, to, Some(*from)),
+            None => return true,
+        };
+        !matches!(delivery, Ok(Delivery::Undeliverable(_)))
     }
 }

@@ -29,6 +29,7 @@ use super::{Command, Event, Setup};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::net::conns::{Closures, Conns};
 use crate::net::{clock, udp};
+use crate::prober::Mailbox;
 use crate::switch::{LinkRead, Parting, Switch, Way};
 use crate::time::Time;
 
@@ -88,6 +89,8 @@ pub struct Lane {
     overflow_read: Time,
     /// The other lanes.
     peers: Peers,
+    /// The way to the prober; there is one once a downstream proxy is configured.
+    mailbox: Option<Mailbox>,
 }
 
 /// Interval at which a parcel is offered again to a lane that took no more.
@@ -132,6 +135,7 @@ impl Lane {
             stage: Stage::Reading,
             overflow_read: clock::now(),
             peers: Peers::default(),
+            mailbox: None,
             registry,
         };
         if let Some(entries) = setup.inherited_entries {
@@ -172,6 +176,7 @@ impl Lane {
             self.holding_until = None;
         }
         if self.holding_until.is_none() {
+            self.switch.set_prober_room(self.mailbox.as_ref().map_or(0, Mailbox::room));
             self.read_parcels(now);
             self.read_ports();
             // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
@@ -336,7 +341,8 @@ impl Lane {
         // Messages for connections of other lanes are put into their parcels, which leave last. A worker's message for
         // a connection that is gone goes back on its link.
         self.flush_streams();
-        let Lane { switch, peers, .. } = self;
+        let Lane { switch, peers, mailbox, .. } = self;
+        mailbox.iter().for_each(|mailbox| mailbox.put(switch.take_probe_answers()));
         switch.flush_links();
         switch.flush_parcels(now, |lane, parcel| peers.send(lane, parcel));
     }

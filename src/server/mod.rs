@@ -39,6 +39,7 @@ use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
 use crate::net::lan::{Connected, Connection};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
+use crate::prober::Mailbox;
 use crate::switch::Parting;
 use crate::switch::totals::Totals;
 use crate::words::{LoadReport, Transport};
@@ -159,6 +160,8 @@ pub enum Command {
     Take(LaneState, oneshot::Sender<std::io::Result<()>>),
     /// The prober has found something out about downstream proxies.
     Found(Arc<[Finding]>),
+    /// The prober's mailbox for this lane.
+    Prober(Mailbox),
     /// Ends the pause.
     Resume,
     /// Asks for the load figures.
@@ -409,6 +412,15 @@ impl Lanes {
         for (at, lane) in self.lanes.iter().enumerate() {
             // A lane that is gone has ended the process's work already; `are_running` watches its thread.
             let _ = lane.commands.send(make(at));
+            let _ = lane.waker.wake();
+        }
+    }
+
+    /// Gives each lane its mailbox of the prober, in the lanes' order.
+    pub fn give(&self, mailboxes: Vec<Mailbox>) {
+        for (lane, mailbox) in self.lanes.iter().zip(mailboxes) {
+            // A lane that is gone has ended the process's work already; `are_running` watches its thread.
+            let _ = lane.commands.send(Command::Prober(mailbox));
             let _ = lane.waker.wake();
         }
     }

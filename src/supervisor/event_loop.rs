@@ -28,6 +28,7 @@ use crate::admin;
 use crate::admin::listener::StatsListener;
 use crate::admin::rights::OtherUsers;
 use crate::config::{Config, Source};
+use crate::fingerprint::Printer;
 use crate::ids::{LinkId, TokenKey, WorkerId};
 use crate::net::clock;
 use crate::net::conns::Pumped;
@@ -176,7 +177,7 @@ impl Supervisor {
             tokio::spawn(lan.accept(event_sender.clone()));
         }
         let teller = lanes.teller();
-        let prober = Prober::new(move |findings| teller.tell(findings));
+        let prober = Prober::new(lanes.count(), Printer::new(&key), move |findings| teller.tell(findings));
         let commands = CommandSender(event_sender.clone());
         let others = if config.stats_group.is_some() { OtherUsers::MayRead } else { OtherUsers::Refused };
         tokio::spawn(admin::server::serve(stats, others, move |command| commands.clone().ask(command)));
@@ -268,13 +269,17 @@ impl Supervisor {
 
     /// Has the prober probe what the configuration says.
     pub(super) fn follow_plan(&mut self) {
-        let plan = Plan::new(&self.config, self.listeners.addresses());
+        let plan = match Plan::new(&self.config, self.listeners.datagrams()) {
+            Ok(plan) => plan,
+            Err(error) => return warn!("downstream proxies are probed as before: {error}"),
+        };
         for proxy in plan.own_proxies() {
             warn!("proxy {}: {} is this dispatcher; give the address of another server", proxy.name, proxy.uri());
         }
         if let Err(error) = self.prober.follow(plan) {
             warn!("downstream proxies are not probed: {error}");
         }
+        self.lanes.give(self.prober.take_mailboxes());
     }
 
     fn is_over(&self) -> bool {

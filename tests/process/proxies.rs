@@ -6,6 +6,7 @@ mod callers;
 mod followed;
 mod killed;
 mod lanes;
+mod listener;
 mod loops;
 mod names;
 mod orders;

@@ -125,11 +125,6 @@ impl ProxyKeys {
                 return Err(of(key, words.to_owned()));
             }
         }
-        if merged.probe_from == Some(ProbeFrom::Listener) {
-            let words = "probes leave from sockets of their own, with the address of a listener and another port; write \
-                         \"own\", or leave it out";
-            return Err(of("probe-from", words.to_owned()));
-        }
         let time = |given: Option<Span>, default| given.and_then(Span::duration).unwrap_or(default);
         let probe_interval = time(merged.probe_interval, default.probe_interval);
         let probe_within = time(merged.probe_within, default.probe_within.min(probe_interval));

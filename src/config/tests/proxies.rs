@@ -151,11 +151,7 @@ fn a_fault_about_proxies_names_key_and_place() {
             &format!("{fs1}probe-interval = \"1s\"\nprobe-within = \"2s\""),
             "5:1: proxy.1.probe-within: 2s is longer than the `probe-interval` of 1s; give less, or leave it out",
         ),
-        (
-            &format!("{fs1}probe-from = \"listener\""),
-            "4:1: proxy.1.probe-from: probes leave from sockets of their own, with the address of a listener and another \
-             port; write \"own\", or leave it out",
-        ),
+        (&format!("{fs1}probe-from = \"lane\""), "4:14: proxy.1.probe-from: `lane` is not one of own, listener"),
         (
             &format!("{fs1}handicap = nan"),
             "4:12: proxy.1.handicap: invalid type: floating point `NaN`, expected a whole number",

@@ -18,7 +18,10 @@ struct Desk {
 
 impl Desk {
     fn new(kind: Probe) -> Self {
-        Desk { exchange: Exchange::new(subject(kind), address("192.0.2.1:40000"), 7), scanner: Scanner::new() }
+        Desk {
+            exchange: Exchange::new(subject(kind), address("192.0.2.1:40000"), (7, printer())),
+            scanner: Scanner::new(),
+        }
     }
 
     /// Begins a probe at this millisecond; the request.
@@ -52,7 +55,7 @@ fn options_asks_for_the_load_and_its_answer_shows_delay_and_load() {
     let request = desk.begin(0);
     assert!(request.starts_with("OPTIONS sip:192.0.2.21:5060 SIP/2.0\r\n"), "{request}");
     assert_eq!((field(&request, "Max-Forwards"), field(&request, "X-Load-Query")), ("70", "1"));
-    assert!(field(&request, "Via").starts_with("SIP/2.0/UDP 192.0.2.1:40000;branch=z9hG4bKp"));
+    assert!(field(&request, "Via").starts_with("SIP/2.0/UDP 192.0.2.1:40000;branch=z9hG4bK"));
     assert!(!request.contains("rport"));
     desk.exchange.on_sent(Time(2 * MS));
     let more = "X-Load: used=17;total=1000\r\nRetry-After: 30 (later);duration=3\r\n";
@@ -100,7 +103,7 @@ fn garbage_and_answers_to_nothing_of_ours_show_nothing() {
         "\r\n\r\n".to_owned(),
         "SIP/2.0 200 OK\r\n\r\n".to_owned(),
         request.clone(),
-        good.replace(branch, "z9hG4bKp0000000000000000"),
+        good.replace(branch, "z9hG4bK00000000000000000000000000"),
         good.replace("192.0.2.1:40000", "192.0.2.1:40001"),
         good.replace("192.0.2.1:40000", "192.0.2.9:40000"),
         good.replace("From:", "Via: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bKx\r\nFrom:"),

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 use super::exchange::Subject;
 use crate::config::Probe;
+use crate::fingerprint::Printer;
+use crate::ids::TokenKey;
+
+/// The printer of the lanes.
+fn printer() -> Printer {
+    Printer::new(&TokenKey::new([7; 32]))
+}
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()

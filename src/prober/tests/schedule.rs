@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::schedule::{Output, Schedule, Wanted};
+use super::super::schedule::{Leaves, Output, Schedule, Wanted};
 use super::*;
 use crate::dispatch::probed::Found;
 use crate::time::Time;
@@ -14,11 +14,11 @@ const SECOND: u64 = 1_000_000;
 fn wanted(number: u32) -> Wanted {
     let to = SocketAddr::from(([10, 0, (number / 250) as u8, (number % 250) as u8], 5060));
     let subject = Subject { to, uri: format!("sip:{to}").into(), ..subject(Probe::Options) };
-    Wanted { proxy: Arc::from(format!("p{number}")), subject, interval: Duration::from_secs(2) }
+    Wanted { proxy: Arc::from(format!("p{number}")), subject, interval: Duration::from_secs(2), leaves: Leaves::Own }
 }
 
 fn scheduled(count: u32) -> Schedule {
-    let mut schedule = Schedule::new(1);
+    let mut schedule = Schedule::new((1, printer()));
     for number in 0..count {
         schedule.add(wanted(number), address("192.0.2.1:40000"), Time(0));
     }

@@ -9,15 +9,16 @@ use crossbeam_channel::Receiver;
 
 use super::super::{Plan, Prober};
 use super::*;
-use crate::config::Proxy;
-use crate::dispatch::probed::{Finding, Found};
+use crate::config::{ProbeFrom, Proxy};
+use crate::dispatch::probed::{Finding, Found, ProbeAnswer};
+use crate::net::clock;
 use crate::net::udp::{Batch, Buffers, Socket};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
 fn prober() -> (Prober, Receiver<Arc<[Finding]>>) {
     let (told, findings) = crossbeam_channel::unbounded();
-    let mut prober = Prober::new(move |found| told.send(Arc::clone(found)).unwrap());
+    let mut prober = Prober::new(2, printer(), move |found| told.send(Arc::clone(found)).unwrap());
     prober.set_resting(false);
     (prober, findings)
 }
@@ -30,7 +31,7 @@ fn plan(places: impl IntoIterator<Item = SocketAddr>, interval: Duration) -> Pla
         probe_interval: interval,
         ..Proxy::default()
     });
-    Plan { proxies: proxies.collect(), own: Vec::new() }
+    Plan { proxies: proxies.collect(), ..Plan::default() }
 }
 
 /// Answers probes until its socket has been silent for long.
@@ -75,6 +76,54 @@ fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
     next(&findings, |found| matches!(found.what, Found::Refused { .. }) && &*found.proxy == "p0");
     drop(prober);
     while findings.recv_timeout(WITHIN).is_ok() {}
+}
+
+#[test]
+fn probes_leave_from_a_listener_and_the_lanes_bring_their_answers() {
+    let (wildcard, named) = ("0.0.0.0:0", "127.0.0.1:0");
+    for bound in [wildcard, named] {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        server.set_read_timeout(Some(WITHIN)).unwrap();
+        let listener = Socket::bind(address(bound), Buffers::SIGNALLING).unwrap();
+        let port = listener.local_addr().port();
+        let mut plan = plan([server.local_addr().unwrap()], Duration::from_secs(1));
+        (plan.proxies[0].probe_from, plan.proxies[0].probe_within) = (ProbeFrom::Listener, WITHIN);
+        (plan.own, plan.sockets) = (vec![listener.local_addr()], vec![Arc::new(listener.try_clone().unwrap())]);
+        let (mut prober, findings) = prober();
+        assert!(prober.take_mailboxes().is_empty());
+        prober.follow(plan.clone()).unwrap();
+        let mailboxes = prober.take_mailboxes();
+        assert_eq!(mailboxes.len(), 2, "one for each lane");
+        let mut buffer = [0; 2048];
+        for mailbox in &mailboxes {
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            let request = std::str::from_utf8(&buffer[..length]).unwrap();
+            assert_eq!(from, SocketAddr::from(([127, 0, 0, 1], port)), "{request}");
+            let via = field(request, "Via");
+            assert!(via.starts_with(&format!("SIP/2.0/UDP {from};")), "{via}");
+            let answer = |from, status| {
+                let bytes = response(request, status, "").into_bytes().into();
+                ProbeAnswer { from, at: clock::now(), bytes }
+            };
+            let there = server.local_addr().unwrap();
+            let elsewhere = SocketAddr::from(([127, 0, 0, 2], there.port()));
+            mailbox.put([answer(elsewhere, "500 No"), answer(there, "200 OK"), answer(there, "500 No")].into_iter());
+            let found = next(&findings, |_| true);
+            assert!(matches!(found.what, Found::Answered { status: 200, .. }), "{found:?}");
+        }
+        // Nothing leaves while the prober rests, and from a socket of its own where the plan says so.
+        prober.set_resting(true);
+        plan.proxies[0].probe_from = ProbeFrom::Own;
+        prober.follow(plan).unwrap();
+        prober.set_resting(false);
+        let from = loop {
+            let (_, from) = server.recv_from(&mut buffer).unwrap();
+            if from.port() != port {
+                break from;
+            }
+        };
+        assert_eq!(from.ip(), address("127.0.0.1:0").ip());
+    }
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Lane {
                 ProxyOrder::Handicap(handicap) => self.switch.set_handicap(&name, handicap, now),
             },
             Command::Found(findings) => self.switch.on_found(&findings, now),
+            Command::Prober(mailbox) => self.mailbox = Some(mailbox),
             Command::Resume => self.resume(),
             // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
             Command::Pause(reply) => self.stage = Stage::Pausing(reply),

@@ -30,6 +30,8 @@ pub(super) struct Manner {
     pub(super) refusal_after: Duration,
     /// Broken copies of each answer to a call that come before it.
     pub(super) broken: u32,
+    /// The only address that it takes messages from, as a firewall in front of it would; `None`: any.
+    pub(super) only_from: Option<SocketAddr>,
     /// Header lines of its answers to calls and to probes.
     pub(super) headers: String,
     pub(super) probe_headers: String,
@@ -43,6 +45,7 @@ impl Default for Manner {
             probe_status: 200,
             service: Duration::ZERO,
             broken: 0,
+            only_from: None,
             options_after: Duration::ZERO,
             refusal_after: Duration::ZERO,
             headers: String::new(),
@@ -62,6 +65,8 @@ pub(super) struct Seen {
     pub(super) acks: HashMap<String, u32>,
     /// Probes, by method.
     pub(super) probes: BTreeMap<String, u32>,
+    /// The last of them.
+    pub(super) probe: Option<Received>,
     /// The INVITE of each call that rings.
     ringing: HashMap<String, Received>,
 }
@@ -236,11 +241,15 @@ impl Server {
     fn answers(&mut self, request: &Received) -> Vec<(String, Duration)> {
         let Server { address, manner, seen, seed, .. } = self;
         let address = *address;
+        if manner.only_from.is_some_and(|only| only != request.from) {
+            return Vec::new();
+        }
         let method = request.method();
         let Some(call) = request.header("Call-ID").map(str::to_owned) else { return Vec::new() };
         let is_probe = request.header("User-Agent") == Some("pointsman");
         if is_probe && (method == "OPTIONS" || method == "INVITE") {
             *seen.probes.entry(method.to_owned()).or_default() += 1;
+            seen.probe = Some(request.clone());
             let (status, after) = match (method, manner.probe_status) {
                 (_, 0) => return Vec::new(),
                 ("INVITE", 200) => (420, manner.refusal_after),
@@ -280,7 +289,7 @@ impl Server {
 }
 
 /// An answer to a request.
-fn answer(request: &Received, status: u16, headers: &str, address: SocketAddr) -> String {
+pub(super) fn answer(request: &Received, status: u16, headers: &str, address: SocketAddr) -> String {
     let mut text = format!("SIP/2.0 {status} Answer\r\n");
     for (name, value) in request.fields() {
         let is_copied = ["Via", "From", "Call-ID", "CSeq"].iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
