@@ -1,18 +1,18 @@
 //! The whole prober, on sockets of this host.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::super::{Plan, Prober};
+use super::super::{Mailbox, Plan, Prober};
 use super::*;
 use crate::config::{ProbeFrom, Proxy};
 use crate::dispatch::probed::{Finding, Found, ProbeAnswer};
 use crate::net::clock;
-use crate::net::udp::{Batch, Buffers, Socket};
+use crate::net::udp::{Batch, Buffers, Datagram, Socket};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -80,9 +80,9 @@ fn a_server_that_answers_and_one_that_is_not_there_are_told_apart() {
 
 #[test]
 fn probes_leave_from_a_listener_and_the_lanes_bring_their_answers() {
-    let (wildcard, named) = ("0.0.0.0:0", "127.0.0.1:0");
-    for bound in [wildcard, named] {
-        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (bound, host) in [("0.0.0.0:0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "::1")] {
+        let host: IpAddr = host.parse().unwrap();
+        let server = UdpSocket::bind((host, 0)).unwrap();
         server.set_read_timeout(Some(WITHIN)).unwrap();
         let listener = Socket::bind(address(bound), Buffers::SIGNALLING).unwrap();
         let port = listener.local_addr().port();
@@ -98,7 +98,7 @@ fn probes_leave_from_a_listener_and_the_lanes_bring_their_answers() {
         for mailbox in &mailboxes {
             let (length, from) = server.recv_from(&mut buffer).unwrap();
             let request = std::str::from_utf8(&buffer[..length]).unwrap();
-            assert_eq!(from, SocketAddr::from(([127, 0, 0, 1], port)), "{request}");
+            assert_eq!(from, SocketAddr::new(host, port), "{request}");
             let via = field(request, "Via");
             assert!(via.starts_with(&format!("SIP/2.0/UDP {from};")), "{via}");
             let answer = |from, status| {
@@ -106,7 +106,7 @@ fn probes_leave_from_a_listener_and_the_lanes_bring_their_answers() {
                 ProbeAnswer { from, at: clock::now(), bytes }
             };
             let there = server.local_addr().unwrap();
-            let elsewhere = SocketAddr::from(([127, 0, 0, 2], there.port()));
+            let elsewhere = SocketAddr::new(host, there.port() ^ 1);
             mailbox.put([answer(elsewhere, "500 No"), answer(there, "200 OK"), answer(there, "500 No")].into_iter());
             let found = next(&findings, |_| true);
             assert!(matches!(found.what, Found::Answered { status: 200, .. }), "{found:?}");
@@ -122,7 +122,7 @@ fn probes_leave_from_a_listener_and_the_lanes_bring_their_answers() {
                 break from;
             }
         };
-        assert_eq!(from.ip(), address("127.0.0.1:0").ip());
+        assert_eq!(from.ip(), host);
     }
 }
 
@@ -177,6 +177,33 @@ fn ticks(name: &str) -> u64 {
 #[test]
 #[ignore = "a measurement of 20 s"]
 fn a_thousand_servers_are_probed_at_little_cost() {
+    probe_a_thousand(ProbeFrom::Own);
+}
+
+#[test]
+#[ignore = "a measurement of 20 s"]
+fn a_thousand_servers_are_probed_from_a_listener_at_little_cost() {
+    probe_a_thousand(ProbeFrom::Listener);
+}
+
+/// Puts what comes to a listener into a mailbox, as a lane does.
+fn read_listener(listener: Socket, mailbox: Mailbox) {
+    std::thread::spawn(move || {
+        let mut batch = Batch::new();
+        loop {
+            listener.recv_batch(&mut batch).unwrap();
+            let answer = |datagram: Datagram<'_>| ProbeAnswer {
+                from: datagram.source,
+                at: clock::now(),
+                bytes: datagram.bytes.into(),
+            };
+            mailbox.put(batch.iter().map(answer).collect::<Vec<_>>().into_iter());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+fn probe_a_thousand(from: ProbeFrom) {
     let server = Socket::bind(address("0.0.0.0:0"), Buffers::SIGNALLING).unwrap();
     let port = server.local_addr().port();
     std::thread::spawn(move || {
@@ -193,7 +220,18 @@ fn a_thousand_servers_are_probed_at_little_cost() {
     });
     let (mut prober, findings) = prober();
     let places = (0..1000_u16).map(|n| SocketAddr::from(([127, 1, (n >> 8) as u8, n as u8], port)));
-    prober.follow(plan(places, Duration::from_secs(2))).unwrap();
+    let mut plan = plan(places, Duration::from_secs(2));
+    plan.proxies.iter_mut().for_each(|proxy| proxy.probe_from = from);
+    let listener = Socket::bind(address("127.0.0.1:0"), Buffers::SIGNALLING).unwrap();
+    (plan.own, plan.sockets) = (vec![listener.local_addr()], vec![Arc::new(listener.try_clone().unwrap())]);
+    prober.follow(plan).unwrap();
+    if from == ProbeFrom::Listener {
+        prober
+            .take_mailboxes()
+            .into_iter()
+            .take(1)
+            .for_each(|mailbox| read_listener(listener.try_clone().unwrap(), mailbox));
+    }
     let (begin, before) = (Instant::now(), ticks("prober"));
     let mut counts = (0, 0, 0);
     while begin.elapsed() < Duration::from_secs(20) {
