@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::fingerprint::Printer;
 use pointsman::ids::{ListenerId, ProxyId, TokenKey};
-use pointsman::transaction::flow_token::Hop;
+use pointsman::transaction::flow_token::{Hop, Side};
 use pointsman::transaction::forwarded::{Branches, Came};
 use pointsman::transaction::name::sip::Names;
 use pointsman::wire::mgcp::{self, Field};
@@ -117,7 +117,7 @@ fn forwarding(c: &mut Criterion) {
     let names = Names::of(&message, &read, &printer);
     let give = || {
         let came = Came { via, call: names.call, cseq: names.cseq };
-        branches.give(&came, branches.way(black_box(&message)), (ListenerId(0), 0), ProxyId(1))
+        branches.give(&came, branches.way(black_box(&message)), (ListenerId(0), 0), (ProxyId(1), Side::Caller))
     };
     group.bench_function("branch", |b| b.iter(give));
     group.bench_function("loop", |b| b.iter(|| branches.is_loop(black_box(&message), branches.way(&message))));

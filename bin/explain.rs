@@ -2,7 +2,7 @@
 
 use clap::Args;
 use pointsman::admin::protocol::Command;
-use pointsman::server::stats::{Action, Decided, Explained};
+use pointsman::server::stats::{Action, Decided, Explained, Sender};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};
@@ -43,7 +43,9 @@ fn sentence(decided: &Decided) -> String {
         Action::Relayed if decided.worker.is_none() => "relayed to everyone".to_owned(),
         Action::Relayed => format!("relayed to {worker}"),
         Action::Forwarded if decided.weight > 0 => format!("forwarded to {proxy}, weight {}", decided.weight),
+        Action::Forwarded if decided.sent_by == Some(Sender::Proxy) => format!("forwarded from {proxy} to the caller"),
         Action::Forwarded => format!("forwarded to {proxy}"),
+        Action::Response if decided.sent_by == Some(Sender::Caller) => format!("of the caller, forwarded to {proxy}"),
         Action::Response => format!("of {proxy}, forwarded"),
         Action::Replied if decided.status == 0 => "answered as before".to_owned(),
         Action::Replied => format!("answered with {}", decided.status),

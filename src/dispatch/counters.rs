@@ -70,7 +70,7 @@ impl Kind {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
             Target::Forward(_) => Kind::Forwarded,
-            Target::ForwardResponse(_) | Target::Passed(_) | Target::Prober => Kind::Response,
+            Target::ForwardResponse(_) | Target::Passed(..) | Target::Prober => Kind::Response,
             Target::Answer(_) | Target::Redirect(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }

@@ -20,7 +20,7 @@ pub use super::mgcp::chain::ChainId;
 pub use super::reason::Reason;
 pub use super::search::{Search, Tried};
 pub use super::sip::Pinned;
-pub use crate::transaction::flow_token::Hop;
+pub use crate::transaction::flow_token::{Hop, Side};
 pub use crate::words::Room;
 
 /// The way on which a message came in.
@@ -80,8 +80,9 @@ pub enum Target {
     ForwardResponse(ForwardedResponse),
     /// Answer it with the addresses of downstream proxies (302), which `Dispatch::redirected` gives, and this To-tag.
     Redirect(DispatcherTag),
-    /// Pass on the response of this proxy to a request under way: see `Dispatch::poll_leaving`.
-    Passed(ProxyId),
+    /// Pass on a response to a request under way, see `Dispatch::poll_leaving`: that of this side, of this proxy's
+    /// dialog.
+    Passed(ProxyId, Side),
     /// Give this response to the prober, whose request it answers.
     Prober,
     /// Do nothing.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::ids::{ListenerId, ProxyId};
-use crate::transaction::flow_token::Hop;
+use crate::transaction::flow_token::{Hop, Side};
 use crate::transaction::forwarded::{Flow, ForwardedBranch};
 use crate::words::Transport;
 
@@ -12,6 +12,8 @@ use crate::words::Transport;
 pub struct Forward {
     /// The proxy that gets it, or whose dialog it is of.
     pub proxy: ProxyId,
+    /// The side that has sent it.
+    pub side: Side,
     /// Where it goes: to the address of the proxy, or back to the caller of a dialog.
     pub to: Hop,
     /// The well-known socket that it leaves from.
@@ -50,8 +52,10 @@ pub struct Routes {
 /// A response that is forwarded to the sender of its request (RFC 3261 §16.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedResponse {
-    /// The proxy that has sent it.
+    /// The proxy that has sent it, or that gets it.
     pub proxy: ProxyId,
+    /// The side that has sent it.
+    pub side: Side,
     /// The way that the request came.
     pub to: Hop,
     /// The well-known socket that the request came to.

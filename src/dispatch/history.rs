@@ -4,7 +4,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Arrival, Decision, Forward, Handoff, Pinned, Target};
+use super::decision::{Arrival, Decision, Forward, ForwardedResponse, Handoff, Pinned, Side, Target};
 use super::reason::Reason;
 use crate::ids::{ConnId, ProxyId, Seq, WorkerId};
 use crate::time::Time;
@@ -92,15 +92,22 @@ pub enum ShortTarget {
         /// Whether it was handed over to the worker that had its call.
         follows: bool,
     },
-    /// Forwarded to this downstream proxy.
+    /// A request, forwarded to this downstream proxy or from it to the caller.
     Forwarded {
-        /// The proxy that got it.
+        /// The proxy.
         proxy: ProxyId,
+        /// The side that sent it.
+        side: Side,
         /// Its weight then; 0 for a request that follows another.
         weight: u16,
     },
-    /// A response of this downstream proxy, forwarded.
-    Response(ProxyId),
+    /// A response of this downstream proxy, or of the caller for it, forwarded.
+    Response {
+        /// The proxy.
+        proxy: ProxyId,
+        /// The side that sent it.
+        side: Side,
+    },
     /// Answered with this status, or this return code.
     Answered(u16),
     /// Handed to every worker that it may concern.
@@ -181,9 +188,10 @@ impl History {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 ShortTarget::Worker { worker, size, pinned, follows }
             }
-            Target::Forward(Forward { proxy, weight, .. }) => ShortTarget::Forwarded { proxy, weight },
-            Target::ForwardResponse(response) => ShortTarget::Response(response.proxy),
-            Target::Passed(proxy) => ShortTarget::Response(proxy),
+            Target::Forward(Forward { proxy, side, weight, .. }) => ShortTarget::Forwarded { proxy, side, weight },
+            Target::ForwardResponse(ForwardedResponse { proxy, side, .. }) | Target::Passed(proxy, side) => {
+                ShortTarget::Response { proxy, side }
+            }
             Target::Redirect(_) => ShortTarget::Answered(302),
             Target::Answer(answer) => ShortTarget::Answered(answer.status),
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),

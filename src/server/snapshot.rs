@@ -2,9 +2,11 @@
 
 use super::LaneLoad;
 use super::stats::connections::ConnectionCounters;
-use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad};
+use super::stats::{
+    Action, AdminState, Counters, Decided, LinkCounters, Sender, State, TableCounters, Total, WorkerLoad,
+};
 use crate::dispatch::counters::{self, Kind};
-use crate::dispatch::decision::{Admin, Operational};
+use crate::dispatch::decision::{Admin, Operational, Side};
 use crate::dispatch::history::ShortTarget;
 use crate::dispatch::reason::Reason;
 use crate::dispatch::targets::worker::Worker;
@@ -73,9 +75,11 @@ impl<C: Channel> Switch<C> {
     pub fn explain(&self, call_id: &[u8], now: Time) -> Vec<Decided> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {
-            let proxy = match explained.target {
-                ShortTarget::Forwarded { proxy, .. } | ShortTarget::Response(proxy) => Some(proxy),
-                _ => None,
+            let (proxy, sent_by) = match explained.target {
+                ShortTarget::Forwarded { proxy, side, .. } | ShortTarget::Response { proxy, side } => {
+                    (Some(proxy), Some(side.into()))
+                }
+                _ => (None, None),
             };
             let (action, worker, status, size, pinned) = match explained.target {
                 ShortTarget::Worker { worker, size, pinned, follows: false, .. } => {
@@ -83,7 +87,7 @@ impl<C: Channel> Switch<C> {
                 }
                 ShortTarget::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
                 ShortTarget::Forwarded { .. } => (Action::Forwarded, None, 0, 0, None),
-                ShortTarget::Response(_) => (Action::Response, None, 0, 0, None),
+                ShortTarget::Response { .. } => (Action::Response, None, 0, 0, None),
                 ShortTarget::Answered(status) => (Action::Replied, None, status, 0, None),
                 ShortTarget::Everyone => (Action::Relayed, None, 0, 0, None),
                 ShortTarget::AnsweredAgain => (Action::Replied, None, 0, 0, None),
@@ -95,6 +99,7 @@ impl<C: Channel> Switch<C> {
                 action,
                 worker: worker.map(|worker| worker.to_string()),
                 proxy: proxy.and_then(|proxy| self.dispatch().proxies().name(proxy)).map(str::to_owned),
+                sent_by,
                 weight: match explained.target {
                     ShortTarget::Forwarded { weight, .. } => weight,
                     _ => 0,
@@ -114,6 +119,15 @@ impl<C: Channel> Switch<C> {
             }
         });
         decided.collect()
+    }
+}
+
+impl From<Side> for Sender {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Caller => Sender::Caller,
+            Side::Server => Sender::Proxy,
+        }
     }
 }
 

@@ -388,9 +388,12 @@ pub struct Decided {
     pub action: Action,
     /// The worker that got it; null if no worker did, or all of them.
     pub worker: Option<String>,
-    /// The downstream proxy that got it, or sent it if it is a response; null if there is none.
+    /// The downstream proxy that got it or sent it; null if there is none.
     #[serde(default)]
     pub proxy: Option<String>,
+    /// The sender of a message that was forwarded; null for others.
+    #[serde(default)]
+    pub sent_by: Option<Sender>,
     /// The weight of that proxy when it was chosen; 0 if it was not chosen for this message.
     #[serde(default)]
     pub weight: u16,
@@ -428,7 +431,7 @@ pub enum Action {
     HandedOver,
     /// Given to the worker that has its dialog.
     Relayed,
-    /// A request, forwarded to a downstream proxy.
+    /// A request, forwarded to a downstream proxy, or from one to the caller of its dialog.
     Forwarded,
     /// A response, forwarded to the sender of its request.
     Response,
@@ -436,6 +439,16 @@ pub enum Action {
     Replied,
     /// Dropped.
     Dropped,
+}
+
+/// The sender of a message that was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// The caller.
+    Caller,
+    /// The downstream proxy.
+    Proxy,
 }
 
 /// Four digits after the point are enough. A value that is not a number is shown as 0, never as null.

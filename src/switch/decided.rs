@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use tracing::{Level, debug, enabled};
 
 use crate::dispatch::Incoming;
-use crate::dispatch::decision::{Arrival, Decision, Target};
+use crate::dispatch::decision::{Arrival, Decision, Side, Target};
 use crate::wire::quoted;
 use crate::wire::{mgcp, sip};
 
@@ -59,7 +59,8 @@ impl Display for Shown {
             Target::Worker(handoff) => write!(f, "{}", handoff.worker),
             Target::Forward(forward) => write!(f, "{}", forward.to),
             Target::ForwardResponse(response) => write!(f, "{}", response.to),
-            Target::Passed(_) => f.write_str("caller"),
+            Target::Passed(_, Side::Server) => f.write_str("caller"),
+            Target::Passed(_, Side::Caller) => f.write_str("server"),
             Target::Redirect(_) => f.write_str("302"),
             Target::Answer(answer) => write!(f, "{}", answer.status),
             Target::Return(answer) => write!(f, "{}", answer.code.0),

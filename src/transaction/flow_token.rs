@@ -49,13 +49,23 @@ impl std::fmt::Display for Hop {
     }
 }
 
-/// The side of a dialog that sends its requests with this value on top.
+/// A side of a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The caller, who began the dialog.
     Caller,
     /// The server.
     Server,
+}
+
+impl Side {
+    /// The other side.
+    pub const fn other(self) -> Self {
+        match self {
+            Side::Caller => Side::Server,
+            Side::Server => Side::Caller,
+        }
+    }
 }
 
 /// The meaning of a token.

@@ -4,7 +4,7 @@
 //! z9hG4bK 07 00 000j 3q1v 0f3kq9u2v7a1c
 //!         │  │  │    │    └ hash of all before it and of the request that came
 //!         │  │  │    └ way: hash of request-URI and Route as they came
-//!         │  │  └ proxy that it goes to
+//!         │  │  └ proxy that it goes to, or comes from
 //!         │  └ lane that has its transaction
 //!         └ listener that it has come to
 //! ```
@@ -24,7 +24,7 @@
 
 use std::net::SocketAddr;
 
-use super::flow_token::{CONNECTION, Hop, hop_text};
+use super::flow_token::{CONNECTION, Hop, Side, hop_text};
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{ConnId, ListenerId, ProxyId, TokenKey, decode, encode};
@@ -55,7 +55,9 @@ impl ForwardedBranch {
         let text: [u8; Self::LEN] = branch.try_into().ok()?;
         let (cookie, rest) = text.split_at_checked(COOKIE.len())?;
         let branch = ForwardedBranch(text.map(|byte| byte.to_ascii_lowercase()));
-        let is_ours = cookie.eq_ignore_ascii_case(COOKIE) && decode(rest).is_some() && branch.number(11..15) <= 0xffff;
+        let is_ours = cookie.eq_ignore_ascii_case(COOKIE)
+            && decode(rest).is_some()
+            && branch.number(11..15) <= OF_SERVER | 0xffff;
         is_ours.then_some(branch.with_cookie())
     }
 
@@ -74,9 +76,14 @@ impl ForwardedBranch {
         self.number(9..11) as usize
     }
 
-    /// The proxy that the request has gone to.
+    /// The proxy that the request has gone to, or whose dialog it is of.
     pub fn proxy(&self) -> ProxyId {
         ProxyId(self.number(11..15) as u16)
+    }
+
+    /// The side that has sent the request.
+    pub fn side(&self) -> Side {
+        if self.number(11..15) & OF_SERVER == 0 { Side::Caller } else { Side::Server }
     }
 
     fn way(&self) -> Way {
@@ -115,6 +122,9 @@ impl std::fmt::Debug for ForwardedBranch {
         f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
     }
 }
+
+/// The bit beside the proxy's number that says that it has sent the request.
+const OF_SERVER: u64 = 1 << 16;
 
 /// The first characters of every RFC 3261 branch.
 pub(super) const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -194,11 +204,18 @@ impl Branches {
         Way(self.current.print_each(WAY, texts).short() as u32 & 0xf_ffff)
     }
 
-    /// The branch of a request that leaves for a proxy.
-    pub fn give(&self, came: &Came<'_>, way: Way, at: (ListenerId, usize), proxy: ProxyId) -> ForwardedBranch {
+    /// The branch of a request that leaves for a proxy, or that one sends to a caller.
+    pub fn give(
+        &self,
+        came: &Came<'_>,
+        way: Way,
+        at: (ListenerId, usize),
+        (proxy, side): (ProxyId, Side),
+    ) -> ForwardedBranch {
         let mut branch = ForwardedBranch([0; ForwardedBranch::LEN]).with_cookie();
         let (listener, lane) = (u64::from(at.0.0), at.1 as u64);
-        let numbers = [(listener, 7..9), (lane, 9..11), (u64::from(proxy.0), 11..15), (u64::from(way.0), 15..19)];
+        let proxy = u64::from(proxy.0) | if side == Side::Server { OF_SERVER } else { 0 };
+        let numbers = [(listener, 7..9), (lane, 9..11), (proxy, 11..15), (u64::from(way.0), 15..19)];
         for (number, place) in numbers {
             encode(number, branch.0.get_mut(place).unwrap_or_default());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pointsman::config::PoolMode;
 use pointsman::dispatch::contexts::LeavingMessage;
-use pointsman::dispatch::decision::{Forward, Hop};
+use pointsman::dispatch::decision::{Forward, Hop, Side};
 use pointsman::dispatch::history::ShortTarget;
 use pointsman::dispatch::probed::{Finding, Found};
 
@@ -35,7 +35,7 @@ fn a_call_moves_after_a_503_and_each_attempt_is_explained() {
     assert_eq!((acked.to, acked.branch), (first.to, first.branch));
     assert!(second.proxy != first.proxy && second.branch != first.branch);
     let decision = rig.respond(&response(&text, second, 486));
-    assert_eq!((decision.target, decision.reason), (Target::Passed(second.proxy), Reason::Branch));
+    assert_eq!((decision.target, decision.reason), (Target::Passed(second.proxy, Side::Server), Reason::Branch));
     assert_eq!(reasons(&rig, "a"), [Reason::Proxied, Reason::MovedStatus]);
 }
 
@@ -156,7 +156,7 @@ fn a_call_stays_where_no_other_proxy_is_quick() {
     forward(rig.send(&silent));
     let first = forward(rig.send(&refused));
     let decision = rig.respond(&response(&refused, &first, 503));
-    assert_eq!((decision.target, decision.reason), (Target::Passed(first.proxy), Reason::NotBetter));
+    assert_eq!((decision.target, decision.reason), (Target::Passed(first.proxy, Side::Server), Reason::NotBetter));
     for _ in 0..3 {
         rig.now = rig.now + Duration::from_millis(1_020);
         rig.dispatch.handle_timeout(rig.now);
@@ -173,7 +173,7 @@ fn the_third_refusal_of_three_tries_goes_to_the_caller() {
     let mut decisions = Vec::new();
     for _ in 0..3 {
         let decision = rig.respond(&response(&text, &at, 503));
-        decisions.push((matches!(decision.target, Target::Passed(_)), decision.reason));
+        decisions.push((matches!(decision.target, Target::Passed(..)), decision.reason));
         at = requests(leaving(&mut rig)).first().copied().unwrap_or(at);
     }
     assert_eq!(decisions, [(false, Reason::MovedStatus), (false, Reason::MovedStatus), (true, Reason::AllTried)]);
@@ -189,7 +189,7 @@ fn responses_of_a_proxy_that_a_call_has_left_are_late_and_its_2xx_passes() {
     leaving(&mut rig);
     let late = |rig: &mut Rig, status| {
         let decision = rig.respond(&response(&text, &first, status));
-        (matches!(decision.target, Target::Passed(_)), decision.reason)
+        (matches!(decision.target, Target::Passed(..)), decision.reason)
     };
     assert_eq!(late(&mut rig, 180), (false, Reason::LateResponse));
     assert_eq!(late(&mut rig, 200), (true, Reason::LateResponse));

@@ -27,11 +27,15 @@ fn scanned<T>(text: &str, see: impl FnOnce(&Message<'_>) -> T) -> T {
 }
 
 fn given_by(branches: &Branches, text: &str, proxy: u16) -> ForwardedBranch {
+    given_at(branches, text, (proxy, Side::Caller))
+}
+
+fn given_at(branches: &Branches, text: &str, (proxy, side): (u16, Side)) -> ForwardedBranch {
     scanned(text, |message| {
         let read = message.essentials();
         let names = Names::of(message, &read, &branches.current);
         let came = Came { via: read.via.unwrap(), call: names.call, cseq: names.cseq };
-        branches.give(&came, branches.way(message), (ListenerId(63), 5), ProxyId(proxy))
+        branches.give(&came, branches.way(message), (ListenerId(63), 5), (ProxyId(proxy), side))
     })
 }
 
@@ -58,13 +62,17 @@ fn loops(text: &str) -> bool {
 }
 
 #[test]
-fn a_branch_tells_listener_lane_and_proxy_and_is_read_in_either_case() {
+fn a_branch_tells_listener_lane_proxy_and_side_and_is_read_in_either_case() {
     let branch = given_by(&branches(1), &request("INVITE", VIA), u16::MAX);
     assert!(text(&branch).starts_with("z9hG4bK1v051vvv"), "{branch:?}");
     assert_eq!((branch.listener(), branch.lane(), branch.proxy()), (ListenerId(63), 5, ProxyId(u16::MAX)));
+    for side in [Side::Caller, Side::Server] {
+        let branch = given_at(&branches(1), &request("INVITE", VIA), (u16::MAX, side));
+        assert_eq!((branch.proxy(), branch.side()), (ProxyId(u16::MAX), side));
+    }
     let shouted = text(&branch).to_uppercase();
     assert_eq!(ForwardedBranch::read(shouted.as_bytes()), Some(branch));
-    for bad in [&text(&branch)[1..], &format!("{branch:?}0"), &text(&branch).replace("1vvv", "2000"), "z9hG4bK", ""] {
+    for bad in [&text(&branch)[1..], &format!("{branch:?}0"), &text(&branch).replace("1vvv", "4000"), "z9hG4bK", ""] {
         assert_eq!(ForwardedBranch::read(bad.as_bytes()), None, "{bad}");
     }
 }

@@ -17,7 +17,7 @@ use super::{Case, SipRequest};
 use crate::config::{Asked, Pool, PoolMode, RecordRoute};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{
-    Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Target, Tried,
+    Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Side, Target, Tried,
 };
 use crate::dispatch::rules::udp_listener_towards;
 use crate::dispatch::select::Ask;
@@ -144,7 +144,8 @@ impl Dispatch {
     pub(super) fn forward(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason, weight: u16) -> Decision {
         let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
         let Some(to) = self.proxies.get(proxy).and_then(|proxy| proxy.address()) else { return gone };
-        let decision = self.forward_to(case, (Hop::Address(to), proxy), reason, case.arrival.listener);
+        let hop = (Hop::Address(to), proxy, Side::Caller);
+        let decision = self.forward_to(case, hop, reason, case.arrival.listener);
         let Target::Forward(forward) = decision.target else { return decision };
         let pool = self.proxies.pool_of(proxy);
         let record_route = pool.map_or(RecordRoute::Never, |pool| pool.record_route);
@@ -164,12 +165,12 @@ impl Dispatch {
         self.proxies.get(proxy).is_some_and(|proxy| proxy.asks_overload())
     }
 
-    /// Sends a request on its way: `hop` is a proxy, or the caller of the proxy's dialog, who is reached from this
+    /// Sends a request on its way: to a proxy, or from it to the caller of its dialog, who is reached from this
     /// listener.
     fn forward_to(
         &mut self,
         case: &Case<'_>,
-        (to, proxy): (Hop, ProxyId),
+        (to, proxy, side): (Hop, ProxyId, Side),
         reason: Reason,
         listener: ListenerId,
     ) -> Decision {
@@ -184,11 +185,12 @@ impl Dispatch {
             return self.refuse_to_forward(case, 482, Reason::Loop);
         }
         let came = Came { via, call: case.call, cseq: case.discriminator };
-        let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), proxy);
+        let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), (proxy, side));
         let flow = self.branches.flow(&branch, way_back(case.request.message, case.arrival));
         let (weight, rewrites_uri, asks_overload, records_route) = (0, false, false, false);
         let forward = Forward {
             proxy,
+            side,
             to,
             listener,
             sent_by: (sent_by.ip(), sent_by.port()),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Target};
+use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Side, Target};
 use crate::dispatch::table::Hold;
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
@@ -32,13 +32,11 @@ impl Dispatch {
             return Some(of_cancel.unwrap_or(forged));
         }
         let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
-        let (proxy, listener) = (branch.proxy(), branch.listener());
-        // Another address may answer for a server, but it says nothing about that server.
-        let is_own = self
-            .proxies
-            .get(proxy)
-            .and_then(|proxy| proxy.address())
-            .is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
+        let (proxy, listener, side) = (branch.proxy(), branch.listener(), branch.side().other());
+        // Another address may answer for a server, but it says nothing about that server. Nor does a caller.
+        let address = self.proxies.get(proxy).and_then(|proxy| proxy.address());
+        let is_own = side == Side::Server
+            && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
         if is_own && self.asks_overload(proxy) {
             // Other Vias are for those who have written them.
             OverloadControl::read(&ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
@@ -54,7 +52,7 @@ impl Dispatch {
             self.on_response(message, id, (proxy, is_own), now);
         }
         let from = self.local_of(listener, arrival);
-        let response = ForwardedResponse { proxy, to, listener, from };
+        let response = ForwardedResponse { proxy, side, to, listener, from };
         Some(Decision { target: Target::ForwardResponse(response), reason: Reason::Branch })
     }
 

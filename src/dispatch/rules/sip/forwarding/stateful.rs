@@ -126,6 +126,7 @@ impl Dispatch {
         now: Time,
     ) -> Option<Decision> {
         let (status, under_way) = (message.status()?, self.contexts.get_mut(id)?);
+        let side = under_way.forward.side.other();
         let was_answered = under_way.context.answered().is_some();
         let is_late = under_way.context.is_late(proxy, status);
         let is_out_of_tries = !was_answered && under_way.context.is_out_of_tries(status);
@@ -159,7 +160,7 @@ impl Dispatch {
             None => Reason::Branch,
         };
         let passes = effects.iter().any(|effect| matches!(effect, Effect::Respond(_) | Effect::Forward));
-        Some(Decision { target: if passes { Target::Passed(proxy) } else { Target::Drop }, reason })
+        Some(Decision { target: if passes { Target::Passed(proxy, side) } else { Target::Drop }, reason })
     }
 
     /// Decides about the response to a CANCEL of our own: it has no Via but ours.
@@ -354,7 +355,8 @@ impl Dispatch {
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let came = Came { via: message.via()?, call: under_way.call, cseq };
         let way = self.branches.way(&message);
-        let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), proxy);
+        let branch =
+            self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, under_way.forward.side));
         let flow = self.branches.flow(&branch, way_back(&message, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
         let asks_overload = self.asks_overload(proxy);
