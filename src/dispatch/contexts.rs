@@ -1,5 +1,5 @@
 //! Requests that are forwarded with the state of a transaction, while they are under way in a lane, and messages of
-//! theirs that are to leave: those of `stateful` pools, and those that come on a connection (RFC 3261 §16.11).
+//! theirs that are to leave: those of `stateful` pools, and those that come or leave on a connection (RFC 3261 §16.11).
 //!
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
 //! `proxy` do.
@@ -21,6 +21,7 @@ use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::response_context::{Effect, ResponseContext, Terms};
 use crate::wire::sip::Edits;
+use crate::words::Transport;
 
 handle! {
     /// The number of a request under way.
@@ -28,7 +29,7 @@ handle! {
 }
 
 /// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests in datagrams are
-/// forwarded without state, and those on connections are refused.
+/// forwarded without state, and those that come or leave on connections are refused.
 const MOST: usize = 65_536;
 /// Most bytes of their messages.
 const MOST_BYTES: usize = 128 << 20;
@@ -80,6 +81,8 @@ pub(super) struct UnderWay {
     pub(super) unheard: Vec<(ProxyId, Sent)>,
     /// Whether the table knows of its final response.
     pub(super) is_told: bool,
+    /// Whether copies of it may come that nothing else knows of.
+    has_copies: bool,
     /// Why it has stayed at its proxy when it might have moved.
     pub(super) stays: Option<Reason>,
     /// When the wheel has it come out.
@@ -131,6 +134,7 @@ impl UnderWay {
             pool,
             unheard: first.map(|sent| (forward.proxy, sent)).into_iter().collect(),
             is_told: false,
+            has_copies: first.is_none() && arrival.transport == Transport::Udp,
             stays: None,
             armed: Time::NEVER,
         }
@@ -269,8 +273,10 @@ impl Contexts {
 
     /// Forgets a request once no message of it is awaited, or the table alone knows enough to send on what comes.
     pub(super) fn forget_if_over(&mut self, id: ContextId, now: Time) -> Option<UnderWay> {
-        let is_over = |context: &ResponseContext| context.is_over(now) || context.is_settled();
-        self.all.get(id).filter(|under_way| is_over(&under_way.context))?;
+        let is_over = |UnderWay { context, has_copies, .. }: &UnderWay| {
+            context.is_over(now) || !has_copies && context.is_settled()
+        };
+        self.all.get(id).filter(|under_way| is_over(under_way))?;
         let under_way = self.all.remove(id)?;
         self.bytes -= under_way.request.len();
         self.by_name.remove(&under_way.name);

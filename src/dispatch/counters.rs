@@ -26,7 +26,7 @@ pub struct Counters {
     pub dropped: u64,
     /// Initial requests whose dialog stays at the well-known port.
     pub pinned: u64,
-    /// Messages that came back from a worker, refused or orphaned.
+    /// Messages that came back: refused or orphaned by a worker, or for a connection that is gone.
     pub returned: u64,
     /// Table entries removed before their time, to make room for new ones.
     pub evicted: u64,
@@ -52,7 +52,7 @@ pub enum Kind {
     Replied,
     /// Dropped.
     Dropped,
-    /// Any decision about a message that had come back from a worker.
+    /// Any decision about a message that had come back.
     Returned,
     /// Any decision about a message to the port of a slot without a worker.
     Vacant,

@@ -8,10 +8,11 @@ use super::early_cancels::EarlyCancel;
 use super::links::Channel;
 use super::outbox::Outbox;
 use super::parcel::Parcel;
-use super::replies::{Connections, Reply};
+use super::replies::{Connections, Replies, Reply};
 use super::{Switch, Way};
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::transaction::forwarded::ForwardedBranch;
 use crate::words::{ReplyTo, Transport};
 
 /// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
@@ -24,13 +25,15 @@ const KEPT: usize = 1 << 16;
 const MUCH: u32 = 64;
 
 impl<C: Channel> Switch<C> {
-    /// Acts on a parcel: the sender's ledger, messages that it has read for this lane, and answers for connections of
-    /// this lane.
+    /// Acts on a parcel: the sender's ledger, messages that it has read for this lane, answers for connections of this
+    /// lane, and requests of this lane for connections that are gone.
     pub fn on_parcel(&mut self, parcel: &Parcel, now: Time) {
         for &(worker, units) in &parcel.ledger {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
         parcel.replies.iter().for_each(|reply| self.outbox.answers.replies.push(reply));
+        parcel.undelivered.iter().for_each(|request| self.undelivered.push(request));
+        self.answer_undelivered(now);
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
                 Transport::Mgcp => self.on_passed(bytes, way, now),
@@ -43,17 +46,20 @@ impl<C: Channel> Switch<C> {
 
     /// Queues each message for a connection of this lane, and has them leave. Messages for connections of other lanes
     /// go into their parcels. A worker's message for a connection that no lane has, or that ended before the message
-    /// had left, goes back to it.
+    /// had left, goes back to it; a request that a lane has forwarded, to that lane.
     pub fn flush_replies(&mut self, mut connections: impl Connections) {
         let Outbox { answers: Answers { replies, unsent, .. }, links, .. } = &mut self.outbox;
         let own = self.owners.own();
-        let mut return_to = |from: Option<WorkerId>, conn, bytes: &[u8]| {
-            if let Some(worker) = from
-                && let Some(link) = links.get_mut(worker)
-            {
-                link.front.push_undelivered(ReplyTo::Stream(conn), bytes);
-                links.touch(worker);
+        let mut forwarded = Replies::default();
+        let mut return_to = |from: Option<WorkerId>, conn, bytes: &[u8]| match from {
+            Some(worker) => {
+                if let Some(link) = links.get_mut(worker) {
+                    link.front.push_undelivered(ReplyTo::Stream(conn), bytes);
+                    links.touch(worker);
+                }
             }
+            None if !bytes.starts_with(b"SIP/") => forwarded.push(Reply { conn, bytes, from }),
+            None => {}
         };
         while let Some((closed, waiting)) = connections.poll_closed() {
             unsent.take(closed, waiting).for_each(|message| return_to(message.from, closed, &message.bytes));
@@ -79,6 +85,26 @@ impl<C: Channel> Switch<C> {
         replies.iter().filter(is_waiting).for_each(|reply| unsent.push(reply));
         unsent.forget_sent(|conn| connections.waiting(conn));
         replies.clear(KEPT);
+        for request in forwarded.iter() {
+            let branch =
+                self.scanner.scan(request.bytes).ok().and_then(|it| ForwardedBranch::read(it.via()?.branch()?));
+            match branch.and_then(|branch| self.parcels.get_mut(branch.lane()).filter(|_| branch.lane() != own)) {
+                Some(parcel) => parcel.undelivered.push(request),
+                None => self.undelivered.push(request),
+            }
+        }
+    }
+
+    /// Has the senders of requests for connections that are gone hear of it.
+    pub(super) fn answer_undelivered(&mut self, now: Time) {
+        let Switch { undelivered, scanner, dispatch, outbox, .. } = self;
+        for request in undelivered.iter() {
+            if let Ok(message) = scanner.scan(request.bytes) {
+                dispatch.on_undelivered(&message, now);
+            }
+        }
+        undelivered.clear(KEPT);
+        outbox.send_leaving(dispatch);
     }
 
     /// Passes each parcel for another lane to `send`, which puts an empty one in its place, or returns false when that

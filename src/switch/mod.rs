@@ -63,7 +63,7 @@ use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
 pub use replies::Connections;
-use replies::Reply;
+use replies::{Replies, Reply};
 use suspects::Suspects;
 use totals::Totals;
 
@@ -97,6 +97,8 @@ pub struct Switch<C> {
     owners: Owners,
     /// Messages that other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
+    /// Requests of this lane for connections that are gone.
+    undelivered: Replies,
     /// CANCELs that wait for an INVITE that another lane may still pass on.
     early: EarlyCancels,
     /// The ledger of each worker as the other lanes were told it, in units, and the time of that.
@@ -142,6 +144,7 @@ impl<C: Channel> Switch<C> {
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
+            undelivered: Replies::default(),
             early: EarlyCancels::default(),
             ledgers_told: Vec::new(),
             ledgers_told_at: Time(0),
@@ -384,6 +387,7 @@ impl<C: Channel> Switch<C> {
             self.tell_certificates();
         }
         self.tell_clock(now);
+        self.answer_undelivered(now);
         self.dispatch.handle_timeout(now);
         self.outbox.send_leaving(&mut self.dispatch);
         self.log_changes();
@@ -421,6 +425,7 @@ impl<C: Channel> Switch<C> {
             self.chains.poll_timeout(),
             (self.has_orphans() || self.may_clear || !self.given_back.is_empty() || !self.clock_asks.is_empty())
                 .then_some(Time(0)),
+            (!self.undelivered.is_empty()).then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }

@@ -23,6 +23,8 @@ pub struct Parcel {
     messages: Vec<Passed>,
     /// Answers for connections of the lane that gets the parcel.
     pub replies: Replies,
+    /// Requests that the lane has forwarded to connections that are gone.
+    pub undelivered: Replies,
 }
 
 /// One message: its place in the parcel, and how it came.
@@ -55,7 +57,7 @@ impl Parcel {
 
     /// Whether it holds so much that no more should wait in it.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() + self.replies.bytes() > KEPT || self.ledger.len() > LEDGER
+        self.bytes.len() + self.replies.bytes() + self.undelivered.bytes() > KEPT || self.ledger.len() > LEDGER
     }
 
     /// The number of its messages to decide about.
@@ -65,7 +67,8 @@ impl Parcel {
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.replies.is_empty() && self.ledger.is_empty()
+        let is_unanswered = self.replies.is_empty() && self.undelivered.is_empty();
+        self.messages.is_empty() && is_unanswered && self.ledger.is_empty()
     }
 
     /// Takes everything out.
@@ -74,6 +77,7 @@ impl Parcel {
         self.bytes.shrink_to(KEPT);
         self.messages.clear();
         self.replies.clear(KEPT);
+        self.undelivered.clear(KEPT);
         self.ledger.clear();
     }
 }

@@ -23,6 +23,8 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else 
     may_clear,
     owners,
     parcels,
+    // Contexts, whose requests they are, are left behind.
+    undelivered,
     early,
     ledgers_told,
     ledgers_told_at,

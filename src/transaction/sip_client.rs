@@ -46,12 +46,12 @@ use crate::time::Time;
 use crate::wire::sip::{Message, Name, RequestWriter, Start};
 
 /// A client transaction. `M` stands for the request, and later for its ACK: their bytes, or nothing where the owner has
-/// them.
+/// them. `T` stands likewise for the destination.
 #[derive(Debug)]
-pub struct Transaction<M = Arc<[u8]>> {
+pub struct Transaction<M = Arc<[u8]>, T = SocketAddr> {
     kind: Kind,
     state: State,
-    to: SocketAddr,
+    to: T,
     /// The request; after its final response, the ACK of an INVITE.
     bytes: M,
     /// Timer A or E.
@@ -64,11 +64,11 @@ pub struct Transaction<M = Arc<[u8]>> {
 
 /// A request to send.
 #[derive(Clone, Debug)]
-pub struct Opening<M = Arc<[u8]>> {
+pub struct Opening<M = Arc<[u8]>, T = SocketAddr> {
     /// The kind of request.
     pub kind: Kind,
     /// Its destination.
-    pub to: SocketAddr,
+    pub to: T,
     /// The request as it leaves.
     pub bytes: M,
     /// Whether the transport repeats lost messages by itself.
@@ -126,9 +126,9 @@ pub enum Due<M = Arc<[u8]>> {
 /// Time for which an INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
 const PROCEEDING_LIMIT: Duration = Duration::from_secs(181);
 
-impl<M: Clone> Transaction<M> {
+impl<M: Clone, T> Transaction<M, T> {
     /// Begins the transaction of a request; the first copy leaves now.
-    pub fn begin(opening: Opening<M>, now: Time) -> (Self, Copy<M>) {
+    pub fn begin(opening: Opening<M, T>, now: Time) -> (Self, Copy<M>) {
         let Opening { kind, to, bytes, is_reliable, copies, end } = opening;
         let resend = (!is_reliable).then(|| Resend::first(T1, now));
         let mut transaction = Transaction { kind, state: State::Trying, to, bytes, resend, copies, end };
@@ -214,11 +214,6 @@ impl<M: Clone> Transaction<M> {
         self.resend.map_or(self.end, |resend| resend.at().min(self.end))
     }
 
-    /// The destination.
-    pub const fn to(&self) -> SocketAddr {
-        self.to
-    }
-
     /// Whether no response has come yet.
     pub fn is_trying(&self) -> bool {
         self.state == State::Trying
@@ -234,6 +229,13 @@ impl<M: Clone> Transaction<M> {
         let is_counted = copies.is_some();
         copies.into_iter().for_each(|copies| *copies = copies.saturating_sub(1));
         Copy { bytes: self.bytes.clone(), is_counted }
+    }
+}
+
+impl<M> Transaction<M> {
+    /// The destination.
+    pub const fn to(&self) -> SocketAddr {
+        self.to
     }
 }
 

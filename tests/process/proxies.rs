@@ -3,6 +3,7 @@
 mod broken;
 mod bursts;
 mod callers;
+mod flows;
 mod followed;
 mod killed;
 mod lanes;

@@ -384,6 +384,14 @@ fn a_call_on_a_connection_keeps_its_state_and_its_answer_goes_back_on_it() {
     rig.dispatch.check();
 }
 
+/// Our Record-Route in a request that was forwarded so.
+fn recorded(rig: &Rig, text: &str, sent: &Forward) -> String {
+    let (mut values, mut scanner) = (Vec::new(), Scanner::new());
+    let message = scanner.scan(text.as_bytes()).unwrap();
+    rig.dispatch.write_record_route(&mut values, sent, (&message, &rig.arrival));
+    String::from_utf8(values).unwrap()
+}
+
 #[test]
 fn a_request_inside_a_dialog_follows_our_record_route() {
     let mut rules = proxied(PoolMode::Proxy);
@@ -392,11 +400,7 @@ fn a_request_inside_a_dialog_follows_our_record_route() {
     let text = invite("a");
     let sent = forward(rig.send(&text));
     assert!(sent.records_route);
-    let mut values = Vec::new();
-    let mut scanner = Scanner::new();
-    let message = scanner.scan(text.as_bytes()).unwrap();
-    rig.dispatch.write_record_route(&mut values, &sent, (&message, &rig.arrival));
-    let values = String::from_utf8(values).unwrap();
+    let values = recorded(&rig, &text, &sent);
     // The table has forgotten the call.
     rig.now = rig.now + Duration::from_secs(3600);
     rig.dispatch.handle_timeout(rig.now);
@@ -410,6 +414,37 @@ fn a_request_inside_a_dialog_follows_our_record_route() {
     assert_eq!(explained.target, from_the_server, "not as one that went to the server");
     let forged = bye.replace("Call-ID: a", "Call-ID: b");
     assert_eq!(answer(rig.send(&forged)).status, 481);
+}
+
+#[test]
+fn a_request_of_a_server_for_a_caller_whose_connection_is_gone_gets_430_and_its_ack_nothing() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.stream_listeners = vec![(ListenerId(1), Transport::Tcp, "198.51.100.1:5060".parse().unwrap())];
+    let mut rig = rig_with(1, rules.clone(), 1000);
+    let plain = rig.arrival;
+    over_tcp(&mut rig);
+    let text = invite("a").replace("/UDP", "/TCP");
+    let sent = forward(rig.send(&text));
+    let values = recorded(&rig, &text, &sent);
+    rig.arrival = plain;
+    let of_server = |method| with_header(&in_dialog("a", method, "s"), &format!("Route: {values}"));
+    for (method, answers) in [("BYE", 1), ("ACK", 0)] {
+        let text = of_server(method).replace("-in-", &format!("-{method}-"));
+        let sent = forward(rig.send_from("192.0.2.1", &text));
+        let ours = format!("Via: SIP/2.0/TCP 198.51.100.1;branch={:?}\r\nVia:", sent.branch);
+        let left = text.replacen("Via:", &ours, 1);
+        let mut scanner = Scanner::new();
+        (0..2).for_each(|_| rig.dispatch.on_undelivered(&scanner.scan(left.as_bytes()).unwrap(), rig.now));
+        let leaving: Vec<_> = std::iter::from_fn(|| rig.dispatch.poll_leaving()).collect();
+        let is_430 = |message: &LeavingMessage| matches!(message, LeavingMessage::Answer(it) if it.status == 430);
+        assert!(leaving.len() == answers && leaving.iter().all(|leaving| is_430(&leaving.message)), "{leaving:?}");
+    }
+    assert!(rig.dispatch.explain(b"a").iter().any(|it| it.reason == Reason::FlowFailed));
+    // Its listener is gone from the settings.
+    rules.stream_listeners.clear();
+    rig.dispatch.set_rules(rules, rig.now);
+    let decision = rig.send_from("192.0.2.1", &of_server("INFO"));
+    assert_eq!((answer(decision).status, decision.reason), (430, Reason::FlowFailed));
 }
 
 #[test]

@@ -40,6 +40,28 @@ impl Rig {
 
     fn come(&mut self, text: &str, way: &Way) -> Vec<Sent> {
         self.0.on_message(text.as_bytes(), way, NOW);
+        self.left()
+    }
+
+    /// Has a server's request come for a connection that is gone.
+    fn in_vain(&mut self, text: &str) -> Vec<Sent> {
+        let ends = (SERVER.parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+        let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, NOW);
+        self.0.on_message(text.as_bytes(), &way, NOW);
+        self.0.flush_replies(|_: ConnId, _: &[u8]| false);
+        if self.0.poll_timeout().is_some_and(|at| at <= NOW) {
+            self.0.handle_timeout(NOW);
+        }
+        self.left()
+    }
+
+    /// All that leaves at this time after the beginning.
+    fn at(&mut self, after: Duration) -> Vec<Sent> {
+        self.0.handle_timeout(NOW + after);
+        self.left()
+    }
+
+    fn left(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
         self.0.flush_answers(|batch| {
             all.extend(batch.map(|(bytes, to)| Sent(String::from_utf8_lossy(bytes).into_owned(), to.to_string())));
@@ -62,6 +84,15 @@ impl Rig {
         let mut way = Way::of_datagram(Owner::Listener(ListenerId(1)), ListenerId(1), Transport::Ws, ends, NOW);
         way.arrival.reply_to = ReplyTo::Stream(CONN);
         self.come(text, &way)
+    }
+
+    /// Has a browser's INVITE come; the values of our Record-Route as the server sees them.
+    fn browser(&mut self) -> Vec<String> {
+        let invite = INVITE.replace("/UDP 10.0.0.1:5062", "/WS x.invalid").replace("b@10.0.0.1:5062", "b@x.invalid");
+        let sent = one(self.websocket(&invite));
+        let ok = response(&sent.0, "200 OK").replace("To: <sip:7@192.0.2.2>", "To: <sip:7@192.0.2.2>;tag=s");
+        one(self.udp(&ok, SERVER));
+        recorded(&sent.0)
     }
 
     /// Has the caller's INVITE come; the values of our Record-Route as the server sees them.
@@ -333,6 +364,127 @@ fn the_cancel_of_a_browsers_invite_inside_its_dialog_is_sent_until_it_is_answere
     let mut left = Vec::new();
     rig.0.flush_answers(|batch| left.extend(batch.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())));
     assert!(!left.iter().any(|text| text.starts_with("CANCEL")), "{left:?}");
+}
+
+fn shown(all: &[Sent]) -> Vec<String> {
+    let first = |text: &str| {
+        let words: Vec<_> = text.split([' ', '\r']).take(2).collect();
+        if words[0] == "SIP/2.0" { words[1].to_owned() } else { words[0].to_owned() }
+    };
+    all.iter().map(|Sent(text, to)| format!("{} to {to}", first(text))).collect()
+}
+
+#[test]
+fn a_servers_request_for_a_browser_that_has_left_gets_430_and_its_ack_nothing() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    for method in ["BYE", "INVITE", "INFO"] {
+        let sent = rig.in_vain(&inside(method, "sip:b@x.invalid", &values, true));
+        let answer = sent.last().unwrap();
+        assert!(answer.0.starts_with("SIP/2.0 430 Flow Failed\r\n") && answer.1 == SERVER, "{method}: {sent:?}");
+        assert_eq!(answer.0.matches("Via:").count(), 1, "{}", answer.0);
+    }
+    assert_eq!(shown(&rig.in_vain(&inside("BYE", "sip:b@x.invalid", &values, true))), [format!("430 to {SERVER}")]);
+    // The ACK to the 430 goes no further.
+    let ack = inside("ACK", "sip:b@x.invalid", &values, true).replace("-ACKtrue", "-INVITEtrue");
+    assert_eq!(rig.in_vain(&ack), []);
+    assert_eq!(rig.in_vain(&inside("ACK", "sip:b@x.invalid", &values, true)), [], "that to a 2xx is never answered");
+    let dispatch = rig.0.dispatch();
+    assert_eq!(dispatch.counters().of(Reason::FlowFailed), 4);
+    assert!(dispatch.explain(b"c").iter().any(|it| it.reason == Reason::FlowFailed), "and it is explained");
+    rig.at(Duration::from_secs(70));
+    rig.0.check();
+}
+
+#[test]
+fn a_servers_request_that_had_not_left_when_its_browser_did_gets_430() {
+    struct Ending(Option<usize>);
+    impl Connections for Ending {
+        fn queue(&mut self, _: ConnId, message: &[u8]) -> bool {
+            self.0 = Some(message.len());
+            true
+        }
+        fn write(&mut self) {}
+        fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
+            Some((CONN, self.0.take()?))
+        }
+        fn waiting(&self, _: ConnId) -> usize {
+            0
+        }
+    }
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    let ends = (SERVER.parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, NOW);
+    rig.0.on_message(inside("BYE", "sip:b@x.invalid", &values, true).as_bytes(), &way, NOW);
+    rig.0.flush_replies(Ending(None));
+    assert_eq!(shown(&rig.at(Duration::ZERO)), [format!("430 to {SERVER}")]);
+}
+
+#[test]
+fn a_copy_of_a_servers_reinvite_reaches_the_browser_no_second_time() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    let invite = inside("INVITE", "sip:b@x.invalid", &values, true);
+    let Sent(seen, to) = one(rig.udp(&invite, SERVER));
+    assert_eq!(to, "connection 7");
+    assert_eq!(rig.udp(&invite, SERVER), []);
+    assert_eq!(shown(&rig.at(Duration::from_millis(210))), [format!("100 to {SERVER}")]);
+    assert_eq!(shown(&rig.udp(&invite, SERVER)), [format!("100 to {SERVER}")]);
+    assert_eq!(rig.at(Duration::from_secs(3)), [], "a stream loses nothing");
+    assert_eq!(shown(&rig.websocket(&response(&seen, "180 Ringing"))), [format!("180 to {SERVER}")]);
+    let cancel = inside("CANCEL", "sip:b@x.invalid", &values, true).replace("-CANCELtrue", "-INVITEtrue");
+    let mut sent = shown(&rig.udp(&cancel, SERVER));
+    sent.sort_unstable();
+    assert_eq!(sent, [format!("200 to {SERVER}"), "CANCEL to connection 7".to_owned()]);
+    let sent = shown(&rig.websocket(&response(&seen, "487 Request Terminated")));
+    assert!(sent.contains(&"ACK to connection 7".to_owned()) && sent.contains(&format!("487 to {SERVER}")), "{sent:?}");
+    assert_eq!(shown(&rig.at(Duration::from_millis(3_600))), [format!("487 to {SERVER}")], "until its ACK comes");
+    let ack = inside("ACK", "sip:b@x.invalid", &values, true).replace("-ACKtrue", "-INVITEtrue");
+    assert_eq!(rig.udp(&ack, SERVER), [], "hop by hop");
+    assert_eq!(rig.at(Duration::from_secs(10)), []);
+}
+
+#[test]
+fn a_browser_that_says_nothing_to_a_reinvite_ends_it_by_408() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    one(rig.udp(&inside("INVITE", "sip:b@x.invalid", &values, true), SERVER));
+    rig.at(Duration::from_secs(31));
+    assert_eq!(shown(&rig.at(Duration::from_millis(32_100))), [format!("408 to {SERVER}")]);
+}
+
+#[test]
+fn each_2xx_of_a_browser_to_a_reinvite_passes_and_copies_of_that_reinvite_do_not() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    let invite = inside("INVITE", "sip:b@x.invalid", &values, true);
+    let Sent(seen, _) = one(rig.udp(&invite, SERVER));
+    for _ in 0..2 {
+        let sent = rig.websocket(&response(&seen, "200 OK"));
+        assert_eq!(shown(&sent), [format!("200 to {SERVER}")]);
+    }
+    assert_eq!(rig.udp(&invite, SERVER), []);
+    let ack = inside("ACK", "sip:b@x.invalid", &values, true);
+    assert_eq!(shown(&rig.udp(&ack, SERVER)), ["ACK to connection 7"]);
+}
+
+#[test]
+fn a_browser_that_refuses_what_its_server_asks_says_nothing_about_that_server() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.browser();
+    let weight = |rig: &Rig| rig.0.dispatch().proxies().iter().map(|(_, proxy)| proxy.weight(NOW)).sum::<f64>();
+    let before = weight(&rig);
+    for number in 0..10 {
+        let info = inside("INFO", "sip:b@x.invalid", &values, true).replace("-INFO", &format!("-{number}"));
+        let Sent(seen, _) = one(rig.udp(&info, SERVER));
+        // It is on the host of the server.
+        let ends = ("192.0.2.9:4711".parse().unwrap(), "192.0.2.2:8080".parse().unwrap());
+        let way = Way::of_stream(CONN, ListenerId(1), Transport::Ws, ends, NOW);
+        let answer = one(rig.come(&response(&seen, "503 No"), &way));
+        assert!(answer.0.starts_with("SIP/2.0 50") && answer.1 == SERVER, "{answer:?}");
+    }
+    assert_eq!(weight(&rig), before);
 }
 
 #[test]

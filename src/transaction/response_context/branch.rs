@@ -6,6 +6,7 @@ use super::best::Final;
 use super::{Candidate, Effect, Terms};
 use crate::time::Time;
 use crate::transaction::Kind;
+use crate::transaction::flow_token::Hop;
 use crate::transaction::sip_client::{Due, Opening, Outcome, Transaction};
 use crate::transaction::timers::LIFETIME;
 
@@ -14,7 +15,7 @@ use crate::transaction::timers::LIFETIME;
 pub(super) struct Branch {
     kind: Kind,
     to: Candidate,
-    request: Transaction<()>,
+    request: Transaction<(), ()>,
     cancel: Cancel,
     outcome: Outcomes,
     /// Another proxy has the request by now.
@@ -34,7 +35,7 @@ enum Cancel {
     No,
     /// It leaves with the first provisional response (RFC 3261 §9.1).
     Wanted,
-    Sent(Transaction<()>),
+    Sent(Transaction<(), ()>),
 }
 
 /// The outcome of a branch.
@@ -261,6 +262,11 @@ impl Branch {
         matches!(self.outcome, Outcomes::TimedOut)
     }
 
+    /// Whether the connection that it was to leave on is gone.
+    pub(super) const fn has_lost_flow(&self) -> bool {
+        matches!((&self.outcome, self.to.to), (Outcomes::Unsent, Hop::Connection(_)))
+    }
+
     pub(super) const fn refusal(&self) -> Option<&Final> {
         match &self.outcome {
             Outcomes::Refused(refusal) => Some(refusal),
@@ -273,8 +279,8 @@ impl Branch {
     }
 }
 
-/// A transaction whose message the owner has, and sends.
-fn begin(kind: Kind, to: Candidate, now: Time) -> Transaction<()> {
-    let opening = Opening { kind, to: to.to, bytes: (), is_reliable: false, copies: None, end: now + LIFETIME };
-    Transaction::begin(opening, now).0
+/// A transaction whose message and destination the owner has.
+fn begin(kind: Kind, to: Candidate, now: Time) -> Transaction<(), ()> {
+    let is_reliable = matches!(to.to, Hop::Connection(_));
+    Transaction::begin(Opening { kind, to: (), bytes: (), is_reliable, copies: None, end: now + LIFETIME }, now).0
 }

@@ -31,18 +31,19 @@
 //! - A branch without a final response is not waited for once the request has gone on to another and that one has
 //!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
 //! - A request that the caller has cancelled and that nobody answers ends by 487, where §16.7 step 6 has 408.
+//! - A request whose connection is gone ends by 430 (RFC 5626 §5.3.1), where §16.9 has 503.
 //! - CANCEL is repeated until its INVITE has a final response, whether it is answered or not.
 
 mod best;
 mod branch;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::best::Final;
 use self::branch::Branch;
 use super::Kind;
+use super::flow_token::Hop;
 use super::sip_server::{self, Due};
 use super::timers::LIFETIME;
 use crate::ids::ProxyId;
@@ -83,13 +84,13 @@ pub struct Terms {
     pub pending_max: Duration,
 }
 
-/// A proxy that may have the request, and its address.
+/// A proxy that may have the request, and the way to it; for a request of a proxy, the way to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The proxy.
     pub proxy: ProxyId,
-    /// Its address: CANCEL goes there as well, wherever its name leads by then.
-    pub to: SocketAddr,
+    /// The way: CANCEL goes there as well, wherever the name of the proxy leads by then.
+    pub to: Hop,
 }
 
 /// The circumstances in which a context begins.
@@ -461,10 +462,12 @@ impl ResponseContext {
         if !self.server.is_proceeding() || self.is_expired {
             return;
         }
-        let without = match self.branches.iter().any(Branch::is_timed_out) {
+        let without = match self.branches.last() {
             _ if self.is_cancelled => 487,
-            true => 408,
-            false => 503,
+            // RFC 5626 §5.3.1.
+            Some(last) if last.has_lost_flow() => 430,
+            _ if self.branches.iter().any(Branch::is_timed_out) => 408,
+            _ => 503,
         };
         let (status, answer) = best::choose(self.branches.iter().filter_map(Branch::refusal), without, nowhere);
         if self.kind == Kind::Other && status == 408 {

@@ -17,7 +17,7 @@ fn terms() -> Terms {
 }
 
 fn candidate(proxy: u16) -> Candidate {
-    Candidate { proxy: ProxyId(proxy), to: SocketAddr::from(([192, 0, 2, proxy as u8], 5060)) }
+    Candidate { proxy: ProxyId(proxy), to: Hop::Address(([192, 0, 2, proxy as u8], 5060).into()) }
 }
 
 fn shown(effect: Effect) -> String {

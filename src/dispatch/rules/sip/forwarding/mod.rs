@@ -120,17 +120,19 @@ impl Dispatch {
 
     /// Forwards a request that begins a transaction, and remembers the proxy.
     fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
-        if !self.table.has_place(|| case.source(self).print()) || self.lacks_context(case) {
+        if !self.table.has_place(|| case.source(self).print()) {
             return self.unavailable(case, Reason::TableFull);
         }
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));
         let decision = self.forward(case, proxy, reason, weight.ceil() as u16);
-        if matches!(decision.target, Target::Forward(_)) {
+        if let Target::Forward(forward) = &decision.target {
+            if self.lacks_context(case, forward) {
+                return self.unavailable(case, Reason::TableFull);
+            }
             let sent = self.proxies.on_sent(proxy, case.now);
             let hold = Some(Hold::Unheard { proxy, sent });
             let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
             if let Some(id) = self.record(new, case.now)
-                && let Target::Forward(forward) = &decision.target
                 && self.begin_context(case, forward, Some(sent))
             {
                 // The context knows whether a response has come.
@@ -177,8 +179,12 @@ impl Dispatch {
         let (Some((listener, sent_by, transport)), Some(via)) =
             (self.way_out(case.arrival, to, listener), case.request.read.via)
         else {
-            // No well-known socket reaches addresses of its family.
-            return self.refuse_to_forward(case, 503, Reason::NoProxy);
+            return match to {
+                // No well-known socket reaches addresses of its family.
+                Hop::Address(_) => self.refuse_to_forward(case, 503, Reason::NoProxy),
+                // Its listener is gone from the settings (RFC 5626 §5.3.1).
+                Hop::Connection(_) => self.refuse_to_forward(case, 430, Reason::FlowFailed),
+            };
         };
         let way = self.branches.way(case.request.message);
         if self.branches.is_loop(case.request.message, way) {

@@ -7,8 +7,7 @@
 //! that is the address of its server or of another proxy of the settings. Anyone could write any other there, so a
 //! request with another one goes to its server, which knows what is meant.
 //!
-//! A request for a caller on a connection is forwarded without the state of a transaction, where §16.1 wants it between
-//! unlike transports. What gets lost is then between server and dispatcher, and the server sends its request again.
+//! A request for a caller on a connection that is gone gets 430 (RFC 5626 §5.3.1).
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};

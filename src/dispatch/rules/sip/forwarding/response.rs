@@ -93,7 +93,7 @@ impl Dispatch {
 
     /// The name of the transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is
     /// none to that.
-    fn name_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<Fingerprint> {
+    pub(super) fn name_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<Fingerprint> {
         let cseq = message.cseq()?;
         if cseq.method == Method::Cancel {
             return None;

@@ -1,8 +1,8 @@
 //! Requests that are forwarded with the state of a transaction (RFC 3261 §16.2): the dispatcher answers for them, and
 //! in a `stateful` pool another proxy gets what one has not answered.
 //!
-//! A request on a connection always has one: what repeats lost messages on the proxy's side has no counterpart on the
-//! caller's (§16.11).
+//! A request that comes on a connection, or leaves on one, always has one: what repeats lost messages on the side of
+//! the datagrams has no counterpart on the other (§16.11).
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
-use crate::dispatch::decision::{Answer, Decision, Forward, Hop, Reason, Target, Tried};
+use crate::dispatch::decision::{Answer, Decision, Forward, Hop, Reason, Side, Target, Tried};
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
@@ -19,15 +19,15 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::forwarded::Came;
+use crate::transaction::forwarded::{Came, ForwardedBranch};
 use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
-use crate::wire::sip::{Message, Method, Name, Scanner};
+use crate::wire::sip::{Message, Method, Name, Scanner, Via};
 use crate::words::Transport;
 
 impl Dispatch {
-    /// Whether a request that is to have the state of a transaction would find no room for it.
-    pub(super) fn lacks_context(&self, case: &Case<'_>) -> bool {
-        case.arrival.transport != Transport::Udp && !self.contexts.has_room(case.request.message.bytes().len())
+    /// Whether a request that is to leave on this way and to have the state of a transaction finds no room for it.
+    pub(super) fn lacks_context(&self, case: &Case<'_>, forward: &Forward) -> bool {
+        is_on_connection(case, forward) && !self.contexts.has_room(case.request.message.bytes().len())
     }
 
     /// Begins the response context of a request that has just been forwarded, if it is to have one. `sent`: its number
@@ -36,19 +36,18 @@ impl Dispatch {
     pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Option<Sent>) -> bool {
         let is_reliable = case.arrival.transport != Transport::Udp;
         let bytes = case.request.message.bytes().len();
-        let Hop::Address(to) = forward.to else { return false };
         let id = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
         let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
         };
         let may_move = pool.mode == PoolMode::Stateful && sent.is_some();
-        if !(may_move || is_reliable) || !self.contexts.has_room(bytes) {
+        if !(may_move || is_on_connection(case, forward)) || !self.contexts.has_room(bytes) {
             return false;
         }
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), may_move, self.rules.pending_max),
-            first: Candidate { proxy: forward.proxy, to },
+            first: Candidate { proxy: forward.proxy, to: forward.to },
             is_reliable,
             may_be_forged: !is_reliable,
         };
@@ -129,7 +128,7 @@ impl Dispatch {
         let side = under_way.forward.side.other();
         let was_answered = under_way.context.answered().is_some();
         let is_late = under_way.context.is_late(proxy, status);
-        let is_out_of_tries = !was_answered && under_way.context.is_out_of_tries(status);
+        let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
         if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
             return None;
         }
@@ -211,6 +210,28 @@ impl Dispatch {
         }
     }
 
+    /// Takes note that a request of ours could not leave on its connection, which is gone: its sender hears of it (RFC
+    /// 5626 §5.3.1). An ACK is lost, and the response to it comes again.
+    pub fn on_undelivered(&mut self, request: &Message<'_>, now: Time) {
+        let mut vias = request.values(Name::Via).map_while(Via::parse);
+        let branch = vias.next().and_then(|via| ForwardedBranch::read(via.branch()?));
+        let name = vias.next().and_then(|via| self.name_of(request, &via));
+        let reason = Reason::FlowFailed;
+        if request.method() == Some(Method::Ack) {
+            return self.counters.on_returned(&Decision { target: Target::Drop, reason });
+        }
+        let Some((branch, id)) = branch.zip(name.and_then(|name| self.contexts.of(name))) else { return };
+        let Some(UnderWay { arrival, context, .. }) = self.contexts.get(id) else { return };
+        let (arrival, was_answered) = (*arrival, context.answered().is_some());
+        self.happen(id, now, |context, effects| context.on_unsent(branch.proxy(), now, effects));
+        if !was_answered && let Some(answer) = self.own_answer(id, 430) {
+            let decision = Decision { target: Target::Answer(answer), reason };
+            self.counters.on_returned(&decision);
+            let method = request.method().map_or(crate::wire::Label::Response, Method::label);
+            self.note_text(request.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
+        }
+    }
+
     /// Carries effects out. Returns what has become of the question whether another proxy may have the request.
     fn carry_out(
         &mut self,
@@ -253,7 +274,8 @@ impl Dispatch {
             // A response in hand shows the reason. Without one it is said once, however often this is asked.
             let is_said = matches!(why, Why::Status(_)) || under_way.stays.replace(stays) == Some(stays);
             let to = self.proxies.get(left).and_then(|proxy| proxy.address()).filter(|_| !is_said);
-            to.into_iter().for_each(|to| self.note_attempt(id, Candidate { proxy: left, to }, (0, stays), now));
+            let to = to.map(|to| Candidate { proxy: left, to: Hop::Address(to) });
+            to.into_iter().for_each(|to| self.note_attempt(id, to, (0, stays), now));
             return Some(stays);
         };
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
@@ -298,7 +320,7 @@ impl Dispatch {
                 Ok(Choice::Proxy(id)) => {
                     let quick = self.proxies.get(id).filter(|proxy| proxy.is_quick(within, now));
                     if let Some(to) = quick.and_then(|proxy| proxy.address()) {
-                        return (Next::This(Candidate { proxy: id, to }), Reason::Proxied);
+                        return (Next::This(Candidate { proxy: id, to: Hop::Address(to) }), Reason::Proxied);
                     }
                     without = Reason::NotBetter;
                     if !ask.tried.add(id) {
@@ -350,7 +372,6 @@ impl Dispatch {
         let under_way = self.contexts.get(id)?;
         let mut scanner = Scanner::new();
         let message = scanner.scan(&under_way.request).ok()?;
-        let to = Hop::Address(to);
         let (listener, sent_by, transport) = self.way_out(&under_way.arrival, to, under_way.forward.listener)?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let came = Came { via: message.via()?, call: under_way.call, cseq };
@@ -359,7 +380,7 @@ impl Dispatch {
             self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, under_way.forward.side));
         let flow = self.branches.flow(&branch, way_back(&message, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
-        let asks_overload = self.asks_overload(proxy);
+        let asks_overload = under_way.forward.side == Side::Caller && self.asks_overload(proxy);
         let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
         Some(Forward { weight: 0, asks_overload, ..forward })
     }
@@ -381,4 +402,9 @@ impl Dispatch {
             None => self.contexts.arm(id),
         }
     }
+}
+
+/// Whether a request comes on a connection, or leaves on one.
+fn is_on_connection(case: &Case<'_>, forward: &Forward) -> bool {
+    case.arrival.transport != Transport::Udp || matches!(forward.to, Hop::Connection(_))
 }
