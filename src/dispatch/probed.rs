@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::Dispatch;
 use super::decision::Admin;
-use super::targets::proxies::Address;
-use super::targets::proxy::Change;
+use super::targets::proxies::{Address, StateChange};
 use crate::time::Time;
 use crate::words::LoadReport;
 
@@ -183,11 +182,9 @@ impl Dispatch {
         self.proxies.poll_report()
     }
 
-    /// Takes out a change of a proxy's state, for the log: its name, its address, and the state from now on.
-    pub fn poll_proxy_change(&mut self) -> Option<(String, Option<SocketAddr>, Change)> {
-        let (id, change) = self.proxies.poll_change()?;
-        let address = self.proxies.get(id).and_then(|proxy| proxy.address());
-        Some((self.proxies.name(id).unwrap_or_default().to_owned(), address, change))
+    /// Takes out a change of a proxy's state, for the log.
+    pub fn poll_proxy_change(&mut self) -> Option<StateChange> {
+        self.proxies.poll_change()
     }
 }
 

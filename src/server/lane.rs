@@ -196,6 +196,9 @@ impl Lane {
         while let Some((address, load)) = self.switch.poll_report() {
             let _ = self.control.send(Event::Reported { address, load });
         }
+        while let Some(change) = self.switch.poll_proxy_change() {
+            let _ = self.control.send(Event::ProxyChanged { lane: self.switch.own(), change });
+        }
         self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;

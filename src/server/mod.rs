@@ -32,7 +32,7 @@ use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::probed::Finding;
 use crate::dispatch::rules::Rules;
-use crate::dispatch::targets::proxies::PoolRow;
+use crate::dispatch::targets::proxies::{PoolRow, StateChange};
 use crate::dispatch::targets::proxy::Row;
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
@@ -217,6 +217,13 @@ pub enum Event {
         address: SocketAddr,
         /// The load.
         load: LoadReport,
+    },
+    /// A lane sees a downstream proxy in another state.
+    ProxyChanged {
+        /// Number of the lane.
+        lane: usize,
+        /// The state.
+        change: StateChange,
     },
     /// A worker has sent or read nothing for too long. The supervisor kills it if it can; messages that the worker has
     /// not read go to other workers when its link ends.

@@ -16,6 +16,7 @@ use super::admission::Origin;
 use super::event::{CommandSender, Event};
 use super::handoff_socket::accept_connections;
 use super::lan::LanListener;
+use super::proxy_states::ProxyStates;
 use super::reattach::Reattached;
 use super::run_dir_refresh::RunDirRefresh;
 use super::service_manager::ServiceManager;
@@ -108,6 +109,7 @@ pub struct Supervisor {
     /// The id that was given to the last worker's links.
     pub(super) last_link: LinkId,
     pub(super) prober: Prober,
+    pub(super) proxy_states: ProxyStates,
 }
 
 /// A lane's thread has ended, which only a bug can cause.
@@ -208,6 +210,7 @@ impl Supervisor {
             service_manager,
             last_link: LinkId(0),
             prober,
+            proxy_states: ProxyStates::default(),
         }
     }
 

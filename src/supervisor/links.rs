@@ -18,6 +18,7 @@ impl Supervisor {
             }
             server::Event::Silence { address } => self.prober.on_silence(address),
             server::Event::Reported { address, load } => self.prober.on_report(address, load),
+            server::Event::ProxyChanged { lane, change } => self.proxy_states.on_change(lane, &change),
             server::Event::Hung { worker, incarnation, link } => self.on_hung(worker, incarnation, link),
         }
     }

@@ -21,6 +21,7 @@ mod introductions;
 mod lan;
 mod links;
 mod processes;
+mod proxy_states;
 mod reattach;
 mod reload;
 mod run_dir_refresh;

@@ -390,7 +390,6 @@ impl<C: Channel> Switch<C> {
         self.answer_undelivered(now);
         self.dispatch.handle_timeout(now);
         self.outbox.send_leaving(&mut self.dispatch);
-        self.log_changes();
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
         self.place_given_back(now);
         if self.has_orphans() {

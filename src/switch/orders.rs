@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tracing::{info, warn};
-
 use super::Switch;
 use super::links::Channel;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
 use crate::dispatch::probed::{Finding, ProbeAnswer};
 use crate::dispatch::rules::Rules;
-use crate::dispatch::targets::proxy::{Change, State};
+use crate::dispatch::targets::proxies::StateChange;
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::words::{Drain, DrainMode, LoadReport};
@@ -72,20 +70,9 @@ impl<C: Channel> Switch<C> {
         self.dispatch.poll_report()
     }
 
-    /// Logs changes of the states of downstream proxies. All lanes see them; one speaks.
-    pub(super) fn log_changes(&mut self) {
-        while let Some((proxy, address, Change { state, why })) = self.dispatch.poll_proxy_change() {
-            if !self.is_first() {
-                continue;
-            }
-            let address = address.map(tracing::field::display);
-            match state {
-                State::Up => info!(proxy, address, why = why.label(), "a downstream proxy is up"),
-                State::Trial => info!(proxy, address, why = why.label(), "a downstream proxy is tried again"),
-                State::Down => warn!(proxy, address, why = why.label(), "a downstream proxy is down"),
-                State::Unresolved => warn!(proxy, why = why.label(), "a downstream proxy's name has no address"),
-            }
-        }
+    /// Takes out a change of the state in which this lane sees a downstream proxy, for the log.
+    pub fn poll_proxy_change(&mut self) -> Option<StateChange> {
+        self.dispatch.poll_proxy_change()
     }
 
     /// The rules and the number of slots change; calls and table stay.

@@ -62,7 +62,7 @@ impl Front {
     }
 
     /// Waits until the figures of a proxy are so. Returns them.
-    fn wait_until(&self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    fn wait_until(&self, name: &str, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
             let row = self.row(name);

@@ -95,3 +95,33 @@ fn proxied_calls_are_cancelled_at_their_servers_on_two_lanes() {
 fn proxied_calls_with_state_are_cancelled_at_their_servers_on_two_lanes() {
     cancelled_on_two_lanes("stateful");
 }
+
+/// Changes of a proxy's state in the log.
+fn logged_states(front: &Front) -> Vec<String> {
+    let log = front.pointsman.log();
+    let of = |line: &str| {
+        line.split_once("a downstream proxy is ").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
+    };
+    log.lines().filter_map(of).collect()
+}
+
+#[test]
+fn a_change_of_state_that_both_lanes_see_at_their_own_requests_is_logged_once() {
+    let servers = Servers::with(1, &Manner { status: 500, ..Manner::default() });
+    let lines = |_| "probe = \"none\"".to_owned();
+    let front = Front::start_as(&settings("mode = \"proxy\"", &servers, lines), Setup::new(0).lanes(2));
+    let callers = Callers::new(front.pointsman.address());
+    callers.call(0..60);
+    servers.change(0, |manner| manner.status = 200);
+    let mut calls = 60;
+    front.wait_until("s0", "to be up in both lanes", |row| {
+        callers.call(calls..calls + 10);
+        calls += 10;
+        row["state"] == "up"
+    });
+    front.pointsman.wait_for_log("a downstream proxy is up");
+    let states = logged_states(&front);
+    println!("{states:?}");
+    assert_eq!((states.first().map(String::as_str), states.last().map(String::as_str)), (Some("down"), Some("up")));
+    assert!(states.windows(2).all(|pair| pair[0] != pair[1]), "{states:?}");
+}

@@ -77,6 +77,17 @@ impl Several {
     }
 }
 
+/// A change of the state in which this lane sees a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The name of the proxy.
+    pub name: String,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// The state from now on; `None`: the settings have it no more.
+    pub to: Option<Change>,
+}
+
 /// All proxies and pools.
 #[derive(Debug)]
 pub struct Proxies {
@@ -93,7 +104,7 @@ pub struct Proxies {
     next_look: Option<Time>,
     /// When removed proxies are let go.
     next_farewell: Option<Time>,
-    changes: VecDeque<(ProxyId, Change)>,
+    changes: VecDeque<StateChange>,
     wishes: VecDeque<ProxyId>,
     /// Loads that proxies have reported by themselves.
     reports: VecDeque<(SocketAddr, LoadReport)>,
@@ -275,7 +286,7 @@ impl Proxies {
     }
 
     /// Takes out a change of state, for the log.
-    pub fn poll_change(&mut self) -> Option<(ProxyId, Change)> {
+    pub fn poll_change(&mut self) -> Option<StateChange> {
         self.changes.pop_front()
     }
 
@@ -480,13 +491,11 @@ impl Proxies {
             self.busy.set(at, false);
             return;
         };
-        let proxy = &mut slot.proxy;
-        if let Some(change) = proxy.poll_change(now)
-            && slot.removed.is_none()
-            && self.changes.len() < CHANGES
-        {
-            self.changes.push_back((id, change));
+        // One that finds no place is told later: its proxy still has it.
+        if self.changes.len() < CHANGES {
+            self.changes.extend(slot.poll_change(now));
         }
+        let proxy = &mut slot.proxy;
         if proxy.poll_wish(now) && slot.removed.is_none() && !self.wishes.contains(&id) {
             self.wishes.push_back(id);
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::StateChange;
 use super::pool::PoolId;
 use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
 use crate::ids::ProxyId;
@@ -52,6 +53,17 @@ pub(super) struct KeptSlot {
 }
 
 packed!(KeptSlot { id, name, entry, proxy, removed });
+
+impl Slot {
+    /// Takes out a change of state; each once.
+    pub(super) fn poll_change(&mut self, now: Time) -> Option<StateChange> {
+        let to = match self.removed {
+            None => Some(self.proxy.poll_change(now)?),
+            Some(_) => self.proxy.take_back_changes().then_some(None)?,
+        };
+        Some(StateChange { name: self.name.clone(), address: self.proxy.address(), to })
+    }
+}
 
 impl Slots {
     /// Number of a life that no proxy has had.

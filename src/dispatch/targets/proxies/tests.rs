@@ -68,6 +68,11 @@ fn put_out(proxies: &mut Proxies, id: u16, now: Time) {
     }
 }
 
+fn changes(proxies: &mut Proxies) -> Vec<(String, Option<proxy::State>)> {
+    let changes = std::iter::from_fn(|| proxies.poll_change());
+    changes.map(|change| (change.name, change.to.map(|to| to.state))).collect()
+}
+
 fn state(proxies: &Proxies, name: &str, now: Time) -> &'static str {
     proxies.rows(now).iter().find(|row| row.name == name).unwrap().state
 }
@@ -79,10 +84,7 @@ fn the_share_of_a_dead_one_goes_to_all_others_and_not_to_a_neighbour() {
         let even = spread(&mut proxies, 10_000, at(0));
         assert!(even.iter().all(|count| (2_300..2_700).contains(count)), "{policy}: {even:?}");
         put_out(&mut proxies, 1, at(0));
-        assert_eq!(
-            proxies.poll_change().map(|(id, change)| (id, change.state)),
-            Some((ProxyId(1), proxy::State::Down))
-        );
+        assert_eq!(changes(&mut proxies), [("fs1".to_owned(), Some(proxy::State::Down))]);
         let rest = spread(&mut proxies, 9_000, at(0));
         assert_eq!(rest[1], 0);
         assert!([rest[0], rest[2], rest[3]].iter().all(|count| (2_700..3_300).contains(count)), "{policy}: {rest:?}");
@@ -377,8 +379,22 @@ fn a_request_that_waits_wishes_for_a_probe_and_silence_is_found_by_time_alone() 
     }
     assert_eq!(wishes, [(ProxyId(1), at(200))]);
     assert_eq!(state(&proxies, "fs1", at(600)), "down");
-    assert_eq!(proxies.poll_change().unwrap().1.why, proxy::Why::Silent);
+    assert_eq!(proxies.poll_change().unwrap().to.unwrap().why, proxy::Why::Silent);
     assert!(proxies.poll_change().is_none());
+}
+
+#[test]
+fn a_proxy_that_the_settings_lose_and_have_again_while_it_is_down_is_told_down_again() {
+    let down = |name: &str| (name.to_owned(), Some(proxy::State::Down));
+    let mut proxies = proxies(2, PoolPolicy::Latency);
+    put_out(&mut proxies, 1, at(0));
+    assert_eq!(changes(&mut proxies), [down("fs1")]);
+    proxies.set(&numbered(1), &[pool(PoolPolicy::Latency)], at(1));
+    assert_eq!(changes(&mut proxies), [("fs1".to_owned(), None)]);
+    proxies.set(&numbered(1), &[pool(PoolPolicy::Latency)], at(2));
+    assert_eq!(changes(&mut proxies), []);
+    proxies.set(&numbered(2), &[pool(PoolPolicy::Latency)], at(3));
+    assert_eq!(changes(&mut proxies), [down("fs1")]);
 }
 
 #[test]
@@ -398,6 +414,7 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     settings.reverse();
     new.set(&settings, &[pool(PoolPolicy::Latency)], at(1));
     new.restore(&mut Packed::new(&bytes)).unwrap();
+    assert_eq!(changes(&mut new), [], "fs2, which is down, is gone");
     new.check(at(1));
     assert_eq!((new.name(ProxyId(0)), new.name(ProxyId(1))), (Some("fs0"), Some("fs1")));
     let rows = new.rows(at(1));

@@ -4,6 +4,7 @@
 //! answer, or answers with a failure, have it down for a while; then one request at a time tries it. A proxy that says
 //! that it is full is healthy, and gets nothing new.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::pack::packed;
@@ -23,8 +24,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// Longest time for which a Retry-After is obeyed: a mistake of a server must not last for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// State of a proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// State of a proxy, from the best to the worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// It gets requests.
     #[default]
@@ -35,6 +36,13 @@ pub enum State {
     Down,
     /// Its name has no address.
     Unresolved,
+}
+
+impl State {
+    /// The state in which a proxy begins.
+    pub(super) const fn first(address: Option<SocketAddr>) -> Self {
+        if address.is_some() { State::Up } else { State::Unresolved }
+    }
 }
 
 words!(State { Up = "up", Trial = "trial", Down = "down", Unresolved = "unresolved" });

@@ -128,8 +128,8 @@ pub struct Proxy {
     /// Whether a probe is wished for now, and when one last was.
     wish: bool,
     wished: Time,
-    /// The state that the log has.
-    said: State,
+    /// The state that was told last.
+    told: State,
 }
 
 /// State of a proxy that a takeover hands on.
@@ -146,10 +146,9 @@ pub struct Kept {
     concluded: Concluded,
     probe_delay: Option<Duration>,
     counts: Counts,
-    said: State,
 }
 
-packed!(Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts, said });
+packed!(Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts });
 
 impl Proxy {
     /// A proxy of which nothing is known: it gets requests.
@@ -168,7 +167,7 @@ impl Proxy {
             counts: Counts::default(),
             wish: false,
             wished: Time(0),
-            said: if address.is_some() { State::Up } else { State::Unresolved },
+            told: State::first(address),
             terms,
         }
     }
@@ -176,7 +175,7 @@ impl Proxy {
     /// The proxy whose state was kept.
     pub fn restored(kept: Kept, terms: Terms) -> Self {
         let Kept { address, life, admin, health, delay, damped, mut load, waiting, concluded, .. } = kept;
-        let Kept { probe_delay, counts, said, .. } = kept;
+        let Kept { probe_delay, counts, .. } = kept;
         load.set_limits(terms.limits);
         Proxy {
             address,
@@ -193,7 +192,7 @@ impl Proxy {
             counts,
             wish: false,
             wished: Time(0),
-            said,
+            told: State::first(address),
         }
     }
 
@@ -205,8 +204,8 @@ impl Proxy {
     /// The state that a takeover hands on.
     pub fn kept(&self) -> Kept {
         let Proxy { address, life, admin, health, delay, damped, load, waiting, .. } = self.clone();
-        let Proxy { concluded, probe_delay, counts, said, .. } = self.clone();
-        Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts, said }
+        let Proxy { concluded, probe_delay, counts, .. } = self.clone();
+        Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts }
     }
 
     /// Forgets the requests that wait, but those that `is_known` names.
@@ -378,11 +377,18 @@ impl Proxy {
     /// Takes out a change of state; each once.
     pub fn poll_change(&mut self, now: Time) -> Option<Change> {
         let state = self.state(now);
-        if state == self.said {
+        if state == self.told {
             return None;
         }
-        self.said = state;
+        self.told = state;
         Some(Change { state, why: self.why() })
+    }
+
+    /// Takes back the changes that were told, because the settings have it no more. Returns whether there were any: if
+    /// it comes again, its state is told anew.
+    pub fn take_back_changes(&mut self) -> bool {
+        let first = State::first(self.address);
+        std::mem::replace(&mut self.told, first) != first
     }
 
     /// Whether time alone changes it: requests wait, or the end of a hold is due.
