@@ -9,6 +9,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{Decision, Forward, Reason, Target};
 use crate::dispatch::table::Entry;
+use crate::fingerprint::Fingerprint;
 use crate::ids::TargetId;
 use crate::wire::sip::Method;
 use crate::words::Transport;
@@ -24,10 +25,9 @@ impl Dispatch {
         let TargetId::Proxy(proxy) = entry.target else {
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         };
-        if let Some(decision) = self.follow_context(case, entry.name, reason) {
-            return decision;
-        }
-        self.forward_within(case, reason, |dispatch| dispatch.forward(case, proxy, reason, 0))
+        // A CANCEL that has a branch of its own has found its INVITE by the call.
+        let name = if case.request.method == Method::Cancel { entry.name } else { case.name };
+        self.forward_within(case, (name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0))
     }
 
     /// Forwards a request inside a dialog to the proxy whose address its request-URI is. `None`: it is the address of
@@ -37,7 +37,7 @@ impl Dispatch {
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
         let proxy = self.proxies.at(address).next()?;
         let reason = Reason::RequestUri;
-        Some(self.forward_within(case, reason, |dispatch| dispatch.forward(case, proxy, reason, 0)))
+        Some(self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)))
     }
 
     /// Forwards a CANCEL or ACK whose INVITE is not known (RFC 3261 §16.10, §16.11). For 64·T1 after a start without
@@ -54,7 +54,7 @@ impl Dispatch {
         let reason = Reason::Forgotten;
         let mut members = members.into_iter().take(most);
         let first = members.next()?;
-        let first = self.forward_within(case, reason, |dispatch| dispatch.forward(case, first, reason, 0));
+        let first = self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, first, reason, 0));
         if !matches!(first.target, Target::Forward(_)) {
             return Some(first);
         }
@@ -71,14 +71,18 @@ impl Dispatch {
         Some(first)
     }
 
-    /// Forwards a request that begins nothing new, on the way that `forward` gives it.
+    /// Forwards a request that begins nothing new, on the way that `forward` gives it, unless it belongs to the
+    /// transaction of this name and that is under way.
     pub(super) fn forward_within(
         &mut self,
         case: &Case<'_>,
-        reason: Reason,
+        (name, reason): (Fingerprint, Reason),
         forward: impl FnOnce(&mut Self) -> Decision,
     ) -> Decision {
-        if let Some(decision) = self.follow_context(case, case.name, reason) {
+        // `ack_of_context` has seen every ACK.
+        if case.request.method != Method::Ack
+            && let Some(decision) = self.follow_context(case, name, reason)
+        {
             return decision;
         }
         if let Some(refusal) = self.not_to_forward(case) {

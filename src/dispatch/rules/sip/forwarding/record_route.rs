@@ -135,7 +135,7 @@ impl Dispatch {
         };
         let proxy = proxy.or_else(|| self.proxies.at(token.server).next()).unwrap_or(ProxyId::NONE);
         let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict };
-        Some(self.forward_within(case, Reason::RecordRouted, |dispatch| {
+        Some(self.forward_within(case, (case.name, Reason::RecordRouted), |dispatch| {
             let decision = dispatch.forward_to(case, (to, proxy, token.side), Reason::RecordRouted, token.listener);
             let Target::Forward(forward) = decision.target else { return decision };
             Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }

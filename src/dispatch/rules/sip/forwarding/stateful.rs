@@ -64,16 +64,16 @@ impl Dispatch {
         true
     }
 
-    /// Decides about a request that belongs to the transaction of one under way. `None`: it is not dealt with there.
+    /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
+    /// dealt with there.
     pub(in crate::dispatch::rules::sip) fn follow_context(
         &mut self,
         case: &Case<'_>,
-        entry: Fingerprint,
+        name: Fingerprint,
         reason: Reason,
     ) -> Option<Decision> {
-        let is_cancel = case.request.method == Method::Cancel;
-        let id = self.contexts.of(entry).filter(|_| is_cancel || case.name == entry)?;
-        let accepted = is_cancel.then(|| self.answer(case, 200, reason));
+        let id = self.contexts.of(name)?;
+        let accepted = (case.request.method == Method::Cancel).then(|| self.answer(case, 200, reason));
         let mut scratch = self.contexts.take_scratch();
         let context = self.contexts.get_mut(id).map(|under_way| &mut under_way.context);
         let decision = context.and_then(|context| match case.request.method {
