@@ -42,7 +42,10 @@ fn sentence(decided: &Decided) -> String {
         Action::HandedOver => format!("handed over to {worker}"),
         Action::Relayed if decided.worker.is_none() => "relayed to everyone".to_owned(),
         Action::Relayed => format!("relayed to {worker}"),
-        Action::Forwarded if decided.weight > 0 => format!("forwarded to {proxy}, weight {}", decided.weight),
+        Action::Forwarded if decided.weight > 0 => {
+            let took = decided.ms.map_or(String::new(), |ms| format!(", {ms} ms"));
+            format!("forwarded to {proxy}, weight {}{took}", decided.weight)
+        }
         Action::Forwarded if decided.sent_by == Some(Sender::Proxy) => format!("forwarded from {proxy} to the caller"),
         Action::Forwarded => format!("forwarded to {proxy}"),
         Action::Response if decided.sent_by == Some(Sender::Caller) => format!("of the caller, forwarded to {proxy}"),

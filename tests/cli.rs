@@ -371,13 +371,15 @@ fn explain_tells_each_decision_in_a_sentence() {
     let reply = "{\"call_id\":\"a@b\",\"decisions\":[\
                  {\"age_ms\":5210,\"action\":\"handed_over\",\"worker\":\"w2\",\"status\":0,\"reason\":\"selected\",\
                  \"size\":3,\"transport\":\"tcp\",\"connection\":7,\"pinned\":true,\"pinned_by\":\"pinned-sources\"},\
+                 {\"age_ms\":400,\"method\":\"INVITE\",\"action\":\"forwarded\",\"worker\":null,\"proxy\":\"fs1\",\
+                 \"weight\":87,\"ms\":12,\"status\":0,\"reason\":\"proxied\",\"size\":0,\"pinned\":false},\
                  {\"age_ms\":10,\"action\":\"replied\",\"worker\":null,\"status\":486,\"reason\":\"no-room\",\
                  \"size\":0,\"pinned\":false}]}\n";
     fake_dispatcher(dir.path(), vec![reply.to_owned()]);
     let output = pointsman(&["explain", "a@b", "--run-dir", dir.path().to_str().unwrap()]);
     assert_eq!(
         stdout(&output),
-        "     5.210 s ago: handed over to w2 (selected, size 3, over tcp, connection 7, pinned by pinned-sources)\n     0.010 s ago: answered with 486 (no-room)\n"
+        "     5.210 s ago: handed over to w2 (selected, size 3, over tcp, connection 7, pinned by pinned-sources)\n     0.400 s ago: INVITE forwarded to fs1, weight 87, 12 ms (proxied)\n     0.010 s ago: answered with 486 (no-room)\n"
     );
     let dir = tempfile::tempdir().unwrap();
     fake_dispatcher(dir.path(), vec!["{\"call_id\":\"x@y\",\"decisions\":[]}\n".to_owned()]);

@@ -1,6 +1,8 @@
 //! The last decisions, by Call-ID (for MGCP commands without a call: by endpoint and transaction): `explain` reads
 //! them, also for calls that ended long ago.
 
+use std::time::Duration;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -67,6 +69,9 @@ pub struct Explained {
     pub target: ShortTarget,
     /// Its worker's final answer, as far as it is known.
     pub answered: Option<Final>,
+    /// Of a request that a downstream proxy was chosen for: the time until its first response that travelled on, or
+    /// until another proxy got the request.
+    pub took: Option<Duration>,
 }
 
 /// The final response of a worker to a message.
@@ -234,8 +239,10 @@ impl History {
             while streams.next_if(|stream| stream.at < at).is_some() {}
             let is_stream = !matches!(transport, Transport::Udp | Transport::Mgcp);
             let connection = streams.next_if(|stream| is_stream && stream.at == at).map(|stream| stream.connection);
-            decisions.push(Explained { at, method, transport, connection, reason, fault, target, answered: None });
+            let (answered, took) = (None, None);
+            decisions.push(Explained { at, method, transport, connection, reason, fault, target, answered, took });
         }
+        time_attempts(&mut decisions);
         if open.is_empty() {
             return decisions;
         }
@@ -249,6 +256,27 @@ impl History {
             }
         }
         decisions
+    }
+}
+
+/// Gives each attempt at a downstream proxy the time that it took. From the last decision to the first: what ended an
+/// attempt comes after it.
+fn time_attempts(decisions: &mut [Explained]) {
+    let mut responses: HashMap<ProxyId, Time, FixedState> = HashMap::default();
+    let mut moved = None;
+    for decision in decisions.iter_mut().rev() {
+        let at = decision.at;
+        match decision.target {
+            ShortTarget::Response { proxy, side: Side::Server } => _ = responses.insert(proxy, at),
+            ShortTarget::Forwarded { proxy, weight: 1.., .. } => {
+                let ends = [responses.remove(&proxy), moved];
+                decision.took = ends.into_iter().flatten().min().map(|end| end.since(at));
+                let is_moved =
+                    matches!(decision.reason, Reason::MovedSilent | Reason::MovedStatus | Reason::MovedError);
+                moved = is_moved.then_some(at);
+            }
+            _ => {}
+        }
     }
 }
 

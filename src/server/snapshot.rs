@@ -104,6 +104,7 @@ impl<C: Channel> Switch<C> {
                     ShortTarget::Forwarded { weight, .. } => weight,
                     _ => 0,
                 },
+                ms: explained.took.map(|took| took.as_millis() as u64),
                 status,
                 reason: explained.reason.label().into(),
                 size,

@@ -397,6 +397,10 @@ pub struct Decided {
     /// The weight of that proxy when it was chosen; 0 if it was not chosen for this message.
     #[serde(default)]
     pub weight: u16,
+    /// Milliseconds until the first response of that proxy that travelled on, or until another proxy got the request;
+    /// null if there was neither, or the proxy was not chosen for this message.
+    #[serde(default)]
+    pub ms: Option<u64>,
     /// The status or return code of the dispatcher's answer. 0 if it gave none, or repeated the merged answer of all
     /// workers.
     pub status: u16,

@@ -22,11 +22,19 @@ fn reasons(rig: &Rig, call: &str) -> Vec<Reason> {
     forwarded.map(|it| it.reason).collect()
 }
 
+/// Milliseconds that each attempt took.
+fn took(rig: &Rig, call: &str) -> Vec<Option<u128>> {
+    let explained = rig.dispatch.explain(call.as_bytes());
+    let attempts = explained.iter().filter(|it| matches!(it.target, ShortTarget::Forwarded { weight: 1.., .. }));
+    attempts.map(|it| it.took.map(|took| took.as_millis())).collect()
+}
+
 #[test]
 fn a_call_moves_after_a_503_and_each_attempt_is_explained() {
     let mut rig = rig_of(PoolMode::Stateful);
     let text = invite("a");
     let first = forward(rig.send(&text));
+    rig.now = rig.now + Duration::from_millis(3);
     let decision = rig.respond(&response(&text, &first, 503));
     assert_eq!((decision.target, decision.reason), (Target::Drop, Reason::MovedStatus));
     let [LeavingMessage::Acknowledge(acked, _), LeavingMessage::Request(second)] = &leaving(&mut rig)[..] else {
@@ -34,9 +42,12 @@ fn a_call_moves_after_a_503_and_each_attempt_is_explained() {
     };
     assert_eq!((acked.to, acked.branch), (first.to, first.branch));
     assert!(second.proxy != first.proxy && second.branch != first.branch);
+    assert_eq!(took(&rig, "a"), [Some(3), None], "the second one waits");
+    rig.now = rig.now + Duration::from_millis(40);
     let decision = rig.respond(&response(&text, second, 486));
     assert_eq!((decision.target, decision.reason), (Target::Passed(second.proxy, Side::Server), Reason::Branch));
     assert_eq!(reasons(&rig, "a"), [Reason::Proxied, Reason::MovedStatus]);
+    assert_eq!(took(&rig, "a"), [Some(3), Some(40)]);
 }
 
 #[test]
