@@ -11,6 +11,7 @@ mod listener;
 mod loops;
 mod names;
 mod orders;
+mod readme;
 mod reports;
 mod servers;
 mod spread;

@@ -166,7 +166,7 @@ fn without_reports_the_calls_that_a_server_has_answered_are_its_load_until_their
 }
 
 /// A server of documents or lines about a load: sends what it is told to each that connects.
-fn documents(text: &Arc<Mutex<String>>, asks_first: bool) -> SocketAddr {
+pub(super) fn documents(text: &Arc<Mutex<String>>, asks_first: bool) -> SocketAddr {
     let listener = TcpListener::bind((own_address(), 0)).unwrap();
     let (address, text) = (listener.local_addr().unwrap(), Arc::clone(text));
     // It ends with the process.
@@ -183,7 +183,7 @@ fn documents(text: &Arc<Mutex<String>>, asks_first: bool) -> SocketAddr {
     address
 }
 
-fn http(body: &str) -> String {
+pub(super) fn http(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
