@@ -11,6 +11,7 @@ use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::config::{Pool, Proxy, Route};
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::note::Note;
@@ -78,6 +79,28 @@ fn lane_of(own: usize, workers: u16, lanes: usize) -> Switch<Mute> {
     let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(own, lanes, 0));
     (0..workers).for_each(|worker| link(&mut switch, worker));
     switch
+}
+
+/// A switch without workers in front of downstream proxies at port 5080 of these hosts. Listener 0 is for UDP, 1 for
+/// WebSockets.
+fn in_front(pool: Pool, hosts: &[&str]) -> Switch<Mute> {
+    let proxy = |(name, host): (char, &&str)| Proxy {
+        name: name.to_string(),
+        host: (*host).to_owned(),
+        port: Some(5080),
+        ..Proxy::default()
+    };
+    let rules = Rules {
+        pools: vec![pool],
+        proxies: ('a'..).zip(hosts).map(proxy).collect(),
+        unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+        udp_listeners: vec![(ListenerId(0), "192.0.2.2:5060".parse().unwrap())],
+        stream_listeners: vec![(ListenerId(1), Transport::Ws, "192.0.2.2:8080".parse().unwrap())],
+        ..Rules::default()
+    };
+    let keys = Keyring::new(TokenKey::new([1; 32]));
+    let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+    Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0))
 }
 
 fn link(switch: &mut Switch<Mute>, worker: u16) {

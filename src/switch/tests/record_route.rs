@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::{Pool, Proxy, RecordRoute, Route};
+use crate::config::RecordRoute;
 use crate::ids::ConnId;
 
 const CALLER: &str = "198.51.100.7:4711";
@@ -11,7 +11,7 @@ const SERVER: &str = "192.0.2.9:5080";
 const CALLERS_CONTACT: &str = "10.0.0.1:5062";
 const CONN: ConnId = ConnId(7);
 
-/// A dispatcher in front of one server: listener 0 is for UDP, 1 for WebSockets.
+/// A dispatcher in front of one server.
 struct Rig(Switch<Mute>);
 
 /// A message that has left: its text, and where to.
@@ -20,22 +20,7 @@ struct Sent(String, String);
 
 impl Rig {
     fn new(record_route: RecordRoute) -> Self {
-        let rules = Rules {
-            pools: vec![Pool { record_route, ..Pool::default() }],
-            proxies: vec![Proxy {
-                name: "a".to_owned(),
-                host: "192.0.2.9".to_owned(),
-                port: Some(5080),
-                ..Proxy::default()
-            }],
-            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
-            udp_listeners: vec![(ListenerId(0), "192.0.2.2:5060".parse().unwrap())],
-            stream_listeners: vec![(ListenerId(1), Transport::Ws, "192.0.2.2:8080".parse().unwrap())],
-            ..Rules::default()
-        };
-        let keys = Keyring::new(TokenKey::new([1; 32]));
-        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
-        Rig(Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0)))
+        Rig(in_front(Pool { record_route, ..Pool::default() }, &["192.0.2.9"]))
     }
 
     fn come(&mut self, text: &str, way: &Way) -> Vec<Sent> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Pool, PoolMode, Proxy, Route};
+use crate::config::PoolMode;
 
 const LISTENER: &str = "192.0.2.2:5060";
 const CALLER: &str = "192.0.2.1:4711";
@@ -35,22 +35,8 @@ impl Left {
 
 impl Rig {
     fn new() -> Self {
-        let proxy = |name: &str, host: &str| Proxy {
-            name: name.to_owned(),
-            host: host.to_owned(),
-            port: Some(5080),
-            ..Proxy::default()
-        };
-        let rules = Rules {
-            pools: vec![Pool { mode: PoolMode::Stateful, ..Pool::default() }],
-            proxies: vec![proxy("a", "192.0.2.11"), proxy("b", "192.0.2.12")],
-            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
-            udp_listeners: vec![(ListenerId(0), LISTENER.parse().unwrap())],
-            ..Rules::default()
-        };
-        let keys = Keyring::new(TokenKey::new([1; 32]));
-        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
-        Rig { switch: Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0)), now: NOW }
+        let pool = Pool { mode: PoolMode::Stateful, ..Pool::default() };
+        Rig { switch: in_front(pool, &["192.0.2.11", "192.0.2.12"]), now: NOW }
     }
 
     fn left(&mut self) -> Vec<Left> {

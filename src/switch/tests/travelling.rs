@@ -3,28 +3,14 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
+use crate::config::{PoolMode, RecordRoute};
 use crate::dispatch::probed::ProbeAnswer;
 use crate::fingerprint::Printer;
 use crate::transaction::probe::ProbeBranch;
 
-/// A switch in front of one downstream proxy.
-fn in_front(mode: PoolMode, rewrite_uri: bool) -> Switch<Mute> {
-    let rules = Rules {
-        pools: vec![Pool { mode, rewrite_uri, record_route: RecordRoute::Never, ..Pool::default() }],
-        proxies: vec![Proxy {
-            name: "a".to_owned(),
-            host: "192.0.2.9".to_owned(),
-            port: Some(5080),
-            ..Proxy::default()
-        }],
-        unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
-        udp_listeners: vec![(ListenerId(0), "192.0.2.2:5060".parse().unwrap())],
-        ..Rules::default()
-    };
-    let keys = Keyring::new(TokenKey::new([1; 32]));
-    let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
-    Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0))
+/// A switch in front of one downstream proxy, which keeps itself out of dialogs.
+fn never_recording(mode: PoolMode, rewrite_uri: bool) -> Switch<Mute> {
+    in_front(Pool { mode, rewrite_uri, record_route: RecordRoute::Never, ..Pool::default() }, &["192.0.2.9"])
 }
 
 /// The datagrams that leave when this one has come, with their destinations.
@@ -45,7 +31,7 @@ const INVITE: &str = "INVITE sip:7@192.0.2.2;x=1 SIP/2.0\r\nv: SIP/2.0/UDP 10.0.
 
 #[test]
 fn a_request_gets_our_via_and_its_senders_address_and_a_hop_and_stays_as_it_is_otherwise() {
-    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut switch = never_recording(PoolMode::Proxy, false);
     let [(text, to)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     assert_eq!(to.to_string(), "192.0.2.9:5080");
     let branch = text.split_once("branch=").unwrap().1.split_once("\r\n").unwrap().0;
@@ -58,7 +44,7 @@ fn a_request_gets_our_via_and_its_senders_address_and_a_hop_and_stays_as_it_is_o
 
 #[test]
 fn a_response_loses_our_via_and_goes_back_and_the_rest_stays_as_it_is() {
-    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut switch = never_recording(PoolMode::Proxy, false);
     let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     let vias: Vec<&str> = text.lines().filter(|line| line.starts_with("Via:") || line.starts_with("v:")).collect();
     let rest = "f: <sip:b@192.0.2.1>;tag=1\r\nt: <sip:a@192.0.2.2>;tag=2\r\ni: 1\r\nCSeq: 1 INVITE\r\nServer: x\r\nl: 0\r\n\r\n";
@@ -77,14 +63,14 @@ fn a_response_loses_our_via_and_goes_back_and_the_rest_stays_as_it_is() {
 
 #[test]
 fn the_request_uri_names_the_proxy_where_the_pool_says_so() {
-    let mut switch = in_front(PoolMode::Proxy, true);
+    let mut switch = never_recording(PoolMode::Proxy, true);
     let [(text, _)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     assert!(text.starts_with("INVITE sip:7@192.0.2.9:5080;x=1 SIP/2.0\r\n"), "{text}");
 }
 
 #[test]
 fn a_redirect_keeps_the_user_and_the_parameters_of_the_request_uri() {
-    let mut switch = in_front(PoolMode::Redirect, false);
+    let mut switch = never_recording(PoolMode::Redirect, false);
     let [(text, to)] = &sent(&mut switch, INVITE, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     assert_eq!(to.to_string(), "192.0.2.1:4711");
     assert!(text.starts_with("SIP/2.0 302 Moved Temporarily\r\n"), "{text}");
@@ -93,7 +79,7 @@ fn a_redirect_keeps_the_user_and_the_parameters_of_the_request_uri() {
 
 #[test]
 fn options_that_proxies_do_not_have_are_named_in_the_refusal() {
-    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut switch = never_recording(PoolMode::Proxy, false);
     let text = INVITE.replace("l: 4", "Proxy-Require: foo, bar\r\nl: 4");
     let [(text, _)] = &sent(&mut switch, &text, "192.0.2.1:4711")[..] else { panic!("one datagram") };
     assert!(
@@ -104,7 +90,7 @@ fn options_that_proxies_do_not_have_are_named_in_the_refusal() {
 
 #[test]
 fn a_302_with_long_contacts_names_one() {
-    let mut switch = in_front(PoolMode::Redirect, false);
+    let mut switch = never_recording(PoolMode::Redirect, false);
     let rules = Rules {
         proxies: (1..=4)
             .map(|n| Proxy { name: format!("fs{n}"), host: format!("192.0.2.{}", 10 + n), ..Proxy::default() })
@@ -122,7 +108,7 @@ fn a_302_with_long_contacts_names_one() {
 
 #[test]
 fn our_via_asks_for_overload_control_and_what_the_server_answers_there_lowers_its_weight() {
-    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut switch = never_recording(PoolMode::Proxy, false);
     let mut rules = switch.dispatch().rules().clone();
     rules.proxies[0].oc = true;
     switch.reload(rules, Insert::None, 0, NOW);
@@ -146,7 +132,7 @@ fn our_via_asks_for_overload_control_and_what_the_server_answers_there_lowers_it
 
 #[test]
 fn an_answer_to_a_probe_is_kept_for_the_prober_whole_and_nothing_leaves_for_it() {
-    let mut switch = in_front(PoolMode::Proxy, false);
+    let mut switch = never_recording(PoolMode::Proxy, false);
     switch.set_prober_room(1);
     let (from, printer) = ("192.0.2.9:5080", Printer::new(&TokenKey::new([1; 32])));
     let branch = ProbeBranch::give(&printer, 7, from.parse().unwrap());
