@@ -101,7 +101,11 @@ fn kamailio(address: SocketAddr, dir: &Path) -> [Server; 2] {
     fs::create_dir(&run).unwrap();
     let mut command = Command::new("kamailio");
     command.arg("-DD").arg("-f").arg(folder().join("kamailio.cfg")).args(["-m", "64", "-M", "8"]);
-    command.args(["-A", &format!("ADDRESS=udp:{address}"), "-A", &format!("SERVER=\"sip:{behind}\"")]);
+    for define in
+        [format!("ADDRESS=udp:{address}"), format!("METRICS=tcp:{address}"), format!("SERVER=\"sip:{behind}\"")]
+    {
+        command.args(["-A", &define]);
+    }
     command.arg("-P").arg(run.join("pid")).arg("-Y").arg(&run).arg("-w").arg(&run);
     [sipp(behind, dir), Server::binds(&mut command, address)]
 }
@@ -239,6 +243,29 @@ fn calls_of_every_kind_are_proxied_with_state_to_kamailios_by_their_own_addresse
 #[test]
 fn calls_of_every_kind_are_redirected_to_kamailios() {
     calls_of_every_kind("mode = \"redirect\"", kamailio, FEW / 5, FAST);
+}
+
+/// The lines of README about a server's load, for one at this address.
+fn lines_of_readme(name: &str, written: &str, address: SocketAddr) -> String {
+    let (_, rest) = include_str!("../../README.md").split_once(&format!("\nname = \"{name}\"\n")).unwrap();
+    let lines: Vec<&str> = rest.lines().take_while(|line| line.contains(" = ")).collect();
+    format!("[[proxy]]\nname = \"{name}\"\n{}\n", lines.join("\n").replace(written, &address.to_string()))
+}
+
+#[test]
+fn the_dialogs_of_a_kamailio_are_its_load_by_the_lines_of_the_readme() {
+    let (dir, [address, _]) = (dir(), addresses());
+    let _servers = kamailio(address, dir.path());
+    let file = dir.path().join("front.toml");
+    fs::write(&file, lines_of_readme("kamailio", "192.0.2.32:5060", address)).unwrap();
+    let front = Setup::new(0).with(["--config", &file.display().to_string()]).start();
+    // A call that the dispatcher has not seen.
+    let phone = support::phone::Phone::new(address.ip());
+    phone.call(&phone.invite(address, None), address);
+    support::wait_for("a dialog of Kamailio in the stats", support::DEADLINE, || {
+        let row = front.stats("proxies")["proxies"][0].clone();
+        (row["used"] == 1 && row["load"] == 0.005).then_some(())
+    });
 }
 
 /// Workers answer every call: only the caller sends a re-INVITE and hangs up.
