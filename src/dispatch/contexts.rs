@@ -29,7 +29,7 @@ handle! {
 }
 
 /// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests in datagrams are
-/// forwarded without state, and those that come or leave on connections are refused.
+/// forwarded without state, and those on connections are refused.
 const MOST: usize = 65_536;
 /// Most bytes of their messages.
 const MOST_BYTES: usize = 128 << 20;

@@ -89,11 +89,11 @@ impl Dispatch {
             return refusal;
         }
         let is_transaction = !matches!(case.request.method, Method::Ack | Method::Cancel);
+        if is_transaction && self.lacks_context(case) {
+            return self.unavailable(case, Reason::TableFull);
+        }
         let decision = forward(self);
         if let (true, Target::Forward(forward)) = (is_transaction, &decision.target) {
-            if self.lacks_context(case, forward) {
-                return self.unavailable(case, Reason::TableFull);
-            }
             self.begin_context(case, forward, None);
         }
         decision

@@ -120,15 +120,12 @@ impl Dispatch {
 
     /// Forwards a request that begins a transaction, and remembers the proxy.
     fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
-        if !self.table.has_place(|| case.source(self).print()) {
+        if !self.table.has_place(|| case.source(self).print()) || self.lacks_context(case) {
             return self.unavailable(case, Reason::TableFull);
         }
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));
         let decision = self.forward(case, proxy, reason, weight.ceil() as u16);
         if let Target::Forward(forward) = &decision.target {
-            if self.lacks_context(case, forward) {
-                return self.unavailable(case, Reason::TableFull);
-            }
             let sent = self.proxies.on_sent(proxy, case.now);
             let hold = Some(Hold::Unheard { proxy, sent });
             let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };

@@ -25,9 +25,10 @@ use crate::wire::sip::{Message, Method, Name, Scanner, Via};
 use crate::words::Transport;
 
 impl Dispatch {
-    /// Whether a request that is to leave on this way and to have the state of a transaction finds no room for it.
-    pub(super) fn lacks_context(&self, case: &Case<'_>, forward: &Forward) -> bool {
-        is_on_connection(case, forward) && !self.contexts.has_room(case.request.message.bytes().len())
+    /// Whether a request that must have the state of a transaction would find no room for it. One that comes in a
+    /// datagram can do without: its sender repeats it.
+    pub(super) fn lacks_context(&self, case: &Case<'_>) -> bool {
+        case.arrival.transport != Transport::Udp && !self.contexts.has_room(case.request.message.bytes().len())
     }
 
     /// Begins the response context of a request that has just been forwarded, if it is to have one. `sent`: its number
@@ -41,7 +42,8 @@ impl Dispatch {
             return false;
         };
         let may_move = pool.mode == PoolMode::Stateful && sent.is_some();
-        if !(may_move || is_on_connection(case, forward)) || !self.contexts.has_room(bytes) {
+        let is_on_connection = is_reliable || matches!(forward.to, Hop::Connection(_));
+        if !(may_move || is_on_connection) || !self.contexts.has_room(bytes) {
             return false;
         }
         let opening = context::Opening {
@@ -402,9 +404,4 @@ impl Dispatch {
             None => self.contexts.arm(id),
         }
     }
-}
-
-/// Whether a request comes on a connection, or leaves on one.
-fn is_on_connection(case: &Case<'_>, forward: &Forward) -> bool {
-    case.arrival.transport != Transport::Udp || matches!(forward.to, Hop::Connection(_))
 }
