@@ -398,6 +398,17 @@ fn a_proxy_that_the_settings_lose_and_have_again_while_it_is_down_is_told_down_a
 }
 
 #[test]
+fn a_proxy_that_is_down_at_a_takeover_is_told_by_the_new_dispatcher_as_well() {
+    let mut old = proxies(2, PoolPolicy::Latency);
+    put_out(&mut old, 1, at(0));
+    let mut bytes = Vec::new();
+    old.save(&mut bytes);
+    let mut new = proxies(2, PoolPolicy::Latency);
+    new.restore(&mut Packed::new(&bytes)).unwrap();
+    assert_eq!(changes(&mut new), [("fs1".to_owned(), Some(proxy::State::Down))]);
+}
+
+#[test]
 fn a_takeover_goes_on_where_the_old_one_was() {
     let mut old = proxies(3, PoolPolicy::Latency);
     put_out(&mut old, 2, at(0));
