@@ -146,6 +146,8 @@ impl Settings {
             pools,
             proxy_defaults,
             proxies,
+            identifier_header: self.identifier_header()?,
+            remember: self.remember()?.duration().unwrap_or(crate::transaction::LIFETIME),
             listen,
         })
     }

@@ -304,4 +304,15 @@ keys! {
     "proxy" proxies: Vec<ProxyKeys> {
         apply: Live
     }
+
+    /// Name of the extension header by which requests to proxies with `identifier = true` say which one has them.
+    "identifier-header" identifier_header: String {
+        apply: Live, default: "X-Pointsman-System".to_owned()
+    }
+
+    /// Time for which a message that went to a downstream proxy over TCP or TLS is remembered after its final response,
+    /// so that later ones of its dialog without an identifier follow it, 32s to 12h.
+    "remember" remember: Span {
+        apply: Live, default: Span::Of(LIFETIME), within: Span::Of(LIFETIME)..=seconds(12 * 3600), ""
+    }
 }

@@ -36,7 +36,7 @@ pub use mgcp::MgcpRule;
 pub use network::Network;
 pub use proxies::{
     Asked, BadLoadSource, LoadSource, Pool, PoolKeys, PoolMode, PoolPolicy, Probe, ProbeFrom, Proxy, ProxyKeys,
-    RecordRoute, Route,
+    RecordRoute, Route, SystemDown,
 };
 pub use sip::SipRule;
 pub use source::Source;
@@ -163,6 +163,10 @@ pub struct Config {
     pub proxy_defaults: ProxyKeys,
     /// Downstream proxies.
     pub proxies: Vec<Proxy>,
+    /// The extension header that holds a proxy's identifier.
+    pub identifier_header: String,
+    /// Time for which a forwarded message is remembered after its final response.
+    pub remember: Duration,
 }
 
 impl Config {

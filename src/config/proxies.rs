@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::error::Fault;
-use super::{Config, Listen, Service, Settings};
+use super::{Config, Listen, Settings};
 
 pub use entry::ProxyKeys;
 pub use pool::{Pool, PoolKeys, PoolMode, PoolPolicy, RecordRoute};
-pub use proxy::{BadLoadSource, LoadSource, Probe, ProbeFrom, Proxy};
+pub use proxy::{BadLoadSource, LoadSource, Probe, ProbeFrom, Proxy, SystemDown};
 pub use route::{Asked, Route};
 
 mod check;

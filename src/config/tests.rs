@@ -94,6 +94,8 @@ fn every_key_can_be_written_in_the_file() {
         origins = ["https://example.net", "null"]
         linger = "1m"
         mgcp-timeout = "1h"
+        identifier-header = "X-System"
+        remember = "2h"
         access = [{ from = ["10.0.0.0/8"], action = "allow" }, { action = "limit", rate = 20, burst = 60, ban = "5m" }]
         [methods]
         MESSAGE = "select"

@@ -55,8 +55,7 @@ impl Plan {
 
     /// The proxies whose written address is that of a listener of ours: what is sent there comes back.
     pub fn own_proxies(&self) -> impl Iterator<Item = &Proxy> {
-        let address =
-            |proxy: &Proxy| Some(SocketAddr::new(proxy.host.parse().ok()?, proxy.port.unwrap_or(Proxy::PORT)));
+        let address = |proxy: &Proxy| Some(SocketAddr::new(proxy.host.parse().ok()?, proxy.port()));
         self.proxies.iter().filter(move |proxy| address(proxy).is_some_and(|to| self.is_listener(to)))
     }
 

@@ -221,7 +221,7 @@ impl Prober {
     /// The addresses of a proxy.
     fn members<'s>(&'s self, proxy: &Proxy) -> impl Iterator<Item = Address> + 's {
         let numeric = proxy.host.parse().ok().map(|ip| {
-            let address = SocketAddr::new(ip, proxy.port.unwrap_or(Proxy::PORT));
+            let address = SocketAddr::new(ip, proxy.port());
             Address { address, priority: 0, weight: 0 }
         });
         numeric.into_iter().chain(self.names.members(&proxy.name).iter().copied())

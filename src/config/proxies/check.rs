@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Fault, Listen, Pool, Proxy, ProxyKeys, Route, Service, Settings};
+use super::{Fault, Listen, Pool, Proxy, ProxyKeys, Route, Settings};
+use crate::words::Transport;
 
 /// The checked values of the keys `route`, `pool`, `proxy-defaults` and `proxy`.
 pub(in super::super) struct Proxies {
@@ -32,11 +33,12 @@ pub(in super::super) fn checked(settings: &Settings, listen: &[Listen]) -> Resul
     let defaults = settings.proxy_defaults.clone().unwrap_or_default();
     defaults.check_as_defaults()?;
     let proxies = written_proxies(settings, &defaults)?;
+    check_identifier_header(settings)?;
     check_addresses(&proxies, listen, settings.advertise)?;
     let mut routes = Vec::new();
     for (route, number) in settings.routes.iter().flatten().zip(1..) {
         let fault = |(key, words): (&str, String)| Fault::of(&format!("route.{number}.{key}"), words);
-        routes.push(route.checked().map_err(fault)?);
+        routes.push(route.checked(listen).map_err(fault)?);
     }
     let named = proxies.iter().map(|proxy| &proxy.pool).chain(routes.iter().map(|route| &route.pool));
     let named = named.chain(pools.iter().flat_map(|pool| &pool.fallback));
@@ -45,6 +47,19 @@ pub(in super::super) fn checked(settings: &Settings, listen: &[Listen]) -> Resul
     }
     check_pools(&pools, &proxies, &routes)?;
     Ok(Proxies { routes, pools, defaults, proxies })
+}
+
+/// Whether the header is an extension that means nothing else.
+fn check_identifier_header(settings: &Settings) -> Result<(), Fault> {
+    let Some(name) = &settings.identifier_header else { return Ok(()) };
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let rest = name.strip_prefix("X-").unwrap_or_default();
+    if rest.is_empty() || name.len() > 64 || !rest.bytes().all(is_token) {
+        let words =
+            format!("`{name}` is no extension header; give a name that begins with X-, such as X-Pointsman-System");
+        return Err(Fault::of("identifier-header", words));
+    }
+    Ok(())
 }
 
 fn written_pools(settings: &Settings) -> Result<Vec<Pool>, Fault> {
@@ -80,22 +95,16 @@ fn check_addresses(proxies: &[Proxy], listen: &[Listen], advertise: Option<IpAdd
     let mut taken: HashMap<(&str, &str, u16), &str> = HashMap::new();
     for (proxy, number) in proxies.iter().zip(1..) {
         let fault = |words: String| Fault::of(&format!("proxy.{number}.uri"), words);
-        let port = proxy.port.unwrap_or(Proxy::PORT);
+        let port = proxy.port();
         let ip: Option<IpAddr> = proxy.host.parse().ok();
         let is_way = |listen: &&Listen| {
-            listen.service == Service::Udp && ip.is_none_or(|ip| ip.is_ipv4() == listen.address.is_ipv4())
+            listen.service.transport() == proxy.transport
+                && ip.is_none_or(|ip| ip.is_ipv4() == listen.address.is_ipv4())
         };
         if !listen.iter().any(|listen| is_way(&listen)) {
-            let (family, example) = match ip {
-                Some(IpAddr::V6(_)) => (" of IPv6", "udp:[::]:5060"),
-                Some(IpAddr::V4(_)) => (" of IPv4", "udp:0.0.0.0:5060"),
-                None => ("", "udp:0.0.0.0:5060"),
-            };
-            let words =
-                format!("requests for it leave from a UDP listener{family}, and there is none; add such as {example}");
-            return Err(fault(words));
+            return Err(fault(no_way(proxy.transport, ip)));
         }
-        let own = ip.and_then(|ip| own_listener(SocketAddr::new(ip, port), listen, advertise));
+        let own = ip.and_then(|ip| own_listener(proxy, SocketAddr::new(ip, port), listen, advertise));
         if let Some(own) = own {
             return Err(fault(format!(
                 "{} is our own listener {own}; give the address of another server",
@@ -110,14 +119,38 @@ fn check_addresses(proxies: &[Proxy], listen: &[Listen], advertise: Option<IpAdd
     Ok(())
 }
 
-/// The UDP listener that what is sent to this address would reach.
-fn own_listener(address: SocketAddr, listen: &[Listen], advertise: Option<IpAddr>) -> Option<&Listen> {
+/// The fault of a proxy that has no listener of its transport and family beside it.
+fn no_way(transport: Transport, ip: Option<IpAddr>) -> String {
+    let (kind, service, port) = match transport {
+        Transport::Tcp => ("TCP", "tcp", 5060),
+        Transport::Tls => ("TLS", "tls", 5061),
+        _ => ("UDP", "udp", 5060),
+    };
+    let (family, host) = match ip {
+        Some(IpAddr::V6(_)) => (" of IPv6", "[::]"),
+        Some(IpAddr::V4(_)) => (" of IPv4", "0.0.0.0"),
+        None => ("", "0.0.0.0"),
+    };
+    let use_of_it = match transport {
+        Transport::Udp => "requests for it leave from",
+        _ => "it sends requests of its own to",
+    };
+    format!("{use_of_it} a {kind} listener{family}, and there is none; add such as {service}:{host}:{port}")
+}
+
+/// The listener that what is sent to this address would reach.
+fn own_listener<'l>(
+    proxy: &Proxy,
+    address: SocketAddr,
+    listen: &'l [Listen],
+    advertise: Option<IpAddr>,
+) -> Option<&'l Listen> {
     let is_it = |listen: &&Listen| {
         let own = listen.address.ip();
         let is_here = own == address.ip()
             || advertise == Some(address.ip())
             || own.is_unspecified() && address.ip().is_loopback() && own.is_ipv4() == address.is_ipv4();
-        !listen.service.is_stream() && listen.address.port() == address.port() && is_here
+        listen.service.is_stream() == proxy.is_stream() && listen.address.port() == address.port() && is_here
     };
     listen.iter().find(is_it)
 }

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::Span;
 use super::super::describe::{Written, inline_table};
 use super::super::error::Fault;
 use super::super::key::within;
+use super::super::mgcp::is_host;
+use super::super::{Network, Span};
 use super::place::Place;
-use super::{LoadSource, Pool, Probe, ProbeFrom, Proxy, name};
+use super::{LoadSource, Pool, Probe, ProbeFrom, Proxy, SystemDown, name};
 use crate::transaction::LIFETIME;
+use crate::words::Transport;
 
 /// One table of the key `proxy` as written, or the table `proxy-defaults`, which has no name and no URI.
 ///
@@ -27,7 +30,7 @@ use crate::transaction::LIFETIME;
 pub struct ProxyKeys {
     /// Its name, which no other proxy has.
     pub name: Option<String>,
-    /// Its address: `sip:HOST[:PORT][;transport=udp]`.
+    /// Its address: `sip:HOST[:PORT][;transport=udp|tcp|tls]`.
     pub uri: Option<String>,
     /// Its pool. Default `default`.
     pub pool: Option<String>,
@@ -57,6 +60,20 @@ pub struct ProxyKeys {
     pub load_total: Option<String>,
     /// Whether it is asked for overload control (RFC 7339). Default false.
     pub oc: Option<bool>,
+    /// Connections that each lane keeps open to it, over TCP or TLS. Default 1.
+    pub connections: Option<u32>,
+    /// Sources of the connections that it opens itself, as networks, beside its own address.
+    pub from: Option<Vec<Network>>,
+    /// Whether its requests get its identifier in the header `identifier-header`. Default false.
+    pub identifier: Option<bool>,
+    /// What becomes of requests inside its dialogs while it is down: `refuse` or `move`. Default `refuse`.
+    pub system_down: Option<SystemDown>,
+    /// The name that its certificate has to be for. Default: the host of its URI.
+    pub tls_name: Option<String>,
+    /// File of the certificate that it is shown (PEM). Default: the first of `tls`.
+    pub tls_certificate: Option<PathBuf>,
+    /// File of the private key of `tls-certificate` (PEM).
+    pub tls_key: Option<PathBuf>,
 }
 
 const INTERVAL: RangeInclusive<Span> = Span::Of(Duration::from_millis(100))..=Span::Of(Duration::from_secs(3600));
@@ -71,6 +88,7 @@ impl ProxyKeys {
             ("capacity", self.capacity, 1..=1_000_000),
             ("fall", self.fall, 1..=100),
             ("rise", self.rise, 1..=100),
+            ("connections", self.connections, 1..=16),
         ];
         for (key, value, range) in counts {
             value.map_or(Ok(()), |value| within(&format!("{at}.{key}"), &value, &range, ""))?;
@@ -113,7 +131,7 @@ impl ProxyKeys {
             return Err(of("name", format!("`{name}` is the name of a worker; give another")));
         }
         let uri = self.uri.as_deref().ok_or_else(|| missing("uri", "write such as `uri = \"sip:192.0.2.21:5060\"`"))?;
-        let (place, names_transport) = read_uri(uri).map_err(|words| of("uri", words))?;
+        let (place, transport) = read_uri(uri).map_err(|words| of("uri", words))?;
         let merged = self.over(defaults);
         let default = Proxy::default();
         let load = merged.load.unwrap_or_default();
@@ -125,6 +143,7 @@ impl ProxyKeys {
                 return Err(of(key, words.to_owned()));
             }
         }
+        self.check_transport(transport.unwrap_or(Transport::Udp), at)?;
         let time = |given: Option<Span>, default| given.and_then(Span::duration).unwrap_or(default);
         let probe_interval = time(merged.probe_interval, default.probe_interval);
         let probe_within = time(merged.probe_within, default.probe_within.min(probe_interval));
@@ -141,7 +160,14 @@ impl ProxyKeys {
             name,
             host: place.host,
             port: place.port,
-            names_transport,
+            names_transport: transport.is_some(),
+            transport: transport.unwrap_or(Transport::Udp),
+            connections: count(merged.connections, default.connections),
+            from: merged.from.unwrap_or_default(),
+            identifier: merged.identifier.unwrap_or_default(),
+            system_down: merged.system_down.unwrap_or_default(),
+            tls_name: merged.tls_name,
+            tls_files: merged.tls_certificate.zip(merged.tls_key),
             pool: merged.pool.unwrap_or_else(|| Pool::DEFAULT.to_owned()),
             handicap: merged.handicap.and_then(|it| it.try_into().ok()).unwrap_or(default.handicap),
             capacity: merged.capacity,
@@ -157,6 +183,45 @@ impl ProxyKeys {
             load_total: merged.load_total.filter(|_| is_http).unwrap_or_default(),
             oc: merged.oc.unwrap_or_default(),
         })
+    }
+
+    /// Whether the proxy's transport has a use for the keys that are written for it.
+    fn check_transport(&self, transport: Transport, at: &str) -> Result<(), Fault> {
+        let of_stream = [
+            ("connections", self.connections.is_some()),
+            ("from", self.from.is_some()),
+            ("identifier", self.identifier.is_some()),
+            ("system-down", self.system_down.is_some()),
+        ];
+        let of_tls = [
+            ("tls-name", self.tls_name.is_some()),
+            ("tls-certificate", self.tls_certificate.is_some()),
+            ("tls-key", self.tls_key.is_some()),
+        ];
+        let written =
+            |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_written)| *is_written).map(|(key, _)| *key);
+        let unused = match transport {
+            Transport::Tls => None,
+            Transport::Tcp => written(&of_tls).map(|key| (key, ";transport=tls")),
+            _ => written(&of_tls)
+                .map(|key| (key, ";transport=tls"))
+                .or(written(&of_stream).map(|key| (key, ";transport=tcp"))),
+        };
+        if let Some((key, transport)) = unused {
+            return Err(Fault::of(&format!("{at}.{key}"), format!("it has a use with `{transport}` in `uri` alone")));
+        }
+        if let Some(name) = &self.tls_name
+            && !is_host(name)
+        {
+            let words = format!("`{name}` is not a host's name; give one that its certificate is made for");
+            return Err(Fault::of(&format!("{at}.tls-name"), words));
+        }
+        let (one, other) = match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => ("tls-certificate", "tls-key"),
+            (None, Some(_)) => ("tls-key", "tls-certificate"),
+            _ => return Ok(()),
+        };
+        Err(Fault::of(&format!("{at}.{one}"), format!("it needs `{other}` beside it")))
     }
 
     /// These keys, each of the defaults where it is absent.
@@ -182,16 +247,23 @@ impl ProxyKeys {
             load,
             load_used,
             load_total,
-            oc
+            oc,
+            connections,
+            from,
+            identifier,
+            system_down,
+            tls_name,
+            tls_certificate,
+            tls_key
         )
     }
 }
 
-/// Reads `sip:HOST[:PORT][;transport=udp]`: the place, and whether the transport is written.
-fn read_uri(uri: &str) -> Result<(Place, bool), String> {
+/// Reads `sip:HOST[:PORT][;transport=udp|tcp|tls]`: the place, and the transport if it is written.
+fn read_uri(uri: &str) -> Result<(Place, Option<Transport>), String> {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
     if scheme.eq_ignore_ascii_case("sips") {
-        return Err("`sips:` needs TLS, and proxies are reached over UDP; write sip:HOST[:PORT]".to_owned());
+        return Err("write `sip:HOST[:PORT];transport=tls`: `sips:` asks for TLS on the whole way".to_owned());
     }
     if !scheme.eq_ignore_ascii_case("sip") {
         return Err(format!("`{uri}` is not a URI of a server; write sip:HOST[:PORT]"));
@@ -202,18 +274,20 @@ fn read_uri(uri: &str) -> Result<(Place, bool), String> {
     let mut parts = rest.split(';');
     let place =
         Place::read(parts.next().unwrap_or_default()).map_err(|words| format!("{words}; write sip:HOST[:PORT]"))?;
-    let mut names_transport = false;
+    let mut transport = None;
     for param in parts {
         let (name, value) = param.split_once('=').unwrap_or((param, ""));
-        match (name.eq_ignore_ascii_case("transport"), value.eq_ignore_ascii_case("udp")) {
-            (true, true) => names_transport = true,
-            (true, false) => {
-                return Err(format!("proxies are reached over UDP alone; leave `;{param}` out"));
-            }
-            (false, _) => return Err(format!("the parameter `;{param}` has no use here; leave it out")),
+        if !name.eq_ignore_ascii_case("transport") {
+            return Err(format!("the parameter `;{param}` has no use here; leave it out"));
         }
+        transport = match value.to_ascii_lowercase().as_str() {
+            "udp" => Some(Transport::Udp),
+            "tcp" => Some(Transport::Tcp),
+            "tls" => Some(Transport::Tls),
+            _ => return Err(format!("proxies are reached over udp, tcp or tls; write one of them for `{value}`")),
+        };
     }
-    Ok((place, names_transport))
+    Ok((place, transport))
 }
 
 /// Checks the name of a Prometheus metric, or a JSON pointer (RFC 6901); empty: the usual one.
@@ -247,6 +321,13 @@ impl fmt::Display for ProxyKeys {
             ("load-used", self.load_used.as_ref().map(String::written)),
             ("load-total", self.load_total.as_ref().map(String::written)),
             ("oc", self.oc.map(|oc| oc.to_string())),
+            ("connections", number(self.connections)),
+            ("from", self.from.as_ref().map(|from| from.written())),
+            ("identifier", self.identifier.map(|it| it.to_string())),
+            ("system-down", self.system_down.map(|it| it.to_string().written())),
+            ("tls-name", self.tls_name.as_ref().map(String::written)),
+            ("tls-certificate", self.tls_certificate.as_ref().map(|path| path.display().to_string().written())),
+            ("tls-key", self.tls_key.as_ref().map(|path| path.display().to_string().written())),
         ]))
     }
 }

@@ -1,13 +1,16 @@
 //! One downstream proxy.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::super::Network;
 use super::super::describe::{Written, inline_table};
 use super::super::text::written_as_text;
 use super::Pool;
 use super::place::Place;
+use crate::words::Transport;
 use crate::words::word_list::words;
 
 /// A downstream proxy.
@@ -21,6 +24,20 @@ pub struct Proxy {
     pub port: Option<u16>,
     /// Whether its URI names the transport.
     pub names_transport: bool,
+    /// The transport: UDP, or TCP or TLS for persistent connections.
+    pub transport: Transport,
+    /// Connections that each lane keeps open to it, over TCP or TLS.
+    pub connections: u8,
+    /// Sources of the connections that it opens itself, beside its own address.
+    pub from: Vec<Network>,
+    /// Whether its requests get its identifier in an extension header.
+    pub identifier: bool,
+    /// What becomes of requests inside its dialogs while it is down.
+    pub system_down: SystemDown,
+    /// The name that its certificate has to be for; `None`: the host of its URI.
+    pub tls_name: Option<String>,
+    /// File of the certificate that it is shown (PEM), and of its private key; `None`: that of the first listener.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Name of its pool.
     pub pool: String,
     /// Its share beside others of the same delay and load, 1 to 1000.
@@ -58,6 +75,13 @@ impl Default for Proxy {
             host: String::new(),
             port: None,
             names_transport: false,
+            transport: Transport::Udp,
+            connections: 1,
+            from: Vec::new(),
+            identifier: false,
+            system_down: SystemDown::Refuse,
+            tls_name: None,
+            tls_files: None,
             pool: Pool::DEFAULT.to_owned(),
             handicap: 100,
             capacity: None,
@@ -75,6 +99,18 @@ impl Default for Proxy {
         }
     }
 }
+
+/// What becomes of a request inside a dialog whose proxy is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SystemDown {
+    /// It is answered 503 with Retry-After.
+    #[default]
+    Refuse,
+    /// Another member of the pool gets it.
+    Move,
+}
+
+words!(SystemDown { Refuse = "refuse", Move = "move" });
 
 /// A probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,14 +155,27 @@ pub enum LoadSource {
 }
 
 impl Proxy {
-    /// The port of SIP over UDP where none is written (RFC 3261 §19.1.2).
-    pub const PORT: u16 = 5060;
+    /// Its port: where none is written that of SIP, or of SIP over TLS (RFC 3261 §19.1.2).
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.transport == Transport::Tls { 5061 } else { 5060 })
+    }
+
+    /// Whether it is reached over persistent connections.
+    pub fn is_stream(&self) -> bool {
+        self.transport != Transport::Udp
+    }
 
     /// Its URI as the file has it.
     pub fn uri(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("sip:{host}{port}{}", if self.names_transport { ";transport=udp" } else { "" })
+        let transport = match (self.transport, self.names_transport) {
+            (Transport::Tcp, _) => ";transport=tcp",
+            (Transport::Tls, _) => ";transport=tls",
+            (_, true) => ";transport=udp",
+            (_, false) => "",
+        };
+        format!("sip:{host}{port}{transport}")
     }
 }
 
@@ -183,6 +232,10 @@ pub struct BadLoadSource(String);
 
 written_as_text!(LoadSource, "`none`, `sip`, `http://HOST:PORT/PATH` or `agent:HOST:PORT`");
 
+fn path(path: &std::path::Path) -> String {
+    path.display().to_string().written()
+}
+
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_http = matches!(self.load, LoadSource::Http(_));
@@ -203,6 +256,13 @@ impl fmt::Display for Proxy {
             ("load-used", is_http.then(|| self.load_used.written())),
             ("load-total", is_http.then(|| self.load_total.written())),
             ("oc", Some(self.oc.written())),
+            ("connections", self.is_stream().then(|| self.connections.to_string())),
+            ("from", (!self.from.is_empty()).then(|| self.from.written())),
+            ("identifier", self.is_stream().then(|| self.identifier.written())),
+            ("system-down", self.is_stream().then(|| self.system_down.to_string().written())),
+            ("tls-name", self.tls_name.as_ref().map(String::written)),
+            ("tls-certificate", self.tls_files.as_ref().map(|(certificate, _)| path(certificate))),
+            ("tls-key", self.tls_files.as_ref().map(|(_, key)| path(key))),
         ]))
     }
 }

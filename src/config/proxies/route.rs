@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::super::Network;
 use super::super::describe::{Written, inline_table};
+use super::super::{Listen, Network};
 use super::pattern::{fits, fits_host, fits_user, read_header};
 
 /// One table of the key `route`: requests that fit it are for its pool. The first route that fits holds. A condition
@@ -29,6 +29,8 @@ pub struct Route {
     pub host: Option<String>,
     /// Sources that it holds for; empty: all.
     pub from: Vec<Network>,
+    /// The listener that it holds for, as `listen` names it.
+    pub listen: Option<Listen>,
     /// Name of a header, in any case, and pattern of its value.
     #[serde(deserialize_with = "read_header")]
     pub header: Option<(String, String)>,
@@ -47,6 +49,8 @@ pub struct Asked<'a> {
     pub host: &'a [u8],
     /// Its source.
     pub source: IpAddr,
+    /// The listener that it came to.
+    pub listen: Option<Listen>,
 }
 
 impl Route {
@@ -55,6 +59,7 @@ impl Route {
     /// The time it takes grows with the lengths of the request's texts and no faster; nothing is allocated.
     pub fn fits(&self, asked: &Asked<'_>, has: impl Fn(&str, &dyn Fn(&[u8]) -> bool) -> bool) -> bool {
         self.method.as_ref().is_none_or(|method| method.as_bytes() == asked.method)
+            && (self.listen.is_none() || self.listen == asked.listen)
             && (self.from.is_empty() || self.from.iter().any(|network| network.contains(asked.source)))
             && self.user.as_ref().is_none_or(|pattern| fits_user(pattern, asked.user.unwrap_or_default()))
             && self.host.as_ref().is_none_or(|pattern| fits_host(pattern, asked.host))
@@ -63,14 +68,14 @@ impl Route {
 
     /// Whether every request fits.
     pub(super) fn fits_all(&self) -> bool {
-        let Route { method, user, host, from, header, pool: _ } = self;
+        let Route { method, user, host, from, listen, header, pool: _ } = self;
         let is_any = |pattern: &Option<String>| pattern.as_ref().is_none_or(|pattern| pattern == "*");
-        method.is_none() && is_any(user) && is_any(host) && from.is_empty() && header.is_none()
+        method.is_none() && is_any(user) && is_any(host) && from.is_empty() && listen.is_none() && header.is_none()
     }
 
-    /// Checks the route alone and brings its texts into the form that [`Route::fits`] compares; the error is the key
-    /// within it, and the message.
-    pub(super) fn checked(&self) -> Result<Route, (&'static str, String)> {
+    /// Checks the route against the listeners and brings its texts into the form that [`Route::fits`] compares; the
+    /// error is the key within it, and the message.
+    pub(super) fn checked(&self, listeners: &[Listen]) -> Result<Route, (&'static str, String)> {
         if let Some(method) = &self.method {
             check_method(method).map_err(|words| ("method", words))?;
         }
@@ -79,6 +84,9 @@ impl Route {
             if let Some(pattern) = pattern.as_ref().filter(|it| it.is_empty() || it.bytes().any(is_bad)) {
                 return Err((key, format!("`{pattern}` is no pattern; give text such as 7*, or leave the key out")));
             }
+        }
+        if let Some(listen) = self.listen.filter(|listen| !listeners.contains(listen)) {
+            return Err(("listen", format!("no listener is {listen}; write one as `listen` has it")));
         }
         let longest = [&self.user, &self.host].into_iter().flatten().chain(self.header.as_ref().map(|(_, it)| it));
         if longest.map(String::len).max().is_some_and(|length| length > LONGEST_PATTERN) {
@@ -119,6 +127,7 @@ impl fmt::Display for Route {
             ("user", self.user.as_ref().map(String::written)),
             ("host", self.host.as_ref().map(String::written)),
             ("from", (!self.from.is_empty()).then(|| self.from.written())),
+            ("listen", self.listen.map(|listen| listen.to_string().written())),
             ("header", self.header.as_ref().map(|(name, pattern)| format!("{name}: {pattern}").written())),
             ("pool", Some(self.pool.written())),
         ]))

@@ -1,6 +1,7 @@
 //! Routes, pools and proxies.
 
 use super::*;
+use crate::words::Transport;
 
 /// A file in which everything about proxies is written, as the manual has it.
 const WHOLE: &str = r#"
@@ -276,10 +277,17 @@ fn a_fault_about_proxies_names_key_and_place() {
 fn a_uri_that_is_no_address_of_another_server_is_refused_by_one_line() {
     let line = |uri: &str| fault(&format!("{BOTH}[[proxy]]\nname = \"a\"\nuri = \"{uri}\""));
     let faults = [
-        ("sip:192.0.2.21;transport=tcp", "proxies are reached over UDP alone; leave `;transport=tcp` out"),
-        ("sip:192.0.2.21;transport=TLS", "proxies are reached over UDP alone; leave `;transport=TLS` out"),
+        (
+            "sip:192.0.2.21;transport=tcp",
+            "it sends requests of its own to a TCP listener of IPv4, and there is none; add such as tcp:0.0.0.0:5060",
+        ),
+        (
+            "sip:[2001:db8::2];transport=TLS",
+            "it sends requests of its own to a TLS listener of IPv6, and there is none; add such as tls:[::]:5061",
+        ),
+        ("sip:192.0.2.21;transport=sctp", "proxies are reached over udp, tcp or tls; write one of them for `sctp`"),
         ("sip:192.0.2.21;lr", "the parameter `;lr` has no use here; leave it out"),
-        ("sips:192.0.2.21", "`sips:` needs TLS, and proxies are reached over UDP; write sip:HOST[:PORT]"),
+        ("sips:192.0.2.21", "write `sip:HOST[:PORT];transport=tls`: `sips:` asks for TLS on the whole way"),
         ("tel:+431", "`tel:+431` is not a URI of a server; write sip:HOST[:PORT]"),
         ("192.0.2.21", "`192.0.2.21` is not a URI of a server; write sip:HOST[:PORT]"),
         ("sip:me@192.0.2.21", "`sip:me@192.0.2.21` names a user; write sip:HOST[:PORT]"),
@@ -313,6 +321,97 @@ fn a_uri_that_is_no_address_of_another_server_is_refused_by_one_line() {
     assert_eq!(mapped.proxies[0].host, "192.0.2.7");
 }
 
+/// A processing system behind persistent connections, as the manual has it.
+const SYSTEM: &str = r#"
+    listen = ["udp:192.0.2.1:5060", "tls:192.0.2.1:5061", "tcp:192.0.2.1:5060"]
+    identifier-header = "X-System"
+    remember = "1h"
+    [[tls]]
+    certificate = "/c.pem"
+    key = "/k.pem"
+    contact-name = "sip.example.net"
+    [[route]]
+    listen = "tcp:192.0.2.1:5060"
+    pool = "default"
+    [[proxy]]
+    name = "s1"
+    uri = "sip:192.0.2.21;transport=tls"
+    connections = 4
+    from = ["192.0.2.0/24"]
+    identifier = true
+    system-down = "move"
+    tls-name = "s1.example.net"
+    tls-certificate = "/s.pem"
+    tls-key = "/s.key"
+    [[proxy]]
+    name = "s2"
+    uri = "sip:192.0.2.22;transport=tcp"
+"#;
+
+#[test]
+fn a_proxy_over_tcp_or_tls_is_one_with_persistent_connections() {
+    let config = config(SYSTEM);
+    let [one, two] = &config.proxies[..] else { panic!("{:?}", config.proxies) };
+    assert_eq!((one.transport, one.port(), one.connections, one.identifier), (Transport::Tls, 5061, 4, true));
+    assert_eq!((one.system_down, one.tls_name.as_deref()), (SystemDown::Move, Some("s1.example.net")));
+    assert_eq!(one.tls_files, Some(("/s.pem".into(), "/s.key".into())));
+    assert_eq!(
+        (two.transport, two.port(), two.connections, two.system_down),
+        (Transport::Tcp, 5060, 1, SystemDown::Refuse)
+    );
+    assert_eq!((config.identifier_header.as_str(), config.remember), ("X-System", Duration::from_secs(3600)));
+    assert_eq!(config.routes[0].listen, Some("tcp:192.0.2.1:5060".parse().unwrap()));
+    let again = self::config(&printed(&config));
+    assert_eq!((again.proxies, again.routes), (config.proxies, config.routes));
+}
+
+#[test]
+fn settings_of_a_system_that_make_no_sense_are_refused_by_one_line() {
+    let system = |lines: &str| fault(&format!("{BOTH}[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\n{lines}"));
+    let faults = [
+        ("connections = 2", "5:1: proxy.1.connections: it has a use with `;transport=tcp` in `uri` alone"),
+        ("connections = 17", "5:1: proxy.1.connections: 17 is out of range; give 1 to 16"),
+        ("system-down = \"move\"", "5:1: proxy.1.system-down: it has a use with `;transport=tcp` in `uri` alone"),
+        ("tls-name = \"a.example\"", "5:1: proxy.1.tls-name: it has a use with `;transport=tls` in `uri` alone"),
+    ];
+    for (lines, line) in faults {
+        assert_eq!(system(lines), format!("p.toml:{line}"), "{lines}");
+    }
+    let other = |from: &str, to: &str| fault(&SYSTEM.replace(from, to)).split_once(": ").unwrap().1.to_owned();
+    let faults = [
+        ("    tls-key = \"/s.key\"\n", "", "proxy.1.tls-certificate: it needs `tls-key` beside it"),
+        (
+            "tls-name = \"s1.example.net\"",
+            "tls-name = \"s1 \"",
+            "proxy.1.tls-name: `s1 ` is not a host's name; give one that its certificate is made for",
+        ),
+        (
+            "\"X-System\"",
+            "\"X System\"",
+            "identifier-header: `X System` is no extension header; give a name that begins with X-, such as X-Pointsman-System",
+        ),
+        (
+            "\"X-System\"",
+            "\"Via\"",
+            "identifier-header: `Via` is no extension header; give a name that begins with X-, such as X-Pointsman-System",
+        ),
+        ("remember = \"1h\"", "remember = \"13h\"", "remember: 13h is out of range; give 32s to 12h"),
+        (
+            "listen = \"tcp:192.0.2.1:5060\"",
+            "listen = \"tcp:192.0.2.1:5070\"",
+            "route.1.listen: no listener is tcp:192.0.2.1:5070; write one as `listen` has it",
+        ),
+        (
+            "    name = \"s2\"\n",
+            "    name = \"s2\"\n    tls-key = \"/k\"\n",
+            "proxy.2.tls-key: it has a use with `;transport=tls` in `uri` alone",
+        ),
+    ];
+    for (from, to, line) in faults {
+        assert_eq!(other(from, to), line, "{to}");
+    }
+}
+
 #[test]
 fn more_proxies_than_a_table_of_weights_can_show_are_refused() {
     let many: String = (0..1025).map(|n| format!("[[proxy]]\nname = \"p{n}\"\nuri = \"sip:h{n}.example\"\n")).collect();
@@ -341,7 +440,13 @@ fn settings_of_proxies_that_are_probably_not_meant_are_noted() {
 #[test]
 fn a_request_fits_a_route_when_it_fits_each_of_its_conditions() {
     let route = &whole().routes[0];
-    let asked = Asked { method: b"INVITE", user: Some(b"701"), host: b"ivr.EXAMPLE.net", source: [10, 1, 2, 3].into() };
+    let asked = Asked {
+        method: b"INVITE",
+        user: Some(b"701"),
+        host: b"ivr.EXAMPLE.net",
+        source: [10, 1, 2, 3].into(),
+        listen: None,
+    };
     let with = |value: &'static str| {
         move |name: &str, test: &dyn Fn(&[u8]) -> bool| name == "X-Tenant" && test(value.as_bytes())
     };
@@ -352,6 +457,10 @@ fn a_request_fits_a_route_when_it_fits_each_of_its_conditions() {
     assert!(!route.fits(&Asked { user: Some(b"801"), ..asked }, with("acme")));
     assert!(!route.fits(&Asked { host: b"example.net", ..asked }, with("acme")));
     assert!(!route.fits(&Asked { source: [192, 0, 2, 1].into(), ..asked }, with("acme")));
+    let at = |text: &str| Some(text.parse().unwrap());
+    let listening = Route { listen: at("tcp:192.0.2.1:5060"), ..route.clone() };
+    assert!(listening.fits(&Asked { listen: at("tcp:192.0.2.1:5060"), ..asked }, with("acme")));
+    assert!(!listening.fits(&Asked { listen: at("udp:192.0.2.1:5060"), ..asked }, with("acme")));
     let any = Route { pool: "x".into(), ..Route::default() };
     assert!(any.fits(&Asked { user: None, ..asked }, |_: &str, _: &dyn Fn(&[u8]) -> bool| false));
 }

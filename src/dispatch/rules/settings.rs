@@ -53,6 +53,8 @@ pub struct Rules {
     pub pools: Vec<config::Pool>,
     /// Downstream proxies.
     pub proxies: Vec<config::Proxy>,
+    /// All listeners, by number: routes name them.
+    pub listen: Vec<config::Listen>,
     /// The well-known UDP sockets of SIP, with the addresses that they are bound to.
     pub udp_listeners: Vec<(ListenerId, SocketAddr)>,
     /// The well-known stream listeners of SIP, with the addresses that they are bound to.
@@ -86,6 +88,7 @@ impl Default for Rules {
             unrouted: Route { pool: config::Pool::WORKERS.to_owned(), ..Route::default() },
             pools: Vec::new(),
             proxies: Vec::new(),
+            listen: Vec::new(),
             udp_listeners: Vec::new(),
             stream_listeners: Vec::new(),
             contact_name: None,
@@ -126,6 +129,7 @@ impl From<&Config> for Rules {
             unrouted: Route { pool: config.pool_without_route().to_owned(), ..Route::default() },
             pools: config.pools.clone(),
             proxies: config.proxies.clone(),
+            listen: config.listen.clone(),
             udp_listeners: udp_listeners(config),
             stream_listeners: stream_listeners(config),
             contact_name: config.contact_name().map(str::to_owned),

@@ -70,7 +70,8 @@ impl Dispatch {
     fn route(&self, case: &Case<'_>, method: Method<'_>) -> Option<PoolId> {
         let (message, uri) = (case.request.message, case.request.read.uri?);
         let (method, host) = (method.as_bytes(), uri.host.as_bytes());
-        let asked = Asked { method, user: uri.user, host, source: case.sender() };
+        let listen = self.rules.listen.get(usize::from(case.arrival.listener.0)).copied();
+        let asked = Asked { method, user: uri.user, host, source: case.sender(), listen };
         let has = |name: &str, test: &dyn Fn(&[u8]) -> bool| {
             let mut named = message.fields().filter(|(of, _)| of.eq_ignore_ascii_case(name.as_bytes()));
             named.any(|(_, value)| test(value))
