@@ -9,6 +9,7 @@ mod case;
 pub mod contexts;
 pub mod counters;
 pub mod decision;
+mod dialled;
 pub mod forward;
 pub mod group;
 pub mod history;

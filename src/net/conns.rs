@@ -285,8 +285,15 @@ impl Conns {
         let Some(index) = event.token().0.checked_sub(self.first) else { return };
         let Some(key) = u32::try_from(index).ok().and_then(|index| self.at(index)) else { return };
         let Some(connection) = self.places.get_mut(key) else { return };
-        if event.is_writable() && connection.on_writable() {
-            self.unflushed.push(key);
+        if event.is_writable() {
+            let was_connecting = connection.is_connecting();
+            if connection.on_writable() {
+                self.unflushed.push(key);
+            }
+            // Where handshakes follow, it is open at their end.
+            if was_connecting && connection.is_connected() && connection.stream.is_open() {
+                self.opened.push_back(key);
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             connection.must_reach_end |= event.is_read_closed();

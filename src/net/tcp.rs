@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -10,6 +11,8 @@ use super::bind::BindError;
 
 /// Most connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// Time after which a peer that acknowledges nothing is gone.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -129,6 +132,12 @@ pub fn acknowledge_late(stream: &TcpStream) {
 pub fn acknowledge_now(stream: &TcpStream) {
     // A kernel that does not know the option acknowledges at once in any case.
     let _ = SockRef::from(stream).set_tcp_quickack(true);
+}
+
+/// Has the kernel end a connection whose peer acknowledges nothing for so long.
+pub fn give_up_unacknowledged(stream: &TcpStream) {
+    // Without the option a host that has vanished is found later, by the kernel's own limit.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
 /// Begins a connection to `peer` and does not wait for it: once the stream is writable, `take_error` returns the

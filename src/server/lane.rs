@@ -5,10 +5,12 @@
 //! edge-triggered: one that was read without being emptied stays on the list, and the next wait only polls.
 
 mod commands;
+mod dialled;
 pub mod peers;
 mod stage;
 mod streams;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -19,13 +21,14 @@ use mio::{Events, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
+use self::dialled::Dialled;
 use self::peers::{PARCELS, Peers};
 use self::stage::Stage;
 use super::gate::Census;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::ports::Ports;
-use super::{Command, Event, Setup};
+use super::{Command, Event, Setup, SystemTls};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::net::conns::{Closures, Conns};
 use crate::net::{clock, udp};
@@ -70,6 +73,9 @@ pub struct Lane {
     ports: Ports,
     /// Stream connections that the gate has handed to this lane.
     conns: Conns,
+    /// The connections that it keeps open to downstream proxies, and how they speak TLS.
+    dialled: Dialled,
+    system_tls: HashMap<Arc<str>, SystemTls>,
     /// The gate's queue of what changes in this lane's connections.
     census: Sender<Census>,
     closures: Closures,
@@ -113,8 +119,10 @@ impl Lane {
         for listener in setup.listeners {
             ports.open_listener(listener, setup.awaited > 0)?;
         }
-        // Where downstream proxies take calls, only workers that come back are waited for.
-        let waits = setup.awaited > 0 || setup.dispatch.proxies().is_empty();
+        // Where downstream proxies take calls, only workers that come back are waited for, and the first connection to
+        // a proxy where all are reached over connections.
+        let proxies = setup.dispatch.proxies();
+        let waits = setup.awaited > 0 || proxies.is_empty() || proxies.awaits_first_connection();
         let mut lane = Lane {
             poll,
             events: Events::with_capacity(1024),
@@ -123,6 +131,8 @@ impl Lane {
             control,
             ports,
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
+            dialled: Dialled::default(),
+            system_tls: setup.system_tls,
             census,
             closures: Closures::default(),
             on_streams: Vec::new(),
@@ -186,6 +196,7 @@ impl Lane {
         }
         self.switch.handle_timeout(now);
         self.conns.handle_timeout(now, |_| false);
+        self.keep_connections(now);
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
             let Some(link) = self.switch.links().get(worker).map(|link| link.id) else { continue };
             let _ = self.control.send(Event::Hung { worker, incarnation, link });
@@ -343,7 +354,7 @@ impl Lane {
         }
         // Messages for connections of other lanes are put into their parcels, which leave last. A worker's message for
         // a connection that is gone goes back on its link.
-        self.flush_streams();
+        self.flush_streams(now);
         let Lane { switch, peers, mailbox, .. } = self;
         mailbox.iter().for_each(|mailbox| mailbox.put(switch.take_probe_answers()));
         switch.flush_links();
@@ -412,6 +423,7 @@ mod tests {
             inherited_entries: None,
             connections: 1,
             linger: Duration::ZERO,
+            system_tls: HashMap::new(),
         };
         let (census, _) = crossbeam_channel::unbounded();
         let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();

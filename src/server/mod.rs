@@ -15,12 +15,14 @@ mod snapshot;
 pub mod stats;
 mod stream_counters;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use self::gate::{Census, Gate, GateSetup, LaneEnd, Order};
@@ -47,6 +49,15 @@ use crate::words::{LoadReport, Transport};
 pub use lane::Lane;
 use lane::peers::{PARCELS, Peer, Peers};
 pub use stream_counters::{LaneCounters, StreamCounters};
+
+/// The way in which TLS is spoken with a downstream proxy.
+#[derive(Clone, Debug)]
+pub struct SystemTls {
+    /// CAs that it may have its certificate from, and the certificate that it is shown.
+    pub config: Arc<ClientConfig>,
+    /// The name that its certificate has to be for; `None`: its address.
+    pub name: Option<Arc<str>>,
+}
 
 /// An order of the control side to a lane.
 #[derive(Debug)]
@@ -290,6 +301,8 @@ pub struct Setup {
     pub connections: usize,
     /// Longest time for which TLS connections of an earlier dispatcher stay open.
     pub linger: Duration,
+    /// How TLS is spoken with downstream proxies, by the names of their entries.
+    pub system_tls: HashMap<Arc<str>, SystemTls>,
 }
 
 /// A well-known socket that a lane reads: each lane has a duplicate of it.

@@ -25,6 +25,8 @@ pub enum Fault {
     Idle,
     /// Too many keepalives came, and no message between them.
     Flood,
+    /// A keepalive of ours was not answered, and earlier ones were.
+    NoPong,
 }
 
 /// The reason for which TLS fails.
@@ -71,6 +73,7 @@ impl Fault {
             Fault::SlowMessage => "slow-message",
             Fault::Idle => "idle",
             Fault::Flood => "keepalive-flood",
+            Fault::NoPong => "no-pong",
         }
     }
 }

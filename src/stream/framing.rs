@@ -74,18 +74,18 @@ impl Framing {
         }
     }
 
-    /// The time of the next Ping of a WebSocket.
+    /// The time of the next Ping of a WebSocket, or of the next keepalive.
     pub(super) fn ping_at(&self) -> Time {
         match self {
-            Framing::Sip(_) => Time::NEVER,
+            Framing::Sip(messages) => messages.keepalive_at(),
             Framing::WebSocket(websocket) => websocket.ping_at(),
         }
     }
 
-    /// Sends a Ping that is due, or finds that the last ones had no answer.
+    /// Sends a Ping or keepalive that is due, or finds that the last ones had no answer.
     pub(super) fn handle_timeout(&mut self, time: (&Limits, Time), out: &mut Vec<u8>) -> Result<(), Fault> {
         match self {
-            Framing::Sip(_) => Ok(()),
+            Framing::Sip(messages) => messages.handle_timeout(time.1, out),
             Framing::WebSocket(websocket) => websocket.handle_timeout(time, out),
         }
     }

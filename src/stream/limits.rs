@@ -17,6 +17,16 @@ pub struct Limits {
     pub ping: Duration,
 }
 
+impl Limits {
+    /// The limits of a connection that is kept open to a server: it may be silent for as long as it likes.
+    pub(super) fn of_persistent() -> Self {
+        Limits { first: FOREVER, idle: FOREVER, ..Limits::default() }
+    }
+}
+
+/// Ten years.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

@@ -7,6 +7,7 @@
 mod alias;
 mod fault;
 mod framing;
+mod keepalive;
 mod limits;
 mod records;
 mod security;
@@ -97,6 +98,13 @@ impl Stream {
             Kind::SecureWebSocket(config, rules) => (Security::tls(Tls::server(config)), websocket(rules)),
         };
         Stream { limits, security, framing, since: now, has_spoken: false }
+    }
+
+    /// A connection to a server that begins now and is kept open: it is never closed for its silence, and we send
+    /// keepalives on it.
+    pub fn persistent(kind: Kind, now: Time) -> Self {
+        let framing = Framing::Sip(Messages::kept_alive(now));
+        Stream { framing, ..Stream::new(kind, Limits::of_persistent(), now) }
     }
 
     /// A connection of this transport that another process has opened, which gives us its plaintext, or has given us

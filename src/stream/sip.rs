@@ -1,5 +1,6 @@
 //! SIP messages in a sequence of bytes (RFC 3261 §18.3), those that come in pieces put together.
 
+use super::keepalive::Keepalive;
 use super::signs::Signs;
 use super::unfinished::Unfinished;
 use super::{Fault, Received};
@@ -19,9 +20,26 @@ pub(super) struct Messages {
     enough: usize,
     /// Keepalives since the last message.
     keepalives: Signs,
+    /// Our own keepalives.
+    own: Option<Box<Keepalive>>,
 }
 
 impl Messages {
+    /// The messages of a connection on which we send keepalives.
+    pub(super) fn kept_alive(now: Time) -> Self {
+        Messages { own: Some(Box::new(Keepalive::new(now))), ..Messages::default() }
+    }
+
+    /// When [`Messages::handle_timeout`] is due.
+    pub(super) fn keepalive_at(&self) -> Time {
+        self.own.as_ref().map_or(Time::NEVER, |own| own.poll_timeout())
+    }
+
+    /// Sends a keepalive that is due, or finds that the last one had no answer.
+    pub(super) fn handle_timeout(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.own.as_mut().map_or(Ok(()), |own| own.handle_timeout(now, out))
+    }
+
     /// Gives each message to `sink`, and adds the answer to each keepalive to `out`.
     pub(super) fn on_bytes(
         &mut self,
@@ -46,6 +64,14 @@ impl Messages {
                     self.count(framed, now)?;
                     rest = rest.get(take(framed, rest, out, sink)?..).unwrap_or_default();
                 }
+            }
+        }
+        if let Some(own) = &mut self.own
+            && !bytes.is_empty()
+        {
+            if own.on_heard(&self.pending.bytes, now) {
+                self.pending.bytes.clear();
+                self.pending.end();
             }
         }
         self.pending.settle(was_empty, now);

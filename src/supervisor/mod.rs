@@ -36,6 +36,7 @@ mod unmanaged;
 mod welcome;
 mod welcome_mgcp;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -314,6 +315,7 @@ fn lane_setups(
             inherited_entries: None,
             connections,
             linger: config.linger,
+            system_tls: HashMap::new(),
         })
     };
     (0..lanes).map(setup).collect()

@@ -9,6 +9,7 @@ mod certificates;
 mod clock_asks;
 mod commands;
 mod decided;
+mod dialled;
 mod early_cancels;
 mod ending;
 mod final_retransmits;

@@ -183,6 +183,15 @@ impl Rules {
         udp.chain(self.stream_listeners.iter().copied())
     }
 
+    /// The well-known listener for connections over this transport that an address of this family reaches, and the
+    /// address that it is bound to.
+    pub fn stream_listener(&self, transport: Transport, from: IpAddr) -> Option<(ListenerId, SocketAddr)> {
+        let fits = |(_, of, address): &&(ListenerId, Transport, SocketAddr)| {
+            *of == transport && address.is_ipv4() == from.to_canonical().is_ipv4()
+        };
+        self.stream_listeners.iter().find(fits).map(|(listener, _, address)| (*listener, *address))
+    }
+
     /// The address that a well-known UDP socket of SIP is bound to; `None` if the listener is of another kind.
     pub fn udp_listener(&self, listener: ListenerId) -> Option<SocketAddr> {
         self.udp_listeners.iter().find(|(of, _)| *of == listener).map(|(_, address)| *address)

@@ -13,6 +13,9 @@ use crate::net::tcp;
 use crate::stream::{Fault, Received, Stream};
 use crate::time::Time;
 
+/// A connection that we have opened may have so many times the bytes waiting.
+const MANY: usize = 16;
+
 /// A connection on which nothing has come for so long is quiet.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -142,9 +145,25 @@ impl Connection {
         self.ending.is_none()
     }
 
+    /// Bytes that may wait to leave while it is read, and those with which it is closed. Connections that we have opened
+    /// carry the messages of many.
+    const fn limits(&self) -> (usize, usize) {
+        if self.ends.listener.is_some() { (PAUSE, CAP) } else { (MANY * PAUSE, MANY * CAP) }
+    }
+
     /// Whether something is to be read from it now.
     pub(super) const fn may_read(&self) -> bool {
-        self.is_whole() && self.waiting() < PAUSE
+        self.is_whole() && self.waiting() < self.limits().0
+    }
+
+    /// Whether it is still being opened.
+    pub(super) const fn is_connecting(&self) -> bool {
+        self.is_connecting
+    }
+
+    /// Whether the kernel has connected it.
+    pub(super) fn is_connected(&self) -> bool {
+        self.socket.peer_addr().is_ok()
     }
 
     /// Whether it should be written to, and stands in no list for that yet.
@@ -236,7 +255,7 @@ impl Connection {
     ///
     /// Nothing more can leave on the connection, or too much waits: it has to be closed.
     pub(super) fn queue(&mut self, message: &[u8]) -> Result<(), CloseReason> {
-        if !self.stream.write(message, &mut self.outgoing) || self.waiting() > CAP {
+        if !self.stream.write(message, &mut self.outgoing) || self.waiting() > self.limits().1 {
             return Err(self.ending.map_or(CloseReason::ReadsNothing, |(_, reason)| reason));
         }
         if is_final(message) {

@@ -23,6 +23,8 @@ pub enum CloseReason {
     Takeover,
     /// It made room for another one.
     MadeRoom,
+    /// It is wanted no more, or was not open in time.
+    Unneeded,
     /// Its bytes cannot be read, or it took too much time.
     Fault(Fault),
 }
@@ -40,6 +42,7 @@ impl CloseReason {
             CloseReason::TooManyOfSource => "too-many-of-source",
             CloseReason::Takeover => "takeover",
             CloseReason::MadeRoom => "made-room",
+            CloseReason::Unneeded => "unneeded",
             CloseReason::Fault(fault) => fault.label(),
         }
     }

@@ -4,9 +4,10 @@ use crossbeam_channel::Sender;
 use tracing::debug;
 
 use super::Lane;
+use super::dialled::Dialled;
 use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
-use crate::net::conns::{CloseReason, Closed, Closures, ConnState, Conns, Moved, Origin};
+use crate::net::conns::{CloseReason, Closed, Closures, ConnKey, ConnState, Conns, Moved, Origin};
 use crate::server::StreamCounters;
 use crate::server::gate::Census;
 use crate::server::stream_counters::count;
@@ -29,6 +30,11 @@ impl Lane {
         }
     }
 
+    /// Whether a connection was accepted at a listener.
+    pub(super) fn is_accepted(&self, key: ConnKey) -> bool {
+        self.conns.ends(key).is_some_and(|ends| ends.listener.is_some())
+    }
+
     /// Counts of its connections.
     pub(super) fn stream_counters(&self) -> StreamCounters {
         StreamCounters {
@@ -40,13 +46,19 @@ impl Lane {
 
     /// The state of a connection; `None` where another lane has it, or none.
     pub(super) fn state_of(&self, connection: ConnId) -> Option<ConnState> {
+        self.conns.state(self.key_of(connection)?)
+    }
+
+    /// The key of a connection of this lane.
+    pub(super) fn key_of(&self, connection: ConnId) -> Option<ConnKey> {
         let number = Some(connection).filter(|it| it.lane() == self.switch.own())?.0 & OWN;
-        self.conns.state(self.conns.numbered(number)?)
+        self.conns.numbered(number)
     }
 
     /// Tells the gate of connections that come from another dispatcher.
     pub(super) fn tell_sources(&self) {
-        for ends in self.conns.keys().filter_map(|key| self.conns.ends(key)) {
+        let accepted = self.conns.keys().filter(|key| self.is_accepted(*key));
+        for ends in accepted.filter_map(|key| self.conns.ends(key)) {
             // The gate is gone only when the process ends.
             let _ = self.census.send(Census::Inherited(ends.remote.ip()));
         }
@@ -58,8 +70,10 @@ impl Lane {
         let Lane { conns, switch, on_streams, .. } = self;
         conns.read(now, &mut |origin, received| {
             let Origin { key, ends, transport, certificate } = origin;
-            let listener = ends.listener.unwrap_or(ListenerId(0));
             let connection = ConnId::new(lane, key.number());
+            // What comes on a connection to a downstream proxy came as if to the listener beside it.
+            let listener = ends.listener.or_else(|| switch.listener_beside(transport, ends.remote.ip()));
+            let listener = listener.unwrap_or(ListenerId(0));
             let way = Way::of_stream(connection, listener, transport, (ends.remote, ends.local), now);
             count(on_streams, listener);
             match received {
@@ -72,10 +86,20 @@ impl Lane {
     }
 
     /// Writes the answers, once for each connection.
-    pub(super) fn flush_streams(&mut self) {
+    pub(super) fn flush_streams(&mut self, now: Time) {
         let lane = self.switch.own();
-        let Lane { conns, switch, census, closures, .. } = self;
-        switch.flush_replies(Writing { conns, census, closures, lane });
+        let Lane { conns, switch, census, closures, dialled, .. } = self;
+        // Requests on a connection that has ended go to others, and these may have ended as well.
+        loop {
+            let mut full = Vec::new();
+            switch.flush_replies(Writing { conns, census, closures, dialled, full: &mut full, lane });
+            full.iter().for_each(|conn| switch.on_connection_taken(*conn, false));
+            let ended = dialled.take_ended();
+            if ended.is_empty() {
+                return;
+            }
+            ended.into_iter().for_each(|(conn, why)| switch.on_connection_closed(conn, why, now));
+        }
     }
 }
 
@@ -84,25 +108,38 @@ struct Writing<'l> {
     conns: &'l mut Conns,
     census: &'l Sender<Census>,
     closures: &'l mut Closures,
+    dialled: &'l mut Dialled,
+    /// Connections to proxies on which much has come to wait.
+    full: &'l mut Vec<ConnId>,
     lane: usize,
 }
 
 impl Connections for Writing<'_> {
     fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool {
-        self.conns.numbered(connection.0 & OWN).is_some_and(|key| self.conns.send(key, message))
+        let Some(key) = self.conns.numbered(connection.0 & OWN) else { return false };
+        let is_queued = self.conns.send(key, message);
+        self.dialled.on_queued(self.conns, key);
+        is_queued
     }
 
     fn write(&mut self) {
         self.conns.flush();
+        while let Some(key) = self.dialled.poll_full(self.conns) {
+            self.full.push(ConnId::new(self.lane, key.number()));
+        }
     }
 
     fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
         let Closed { key, ends, reason, waiting } = self.conns.poll_closed()?;
         debug!(remote = %ends.remote, reason = reason.label(), "a connection is closed");
         self.closures.count(reason);
-        // The gate is gone only when the process ends.
-        let _ = self.census.send(Census::Closed(ends.remote.ip()));
-        Some((ConnId::new(self.lane, key.number()), waiting))
+        let conn = ConnId::new(self.lane, key.number());
+        match ends.listener {
+            None => self.dialled.on_closed(conn, key, reason),
+            // The gate is gone only when the process ends.
+            Some(_) => drop(self.census.send(Census::Closed(ends.remote.ip()))),
+        }
+        Some((conn, waiting))
     }
 
     fn waiting(&self, connection: ConnId) -> usize {

@@ -6,7 +6,7 @@ fn plain() -> Peer {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Stream>() <= 200, "{}", size_of::<Stream>());
+    assert!(size_of::<Stream>() <= 208, "{}", size_of::<Stream>());
 }
 
 #[test]
@@ -166,4 +166,42 @@ fn line_ends_without_a_message_between_them_are_no_more_than_keepalives() {
         peer.bytes(message("")).unwrap();
         peer.bytes("\r\n\r\n".repeat(100)).unwrap();
     }
+}
+
+/// A connection to a server, which is kept open.
+fn persistent() -> Peer {
+    let now = Time(7_000_000);
+    Peer { stream: Stream::persistent(Kind::Plain, now), ..plain() }
+}
+
+#[test]
+fn a_server_that_says_nothing_for_a_day_keeps_its_connection_and_gets_a_keepalive_each_half_minute() {
+    let mut peer = persistent();
+    peer.pass(seconds(86_400)).unwrap();
+    assert_eq!(peer.out, b"\r\n\r\n".repeat(86_400 / 30));
+}
+
+#[test]
+fn a_server_that_has_answered_keepalives_and_does_no_more_has_lost_its_connection() {
+    let mut peer = persistent();
+    for _ in 0..3 {
+        peer.pass(seconds(30)).unwrap();
+        peer.bytes("\r").unwrap();
+        peer.bytes("\n").unwrap();
+    }
+    assert_eq!(peer.out, b"\r\n\r\n".repeat(3), "an answer to an answer would come back for ever");
+    peer.pass(seconds(30)).unwrap();
+    peer.pass(seconds(9)).unwrap();
+    assert_eq!(peer.pass(seconds(1)), Err(Fault::NoPong));
+}
+
+#[test]
+fn a_message_of_a_server_says_as_much_as_the_answer_to_a_keepalive() {
+    let mut peer = persistent();
+    peer.pass(seconds(30)).unwrap();
+    peer.bytes("\r\n").unwrap();
+    peer.pass(seconds(30)).unwrap();
+    peer.bytes(message("a")).unwrap();
+    peer.pass(seconds(29)).unwrap();
+    assert_eq!((peer.messages.len(), peer.out.len()), (1, 8));
 }

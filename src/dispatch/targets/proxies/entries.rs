@@ -15,8 +15,6 @@ use crate::ids::ProxyId;
 use crate::pack::{Damaged, packed};
 use crate::time::Time;
 
-/// The port of a URI without one (RFC 3261 §19.1.2).
-const DEFAULT_PORT: u16 = 5060;
 /// Most addresses of one name.
 const ADDRESSES: usize = 16;
 
@@ -82,7 +80,8 @@ impl Entry {
         if settings.handicap != self.settings.handicap {
             self.said_handicap = None;
         }
-        let is_moved = (&settings.host, settings.port) != (&self.settings.host, self.settings.port);
+        let place = |of: &config::Proxy| (of.host.clone(), of.port(), of.transport);
+        let is_moved = place(&settings) != place(&self.settings);
         self.settings = settings;
         if is_moved {
             self.addresses = self.written().into_iter().collect();
@@ -93,8 +92,7 @@ impl Entry {
     /// The address, if the URI has a numeric one.
     fn written(&self) -> Option<Address> {
         let ip: IpAddr = self.settings.host.parse().ok()?;
-        let port = self.settings.port.unwrap_or(DEFAULT_PORT);
-        Some(Address { address: SocketAddr::new(ip, port), priority: 0, weight: 0 })
+        Some(Address { address: SocketAddr::new(ip, self.settings.port()), priority: 0, weight: 0 })
     }
 
     /// Its share beside others.
@@ -246,7 +244,7 @@ impl Proxies {
         self.entries = entries;
         let lost: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).filter(|id| !wanted.contains(id)).collect();
         lost.into_iter().for_each(|id| self.slots.remove(id, now));
-        self.next_farewell = self.slots.let_go(now);
+        self.let_go(now);
         for (pool, members) in self.pools.iter_mut().zip(members) {
             pool.set_members(members);
         }
@@ -255,6 +253,7 @@ impl Proxies {
         self.busy.resize(self.slots.len());
         let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.note(id, now));
+        self.arm_connections();
     }
 
     /// The proxy of an entry at an address, in the place that it has or a new one.
@@ -269,7 +268,7 @@ impl Proxies {
             && let Some(slot) = self.slots.get_mut(id)
         {
             slot.removed = None;
-            slot.proxy.set_terms(terms);
+            slot.proxy.set_terms(terms, now);
             return Some(id);
         }
         let mut proxy = Proxy::new(address, self.slots.new_life(), terms, now);
@@ -297,6 +296,9 @@ impl Proxies {
             slow_start: self.slow_start,
             is_redirected,
             asks_overload: settings.oc,
+            transport: settings.transport,
+            // Redirected requests do not come through here.
+            connections: if settings.is_stream() && !is_redirected { settings.connections.into() } else { 0 },
         }
     }
 

@@ -3,6 +3,7 @@
 //! Settings name entries; an entry whose URI has a host name is as many proxies as that has addresses, each with its
 //! own health. A proxy is one entry at one address: another address is another proxy, with another number and life.
 
+mod connections;
 mod entries;
 mod findings;
 mod pool;
@@ -18,12 +19,13 @@ use crate::config;
 use crate::dispatch::bits::Bits;
 use crate::dispatch::decision::Tried;
 use crate::dispatch::select::{Ask, Random, mix};
-use crate::ids::ProxyId;
+use crate::ids::{ConnId, ProxyId};
 use crate::pack::{packed, saved};
 use crate::time::Time;
 use crate::wire::load::OverloadControl;
 use crate::words::LoadReport;
 
+pub use connections::Dial;
 pub use entries::Address;
 use entries::Entry;
 pub use pool::{Choice, PoolId};
@@ -104,6 +106,10 @@ pub struct Proxies {
     next_look: Option<Time>,
     /// When removed proxies are let go.
     next_farewell: Option<Time>,
+    /// When connections are to be opened or closed.
+    next_connection: Time,
+    /// Connections of proxies that are gone.
+    hang_ups: Vec<ConnId>,
     changes: VecDeque<StateChange>,
     wishes: VecDeque<ProxyId>,
     /// Loads that proxies have reported by themselves.
@@ -139,6 +145,8 @@ impl Proxies {
             busy: Bits::default(),
             next_look: None,
             next_farewell: None,
+            next_connection: Time::NEVER,
+            hang_ups: Vec::new(),
             changes: VecDeque::new(),
             wishes: VecDeque::new(),
             reports: VecDeque::new(),
@@ -276,13 +284,21 @@ impl Proxies {
             }
         }
         if self.next_farewell.is_some_and(|due| due <= now) {
-            self.next_farewell = self.slots.let_go(now);
+            self.let_go(now);
         }
+    }
+
+    /// Lets go of proxies that were removed long ago; their connections end.
+    fn let_go(&mut self, now: Time) {
+        let (next, gone) = self.slots.let_go(now);
+        self.next_farewell = next;
+        self.hang_ups.extend(gone.iter().flat_map(|slot| slot.proxy.connections().all()));
     }
 
     /// The time at which [`Proxies::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.next_look.into_iter().chain(self.next_farewell).min()
+        let connection = Some(self.next_connection).filter(|at| *at < Time::NEVER);
+        self.next_look.into_iter().chain(self.next_farewell).chain(connection).min()
     }
 
     /// Takes out a change of state, for the log.

@@ -107,13 +107,13 @@ impl Slots {
     }
 
     /// Lets go of those that were removed long ago, or of the oldest when there are too many. Returns when to look
-    /// again.
-    pub(super) fn let_go(&mut self, now: Time) -> Option<Time> {
+    /// again, and those that are gone.
+    pub(super) fn let_go(&mut self, now: Time) -> (Option<Time>, Vec<Slot>) {
         self.first_free = 0;
-        let mut removed: Vec<(Time, usize)> = Vec::new();
+        let (mut removed, mut gone): (Vec<(Time, usize)>, Vec<Slot>) = (Vec::new(), Vec::new());
         for (at, place) in self.slots.iter_mut().enumerate() {
             match place.as_ref().and_then(|slot| slot.removed) {
-                Some(since) if now.since(since) >= STAYS => *place = None,
+                Some(since) if now.since(since) >= STAYS => gone.extend(place.take()),
                 Some(since) => removed.push((since, at)),
                 None => {}
             }
@@ -121,9 +121,9 @@ impl Slots {
         removed.sort_unstable();
         let surplus = removed.len().saturating_sub(REMOVED);
         for (_, at) in removed.drain(..surplus) {
-            self.slots[at] = None;
+            gone.extend(self.slots.get_mut(at).and_then(Option::take));
         }
-        removed.first().map(|&(since, _)| since + STAYS)
+        (removed.first().map(|&(since, _)| since + STAYS), gone)
     }
 
     /// A proxy, also one that was removed.
@@ -140,6 +140,12 @@ impl Slots {
     pub(super) fn iter(&self) -> impl Iterator<Item = (ProxyId, &Slot)> {
         let numbered = self.slots.iter().enumerate();
         numbered.filter_map(|(at, slot)| slot.as_ref().map(|slot| (ProxyId(at as u16), slot)))
+    }
+
+    /// Every proxy with its number, also those that were removed.
+    pub(super) fn iter_mut_numbered(&mut self) -> impl Iterator<Item = (ProxyId, &mut Slot)> {
+        let numbered = self.slots.iter_mut().enumerate();
+        numbered.filter_map(|(at, slot)| slot.as_mut().map(|slot| (ProxyId(at as u16), slot)))
     }
 
     /// Every proxy, also those that were removed.

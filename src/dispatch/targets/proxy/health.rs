@@ -67,6 +67,8 @@ pub enum Why {
     Answer,
     /// Its name has no address.
     Name,
+    /// No connection to it can be opened.
+    Connection,
 }
 
 words!(Why {
@@ -78,9 +80,20 @@ words!(Why {
     Status = "status",
     Answer = "answer",
     Name = "name",
+    Connection = "connection",
 });
 
-packed!(Why as Start = 0, Probe = 1, Refused = 2, Silent = 3, Status = 4, Answer = 5, Name = 6, Unanswered = 7);
+packed!(
+    Why as Start = 0,
+    Probe = 1,
+    Refused = 2,
+    Silent = 3,
+    Status = 4,
+    Answer = 5,
+    Name = 6,
+    Unanswered = 7,
+    Connection = 8
+);
 packed!(State as Up = 0, Trial = 1, Down = 2, Unresolved = 3);
 
 /// Time for which requests have a proxy down.

@@ -3,6 +3,7 @@
 //! Probes and reports come from outside of the lanes, and every lane is told of them. Requests and responses are the
 //! lane's own. Everything of one address: a name with several addresses is several proxies.
 
+mod connections;
 mod delay;
 mod health;
 mod load;
@@ -16,11 +17,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::dispatch::decision::Admin;
+use crate::ids::ConnId;
 use crate::pack::packed;
 use crate::time::Time;
 use crate::transaction::T1;
 use crate::wire::load::OverloadControl;
+use crate::words::Transport;
 
+use connections::Connections;
+pub use connections::Ended;
 use delay::Delay;
 use health::Health;
 pub use health::{State, Why, is_failure};
@@ -63,6 +68,10 @@ pub struct Terms {
     pub is_redirected: bool,
     /// Whether requests ask it for overload control (RFC 7339).
     pub asks_overload: bool,
+    /// Its transport.
+    pub transport: Transport,
+    /// Persistent connections that are kept to it.
+    pub connections: usize,
 }
 
 /// A request that was sent to a proxy, as the proxy knows it.
@@ -121,6 +130,8 @@ pub struct Proxy {
     damped: Damped,
     load: Load,
     waiting: Waiting,
+    /// Its connections. A takeover does not hand them on: those that stay are found by their address.
+    connections: Connections,
     concluded: Concluded,
     /// Microseconds of the last answered probe.
     probe_delay: Option<Duration>,
@@ -153,10 +164,13 @@ packed!(Kept { address, life, admin, health, delay, damped, load, waiting, concl
 impl Proxy {
     /// A proxy of which nothing is known: it gets requests.
     pub fn new(address: Option<SocketAddr>, life: u32, terms: Terms, now: Time) -> Self {
+        let mut connections = Connections::default();
+        connections.set_count(terms.connections, now);
         Proxy {
             address,
             life,
             admin: Admin::Ready,
+            connections,
             health: Health::new(now),
             delay: Delay::default(),
             damped: Damped::new(now),
@@ -177,6 +191,8 @@ impl Proxy {
         let Kept { address, life, admin, health, delay, damped, mut load, waiting, concluded, .. } = kept;
         let Kept { probe_delay, counts, .. } = kept;
         load.set_limits(terms.limits);
+        let mut connections = Connections::default();
+        connections.set_count(terms.connections, Time(0));
         Proxy {
             address,
             life,
@@ -187,6 +203,7 @@ impl Proxy {
             damped,
             load,
             waiting,
+            connections,
             concluded,
             probe_delay,
             counts,
@@ -216,9 +233,34 @@ impl Proxy {
     }
 
     /// Sets other terms; the state stays.
-    pub fn set_terms(&mut self, terms: Terms) {
+    pub fn set_terms(&mut self, terms: Terms, now: Time) {
+        self.connections.set_count(terms.connections, now);
         self.load.set_limits(terms.limits);
         self.terms = terms;
+    }
+
+    /// Its persistent connections.
+    pub const fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Its persistent connections.
+    pub const fn connections_mut(&mut self) -> &mut Connections {
+        &mut self.connections
+    }
+
+    /// Takes note that a connection to it is open: a server that nothing listened for is there again.
+    pub fn on_connected(&mut self, conn: ConnId, now: Time) {
+        let was_unreachable = self.connections.has_failed();
+        if self.connections.on_open(conn, now) && (was_unreachable || self.health.why() == Why::Refused) {
+            self.health.on_good_probe(1, now);
+            self.waiting.on_lost();
+        }
+    }
+
+    /// Its transport.
+    pub const fn transport(&self) -> Transport {
+        self.terms.transport
     }
 
     /// Forgets what was reported of its load.
@@ -413,12 +455,20 @@ impl Proxy {
 
     /// Its state.
     pub fn state(&self, now: Time) -> State {
-        if self.address.is_none() { State::Unresolved } else { self.health.state(now) }
+        match self.address {
+            None => State::Unresolved,
+            Some(_) if self.connections.has_failed() => State::Down,
+            Some(_) => self.health.state(now),
+        }
     }
 
     /// The grounds of its state.
-    pub const fn why(&self) -> Why {
-        if self.address.is_none() { Why::Name } else { self.health.why() }
+    pub fn why(&self) -> Why {
+        match self.address {
+            None => Why::Name,
+            Some(_) if self.connections.has_failed() => Why::Connection,
+            Some(_) => self.health.why(),
+        }
     }
 
     /// Whether it may get a new request.
@@ -490,9 +540,14 @@ impl Proxy {
         assert!(counts.probes_lost <= counts.probes && counts.calls >= u64::from(self.outstanding()), "{counts:?}");
     }
 
-    /// Whether operator, server and name let it have new requests.
+    /// Whether a request can be sent to it now.
+    fn is_reachable(&self) -> bool {
+        self.address.is_some() && (self.connections.is_unused() || self.connections.has_usable())
+    }
+
+    /// Whether operator, server, name and connections let it have new requests.
     fn is_wanted(&self, now: Time) -> bool {
-        self.address.is_some() && self.admin == Admin::Ready && self.load.takes_new(now) && self.load.share(now) > 0.0
+        self.is_reachable() && self.admin == Admin::Ready && self.load.takes_new(now) && self.load.share(now) > 0.0
     }
 
     fn take(&mut self, sent: Sent) -> Option<Time> {

@@ -21,6 +21,8 @@ fn terms() -> Terms {
         slow_start: ms(10_000),
         is_redirected: false,
         asks_overload: false,
+        transport: Transport::Udp,
+        connections: 0,
     }
 }
 
@@ -121,7 +123,7 @@ fn one_request_and_the_probe_that_it_wished_for_are_enough_where_few_requests_go
         [(true, false, State::Down), (true, true, State::Up), (false, false, State::Up)]
     {
         let mut proxy = proxy();
-        proxy.set_terms(Terms { is_probed, ..terms() });
+        proxy.set_terms(Terms { is_probed, ..terms() }, at(0));
         proxy.on_sent(at(0));
         for now in [200, 500, 899, 900] {
             proxy.handle_timeout(at(now));
@@ -137,7 +139,7 @@ fn one_request_and_the_probe_that_it_wished_for_are_enough_where_few_requests_go
 #[test]
 fn a_request_that_a_server_lost_when_it_died_does_not_keep_calls_away_from_it_when_it_is_back() {
     let mut proxy = proxy();
-    proxy.set_terms(Terms { slow_start: Duration::ZERO, ..terms() });
+    proxy.set_terms(Terms { slow_start: Duration::ZERO, ..terms() }, at(0));
     proxy.on_probe_answered(probe(1), &ok(ms(1)), at(0));
     proxy.on_sent(at(1));
     (2..=3).for_each(|number| proxy.on_probe_refused(probe(number), at(200)));
@@ -208,4 +210,47 @@ fn a_proxy_without_an_address_is_unresolved() {
         (proxy.state(at(0)), proxy.why(), proxy.takes_in_panic(at(0), false)),
         (State::Unresolved, Why::Name, false)
     );
+}
+
+/// A server that is reached over this many connections.
+fn system(connections: usize) -> Proxy {
+    let terms = Terms { transport: Transport::Tcp, connections, ..terms() };
+    Proxy::new(Some("192.0.2.1:5060".parse().unwrap()), 3, terms, at(0))
+}
+
+fn begin(proxy: &mut Proxy, number: u64, now: Time) -> ConnId {
+    let conn = ConnId::new(0, number);
+    let place = proxy.connections_mut().poll_due(now).unwrap();
+    proxy.connections_mut().on_begun(place, Some(conn), 0.5, now);
+    conn
+}
+
+#[test]
+fn a_server_over_tcp_gets_requests_while_a_connection_is_open_and_its_host_takes_the_bytes() {
+    let mut proxy = system(1);
+    assert!(!proxy.takes_new(at(0)) && proxy.state(at(0)) == State::Up);
+    let conn = begin(&mut proxy, 7, at(0));
+    assert!(!proxy.takes_new(at(1)));
+    proxy.on_connected(conn, at(2));
+    assert!(proxy.takes_new(at(2)) && proxy.is_quick(ms(1_000), at(2)));
+    proxy.connections_mut().on_taken(conn, false);
+    assert!(!proxy.takes_new(at(3)), "it reads nothing");
+    proxy.connections_mut().on_taken(conn, true);
+    assert!(proxy.takes_new(at(4)));
+}
+
+#[test]
+fn a_server_over_tcp_is_down_while_its_connection_cannot_be_opened_and_up_as_soon_as_it_is() {
+    let mut proxy = system(1);
+    let conn = begin(&mut proxy, 7, at(0));
+    proxy.on_connected(conn, at(0));
+    proxy.connections_mut().on_closed(conn, Ended::Broken, 0.5, at(1_000));
+    assert_eq!((proxy.state(at(1_000)), proxy.why()), (State::Down, Why::Connection));
+    let conn = begin(&mut proxy, 8, at(1_000));
+    proxy.connections_mut().on_closed(conn, Ended::Refused, 0.5, at(1_001));
+    (1..=2).for_each(|number| proxy.on_probe_refused(probe(number), at(1_100)));
+    let conn = begin(&mut proxy, 9, at(2_000));
+    proxy.on_connected(conn, at(2_001));
+    assert_eq!(proxy.state(at(2_001)), State::Up);
+    assert!(proxy.takes_new(at(2_001)));
 }

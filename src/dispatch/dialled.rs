@@ -1,0 +1,50 @@
+//! Connections that a lane keeps open to downstream proxies over TCP and TLS.
+
+use std::net::SocketAddr;
+
+use super::Dispatch;
+use super::targets::proxies::Dial;
+use super::targets::proxy::Ended;
+use crate::ids::ConnId;
+use crate::time::Time;
+use crate::words::Transport;
+
+impl Dispatch {
+    /// The next connection that is to be opened now: the owner opens it, and says so by [`Dispatch::on_dialled`].
+    pub fn poll_dial(&mut self, now: Time) -> Option<Dial> {
+        self.proxies.poll_dial(now)
+    }
+
+    /// Takes note that a connection is being opened as this one; `None`: that cannot even begin.
+    pub fn on_dialled(&mut self, dial: &Dial, conn: Option<ConnId>, now: Time) {
+        self.proxies.on_dialled(dial, conn, now);
+    }
+
+    /// The next connection that its owner has to close.
+    pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
+        self.proxies.poll_hang_up(now)
+    }
+
+    /// Takes note that a connection is open: requests go by it.
+    pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
+        self.proxies.on_connection_open(conn, now);
+    }
+
+    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
+    pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
+        self.proxies.on_connection_kept(conn, to, transport, now)
+    }
+
+    /// Takes note whether a proxy takes the bytes that are sent on a connection.
+    pub fn on_connection_taken(&mut self, conn: ConnId, is_taken: bool) {
+        self.proxies.on_connection_taken(conn, is_taken);
+    }
+
+    /// Takes note that a connection has ended. Requests that have gone by it and have no response go to another proxy,
+    /// or by another connection.
+    pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {
+        if let Some(proxy) = self.proxies.on_connection_closed(conn, ended, now) {
+            let _ = (proxy, conn);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The persistent connections of all proxies: which are to be opened or closed now, and what becomes of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Proxies;
+use crate::dispatch::targets::proxy::Ended;
+use crate::ids::{ConnId, ProxyId};
+use crate::time::Time;
+use crate::words::Transport;
+
+/// A connection that is to be opened to a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// Name of its entry in the settings.
+    pub entry: Arc<str>,
+    /// Its address.
+    pub to: SocketAddr,
+    /// TCP or TLS.
+    pub transport: Transport,
+    life: u32,
+    place: usize,
+}
+
+impl Proxies {
+    /// The next connection that is to be opened now: the owner opens it, and says so by [`Proxies::on_dialled`].
+    pub fn poll_dial(&mut self, now: Time) -> Option<Dial> {
+        if self.next_connection > now {
+            return None;
+        }
+        let dial =
+            self.slots.iter_mut_numbered().filter(|(_, slot)| slot.removed.is_none()).find_map(|(proxy, slot)| {
+                let to = slot.proxy.address()?;
+                let place = slot.proxy.connections_mut().poll_due(now)?;
+                let (life, transport) = (slot.proxy.life(), slot.proxy.transport());
+                Some(Dial { proxy, entry: slot.entry.as_str().into(), to, transport, life, place })
+            });
+        if dial.is_none() {
+            self.arm_connections();
+        }
+        dial
+    }
+
+    /// Takes note that a connection is being opened as this one; `None`: that cannot even begin.
+    pub fn on_dialled(&mut self, dial: &Dial, conn: Option<ConnId>, now: Time) {
+        let spread = self.spread();
+        match self.slots.get_mut(dial.proxy).filter(|slot| slot.proxy.life() == dial.life) {
+            Some(slot) => slot.proxy.connections_mut().on_begun(dial.place, conn, spread, now),
+            None => self.hang_ups.extend(conn),
+        }
+        self.note_connections(dial.proxy, now);
+    }
+
+    /// The next connection that its owner has to close.
+    pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
+        if let Some(conn) = self.hang_ups.pop() {
+            return Some(conn);
+        }
+        if self.next_connection > now {
+            return None;
+        }
+        self.slots.iter_mut().find_map(|slot| slot.proxy.connections_mut().poll_unwanted(now))
+    }
+
+    /// Takes note that a connection is open. Returns the proxy that it leads to.
+    pub fn on_connection_open(&mut self, conn: ConnId, now: Time) -> Option<ProxyId> {
+        let id = self.of_connection(conn)?;
+        self.slots.get_mut(id)?.proxy.on_connected(conn, now);
+        self.note_connections(id, now);
+        Some(id)
+    }
+
+    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
+    pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
+        let ids: Vec<ProxyId> = self.at(to).collect();
+        for id in ids {
+            let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.proxy.transport() == transport) else {
+                continue;
+            };
+            if let Some(place) = slot.proxy.connections_mut().poll_due(now) {
+                slot.proxy.connections_mut().on_begun(place, Some(conn), 0.0, now);
+                slot.proxy.on_connected(conn, now);
+                self.note_connections(id, now);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes note that a connection has ended. Returns the proxy that it led to.
+    pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) -> Option<ProxyId> {
+        self.hang_ups.retain(|other| *other != conn);
+        let (id, spread) = (self.of_connection(conn)?, self.spread());
+        self.slots.get_mut(id)?.proxy.connections_mut().on_closed(conn, ended, spread, now);
+        self.note_connections(id, now);
+        Some(id)
+    }
+
+    /// Takes note whether a proxy takes the bytes that are sent on a connection.
+    pub fn on_connection_taken(&mut self, conn: ConnId, is_taken: bool) {
+        if let Some(slot) = self.of_connection(conn).and_then(|id| self.slots.get_mut(id)) {
+            slot.proxy.connections_mut().on_taken(conn, is_taken);
+        }
+    }
+
+    /// The proxy that a connection leads to.
+    pub fn of_connection(&self, conn: ConnId) -> Option<ProxyId> {
+        self.slots.iter().find(|(_, slot)| slot.proxy.connections().has(conn)).map(|(id, _)| id)
+    }
+
+    /// The connection that a request to a proxy goes by.
+    pub fn connection_to(&mut self, id: ProxyId) -> Option<ConnId> {
+        self.slots.get_mut(id)?.proxy.connections_mut().next()
+    }
+
+    /// Whether proxies are reached over connections, and none of these has been open yet.
+    pub fn awaits_first_connection(&self) -> bool {
+        let mut streams = self.iter().filter(|(_, proxy)| !proxy.connections().is_unused()).peekable();
+        streams.peek().is_some()
+            && streams.all(|(_, proxy)| proxy.connections().open() == 0 && !proxy.connections().has_failed())
+    }
+
+    /// A number from 0 to 1 that keeps many from trying at the same time.
+    fn spread(&mut self) -> f64 {
+        self.random.below(1_000) as f64 / 1_000.0
+    }
+
+    fn note_connections(&mut self, id: ProxyId, now: Time) {
+        self.note(id, now);
+        self.arm_connections();
+    }
+
+    /// Finds out when there is something to do for connections.
+    pub(super) fn arm_connections(&mut self) {
+        let is_wanted = |slot: &super::slots::Slot| slot.removed.is_none() && slot.proxy.address().is_some();
+        let due = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
+        self.next_connection =
+            due.map(|(_, slot)| slot.proxy.connections().poll_timeout()).min().unwrap_or(Time::NEVER);
+    }
+}

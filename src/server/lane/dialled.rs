@@ -1,0 +1,139 @@
+//! Connections that a lane keeps open to downstream proxies.
+
+use std::io;
+
+use rustls::pki_types::ServerName;
+use tracing::debug;
+
+use super::Lane;
+use crate::dispatch::targets::proxies::Dial;
+use crate::dispatch::targets::proxy::Ended;
+use crate::ids::ConnId;
+use crate::net::conns::{CloseReason, ConnKey, Conns, Ends, Moved};
+use crate::net::tcp;
+use crate::server::SystemTls;
+use crate::stream::{Kind, Stream};
+use crate::time::Time;
+use crate::words::Transport;
+
+/// While more bytes than this wait to leave on a connection, its proxy gets no new requests by it.
+const MUCH: usize = 32 << 10;
+
+/// The connections of a lane to downstream proxies, as the lane has to look after them.
+#[derive(Debug, Default)]
+pub(super) struct Dialled {
+    /// Those that got more than a little in this turn.
+    busy: Vec<ConnKey>,
+    /// Those on which much waits to leave although it could.
+    full: Vec<ConnKey>,
+    /// Those that have ended, until the switch is told.
+    ended: Vec<(ConnId, Ended)>,
+}
+
+impl Dialled {
+    /// A message has been queued on a connection.
+    pub(super) fn on_queued(&mut self, conns: &Conns, key: ConnKey) {
+        if conns.waiting(key) > MUCH && is_dialled(conns, key) && !self.busy.contains(&key) {
+            self.busy.push(key);
+        }
+    }
+
+    /// What was queued has been written as far as it could. The result are the connections whose proxies have not taken
+    /// it.
+    pub(super) fn poll_full(&mut self, conns: &Conns) -> Option<ConnKey> {
+        loop {
+            let key = self.busy.pop()?;
+            if conns.waiting(key) > MUCH && !self.full.contains(&key) {
+                self.full.push(key);
+                return Some(key);
+            }
+        }
+    }
+
+    /// A connection of ours is closed.
+    pub(super) fn on_closed(&mut self, conn: ConnId, key: ConnKey, reason: CloseReason) {
+        self.busy.retain(|other| *other != key);
+        self.full.retain(|other| *other != key);
+        let ended = if reason == CloseReason::Unreachable { Ended::Refused } else { Ended::Broken };
+        self.ended.push((conn, ended));
+    }
+
+    pub(super) fn take_ended(&mut self) -> Vec<(ConnId, Ended)> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+fn is_dialled(conns: &Conns, key: ConnKey) -> bool {
+    conns.ends(key).is_some_and(|ends| ends.listener.is_none())
+}
+
+impl Lane {
+    /// Opens and closes connections to downstream proxies, and tells the switch which are open.
+    pub(super) fn keep_connections(&mut self, now: Time) {
+        while let Some(dial) = self.switch.poll_dial(now) {
+            let conn = match self.dial(&dial, now) {
+                Ok(key) => Some(self.name_of(key)),
+                Err(error) => {
+                    debug!(proxy = %dial.entry, to = %dial.to, %error, "cannot connect to a downstream proxy");
+                    None
+                }
+            };
+            self.switch.on_dialled(&dial, conn, now);
+        }
+        while let Some(conn) = self.switch.poll_hang_up(now) {
+            match self.key_of(conn) {
+                Some(key) => self.conns.close(key, CloseReason::Unneeded),
+                None => self.switch.on_connection_closed(conn, Ended::Broken, now),
+            }
+        }
+        while let Some(key) = self.conns.poll_opened() {
+            if is_dialled(&self.conns, key) {
+                self.switch.on_connection_open(self.name_of(key), now);
+                self.end_wait_for_first();
+            }
+        }
+        let Lane { conns, switch, dialled, .. } = self;
+        let lane = switch.own();
+        dialled.full.retain(|key| {
+            let is_full = conns.waiting(*key) > MUCH;
+            if !is_full {
+                switch.on_connection_taken(ConnId::new(lane, key.number()), true);
+            }
+            is_full
+        });
+    }
+
+    /// Calls wait for the first connection no longer.
+    fn end_wait_for_first(&mut self) {
+        if self.awaited == 0 {
+            self.holding_until = None;
+        }
+    }
+
+    fn dial(&mut self, dial: &Dial, now: Time) -> io::Result<ConnKey> {
+        let kind = match dial.transport {
+            Transport::Tls => {
+                let SystemTls { config, name } = self
+                    .system_tls
+                    .get(&dial.entry)
+                    .cloned()
+                    .ok_or_else(|| io::Error::other("its certificates cannot be read"))?;
+                let name = match name {
+                    Some(name) => ServerName::try_from(name.to_string()).map_err(io::Error::other)?,
+                    None => dial.to.ip().into(),
+                };
+                Kind::TlsClient(config, name)
+            }
+            _ => Kind::Plain,
+        };
+        let socket = tcp::connect(dial.to)?;
+        tcp::give_up_unacknowledged(&socket);
+        let ends = Ends { remote: dial.to, local: socket.local_addr()?, listener: None };
+        let stream = Stream::persistent(kind, now);
+        self.conns.insert(Moved { socket, stream, outgoing: Vec::new(), ends }, now)
+    }
+
+    fn name_of(&self, key: ConnKey) -> ConnId {
+        ConnId::new(self.switch.own(), key.number())
+    }
+}

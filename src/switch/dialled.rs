@@ -1,0 +1,49 @@
+//! Connections that the lane keeps open to downstream proxies, as its owner hears of them.
+
+use std::net::IpAddr;
+
+use super::Switch;
+use super::links::Channel;
+use crate::dispatch::targets::proxies::Dial;
+use crate::dispatch::targets::proxy::Ended;
+use crate::ids::{ConnId, ListenerId};
+use crate::time::Time;
+use crate::words::Transport;
+
+impl<C: Channel> Switch<C> {
+    /// The next connection that is to be opened to a downstream proxy now: see [`Switch::on_dialled`].
+    pub fn poll_dial(&mut self, now: Time) -> Option<Dial> {
+        self.dispatch.poll_dial(now)
+    }
+
+    /// A connection is being opened as this one; `None`: that cannot even begin.
+    pub fn on_dialled(&mut self, dial: &Dial, conn: Option<ConnId>, now: Time) {
+        self.dispatch.on_dialled(dial, conn, now);
+    }
+
+    /// The next connection to a downstream proxy that is to be closed.
+    pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
+        self.dispatch.poll_hang_up(now)
+    }
+
+    /// A connection to a downstream proxy is open.
+    pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
+        self.dispatch.on_connection_open(conn, now);
+    }
+
+    /// A downstream proxy takes the bytes that are sent on a connection again, or does not.
+    pub fn on_connection_taken(&mut self, conn: ConnId, is_taken: bool) {
+        self.dispatch.on_connection_taken(conn, is_taken);
+    }
+
+    /// A connection to a downstream proxy has ended. Requests on it that have no response go to another one.
+    pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {
+        self.dispatch.on_connection_closed(conn, ended, now);
+        self.outbox.send_leaving(&mut self.dispatch);
+    }
+
+    /// The listener to which a downstream proxy at this address sends what it does not send on a connection of ours.
+    pub fn listener_beside(&self, transport: Transport, proxy: IpAddr) -> Option<ListenerId> {
+        self.dispatch.rules().stream_listener(transport, proxy).map(|(listener, _)| listener)
+    }
+}
