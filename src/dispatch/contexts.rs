@@ -11,15 +11,15 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Answer, Arrival, Forward, Reason};
+use super::decision::{Answer, Arrival, Forward, Hop, Reason};
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
 use crate::fingerprint::Fingerprint;
-use crate::ids::ProxyId;
+use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
-use crate::transaction::response_context::{Effect, ResponseContext, Terms};
+use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Terms};
 use crate::wire::sip::Edits;
 use crate::words::Transport;
 
@@ -46,10 +46,21 @@ pub(super) struct Contexts {
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
-    /// The terms of each pool, for requests that may move and for others, made anew when its settings change.
-    terms: Vec<(PoolId, bool, Arc<Terms>)>,
+    /// The terms of each pool, by how its requests move, made anew when its settings change.
+    terms: Vec<(PoolId, Moves, Arc<Terms>)>,
     leaving: VecDeque<Leaving>,
     scratch: Scratch,
+}
+
+/// The grounds on which a request goes on to another proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// There are none.
+    Never,
+    /// The connection that it has gone by is gone, or its proxy is.
+    WhenLost,
+    /// Those of a `stateful` pool.
+    Freely,
 }
 
 /// Memory that is used again for each message.
@@ -79,8 +90,11 @@ pub(super) struct UnderWay {
     pub(super) pool: PoolId,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Vec<(ProxyId, Sent)>,
+    pub(super) moves: Moves,
     /// Whether the table knows of its final response.
     pub(super) is_told: bool,
+    /// Whether the connection has ended that its responses were to come by.
+    pub(super) is_cut: bool,
     /// Whether copies of it may come that nothing else knows of.
     has_copies: bool,
     /// Why it has stayed at its proxy when it might have moved.
@@ -121,7 +135,7 @@ impl UnderWay {
         (name, call, cseq): (Fingerprint, Fingerprint, u32),
         (request, arrival): (&[u8], &Arrival),
         (pool, forward): (PoolId, &Forward),
-        first: Option<Sent>,
+        (first, moves): (Option<Sent>, Moves),
     ) -> Self {
         UnderWay {
             context,
@@ -133,7 +147,9 @@ impl UnderWay {
             forward: *forward,
             pool,
             unheard: first.map(|sent| (forward.proxy, sent)).into_iter().collect(),
+            moves,
             is_told: false,
+            is_cut: false,
             has_copies: first.is_none() && arrival.transport == Transport::Udp,
             stays: None,
             armed: Time::NEVER,
@@ -167,21 +183,25 @@ impl Contexts {
         }
     }
 
-    /// The terms of a pool, for requests that may move to another proxy or for those that may not.
-    pub(super) fn terms(&mut self, (id, pool): (PoolId, &Pool), may_move: bool, pending_max: Duration) -> Arc<Terms> {
+    /// The terms of a pool, for requests that move like this.
+    pub(super) fn terms(&mut self, (id, pool): (PoolId, &Pool), moves: Moves, pending_max: Duration) -> Arc<Terms> {
         let Pool { answer_within, ref retry_on, .. } = *pool;
-        let tries = if may_move { pool.tries } else { 1 };
+        let tries = match moves {
+            Moves::Never => 1,
+            Moves::WhenLost => 2,
+            Moves::Freely => pool.tries,
+        };
         let is_same = |terms: &Terms| {
             (terms.answer_within, terms.tries, terms.pending_max) == (answer_within, tries, pending_max)
                 && terms.retry_on == *retry_on
         };
-        let is_of = |of: PoolId, moves: bool| (of, moves) == (id, may_move);
-        if let Some((.., terms)) = self.terms.iter().find(|(of, moves, terms)| is_of(*of, *moves) && is_same(terms)) {
+        let is_of = |of: PoolId, by: Moves| (of, by) == (id, moves);
+        if let Some((.., terms)) = self.terms.iter().find(|(of, by, terms)| is_of(*of, *by) && is_same(terms)) {
             return terms.clone();
         }
         let terms = Arc::new(Terms { answer_within, retry_on: retry_on.clone(), tries, pending_max });
-        self.terms.retain(|(of, moves, _)| !is_of(*of, *moves));
-        self.terms.push((id, may_move, terms.clone()));
+        self.terms.retain(|(of, by, _)| !is_of(*of, *by));
+        self.terms.push((id, moves, terms.clone()));
         terms
     }
 
@@ -237,6 +257,13 @@ impl Contexts {
         let is_there = |id: &ContextId| {
             self.all.get(*id).is_some_and(|under_way| under_way.unheard.iter().any(|(at, _)| *at == proxy))
         };
+        self.all.keys().filter(is_there).collect()
+    }
+
+    /// The requests without a final response that have gone by this connection to a proxy.
+    pub(super) fn on_connection(&self, proxy: ProxyId, conn: ConnId) -> Vec<ContextId> {
+        let to = Candidate { proxy, to: Hop::Connection(conn) };
+        let is_there = |id: &ContextId| self.all.get(*id).is_some_and(|under_way| under_way.context.waits_at(to));
         self.all.keys().filter(is_there).collect()
     }
 

@@ -44,7 +44,7 @@ impl Dispatch {
     /// or by another connection.
     pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {
         if let Some(proxy) = self.proxies.on_connection_closed(conn, ended, now) {
-            let _ = (proxy, conn);
+            self.leave_connection(proxy, conn, now);
         }
     }
 }

@@ -335,8 +335,8 @@ impl Lane {
             if let LinkRead::Over(parting, why) = self.switch.read_link(worker, now) {
                 self.on_link_lost(worker, parting, why);
             }
-            // A frame may hold thousands of records, all of them false. Other links and sockets have their turn
-            // before its link's next frame.
+            // A frame may hold thousands of records, all of them false. Other links and sockets have their turn before
+            // its link's next frame.
             if clock::now().since(now) >= FRAMES_WITHIN {
                 break;
             }

@@ -68,11 +68,10 @@ impl Messages {
         }
         if let Some(own) = &mut self.own
             && !bytes.is_empty()
+            && own.on_heard(&self.pending.bytes, now)
         {
-            if own.on_heard(&self.pending.bytes, now) {
-                self.pending.bytes.clear();
-                self.pending.end();
-            }
+            self.pending.bytes.clear();
+            self.pending.end();
         }
         self.pending.settle(was_empty, now);
         if matches!(self.pending.bytes.first(), Some(b'\r' | b'\n')) {

@@ -5,6 +5,7 @@ mod network;
 mod record_route;
 mod stateful;
 mod streams;
+mod systems;
 mod travelling;
 
 use std::io::{self, IoSlice, Write};

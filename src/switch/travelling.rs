@@ -78,6 +78,9 @@ impl Travelling {
     pub(super) fn respond(&mut self, answers: &mut Answers, response: &ForwardedResponse, message: &Message<'_>) {
         self.edits.clear();
         self.edits.take_via(message);
+        if let Hop::Connection(_) = response.to {
+            self.edits.state_length(message);
+        }
         let leaves = (response.listener, response.from);
         send(answers, leaves, response.to, |bytes| write(bytes, &self.edits, message));
     }
@@ -104,6 +107,9 @@ fn edit(
         text.extend_from_slice(OVERLOAD_QUERY.as_bytes());
     }
     edits.put_via(request, text);
+    if let Hop::Connection(_) = forward.to {
+        edits.state_length(request);
+    }
     edits.complete_via(request, arrival.source);
     edits.count_hop(request);
     if forward.rewrites_uri

@@ -79,6 +79,8 @@ pub struct FlowToken {
     pub caller: Hop,
     /// The address of the server.
     pub server: SocketAddr,
+    /// Whether it is reached over persistent connections.
+    pub is_stream: bool,
 }
 
 /// Writes tokens, and knows its own again.
@@ -129,7 +131,7 @@ impl FlowTokens {
     /// Appends the text of a token for a dialog.
     pub fn write(&self, out: &mut Vec<u8>, token: &FlowToken, call_id: &[u8]) {
         let from = out.len();
-        let FlowToken { side, listener, caller, server } = token;
+        let FlowToken { side, listener, caller, server, is_stream } = token;
         let caller_kind = match caller {
             Hop::Address(address) if address.ip().to_canonical().is_ipv4() => CALLER_V4,
             Hop::Address(_) => CALLER_V6,
@@ -137,7 +139,8 @@ impl FlowTokens {
         };
         let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
         let side_bit = if *side == Side::Server { OF_SERVER } else { 0 };
-        push(out, caller_kind | server_bit | side_bit, 1);
+        let stream_bit = if *is_stream { BY_STREAM } else { 0 };
+        push(out, caller_kind | server_bit | side_bit | stream_bit, 1);
         let named = self.current.listeners.iter().find(|(_, id)| id == listener);
         push(out, named.map_or(0, |(name, _)| *name), LISTENER);
         match caller {
@@ -173,8 +176,9 @@ impl FlowTokens {
             _ => return None,
         };
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
+        let is_stream = kinds & BY_STREAM != 0;
         let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
-        rest.is_empty().then_some(FlowToken { side, listener, caller, server })
+        rest.is_empty().then_some(FlowToken { side, listener, caller, server, is_stream })
     }
 
     fn hash(&self, printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
@@ -193,6 +197,7 @@ const CALLER_CONNECTION: u64 = 2;
 const CALLER_KINDS: u64 = 3;
 const SERVER_V6: u64 = 4;
 const OF_SERVER: u64 = 8;
+const BY_STREAM: u64 = 16;
 
 /// Characters of a listener's name.
 const LISTENER: usize = 5;
@@ -285,7 +290,9 @@ mod tests {
         let sides = [Side::Caller, Side::Server];
         let mut all = Vec::new();
         for (caller, server) in callers.into_iter().flat_map(|caller| servers.map(|server| (caller, server))) {
-            all.extend(sides.map(|side| FlowToken { side, listener: ListenerId(1023), caller, server }));
+            for is_stream in [false, true] {
+                all.extend(sides.map(|side| FlowToken { side, listener: ListenerId(1023), caller, server, is_stream }));
+            }
         }
         all
     }

@@ -145,8 +145,8 @@ impl Connection {
         self.ending.is_none()
     }
 
-    /// Bytes that may wait to leave while it is read, and those with which it is closed. Connections that we have opened
-    /// carry the messages of many.
+    /// Bytes that may wait to leave while it is read, and those with which it is closed. Connections that we have
+    /// opened carry the messages of many.
     const fn limits(&self) -> (usize, usize) {
         if self.ends.listener.is_some() { (PAUSE, CAP) } else { (MANY * PAUSE, MANY * CAP) }
     }

@@ -148,6 +148,21 @@ impl Branch {
         is_over
     }
 
+    /// The connection is gone that its responses were to come by. Returns whether it is over by that.
+    pub(super) fn on_cut(&mut self) -> bool {
+        let is_over = self.is_pending();
+        if is_over {
+            self.outcome = Outcomes::Unsent;
+            self.give_up();
+        }
+        is_over
+    }
+
+    /// Whether it has no outcome yet.
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.outcome, Outcomes::Pending)
+    }
+
     /// Whether it waits, and no response has come.
     pub(super) fn is_unheard(&self) -> bool {
         self.request.is_trying() && matches!(self.outcome, Outcomes::Pending)
@@ -244,6 +259,10 @@ impl Branch {
             _ => Time::NEVER,
         };
         request.min(cancel).min(self.answer_by).min(self.give_up_at)
+    }
+
+    pub(super) const fn go_by(&mut self, to: Hop) {
+        self.to.to = to;
     }
 
     pub(super) const fn to(&self) -> Candidate {

@@ -69,6 +69,8 @@ pub struct ResponseContext {
     answered: Option<u16>,
     /// The request has had no final response for all its life, and gets none.
     is_expired: bool,
+    /// It goes to a caller, who has one connection and no other way.
+    leads_to_flow: bool,
 }
 
 /// Terms on which requests of a pool are forwarded.
@@ -106,6 +108,8 @@ pub struct Opening {
     pub is_reliable: bool,
     /// Whether the caller's address may be forged.
     pub may_be_forged: bool,
+    /// Whether it goes to a caller, whose connection is the only way (RFC 5626).
+    pub leads_to_flow: bool,
 }
 
 /// A response to the caller.
@@ -195,7 +199,7 @@ pub struct Response<'a> {
 impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
-        let Opening { kind, terms, first, is_reliable, may_be_forged } = opening;
+        let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow } = opening;
         // An ACK is known by its transaction alone, so that the CSeq number does not matter.
         let server = sip_server::Opening { kind, cseq: 0, request: None, is_reliable, may_be_forged };
         let mut context = ResponseContext {
@@ -209,6 +213,7 @@ impl ResponseContext {
             cancel_ends: None,
             answered: None,
             is_expired: false,
+            leads_to_flow,
         };
         context.branch_to(first, now, out);
         context
@@ -277,6 +282,31 @@ impl ResponseContext {
         if is_unheard && self.is_in_use(index) && self.may_move() {
             self.leave(Why::Down, now, out);
         }
+    }
+
+    /// The connection to this proxy is gone, and it has answered with a provisional response at most: nothing more
+    /// comes of it. That is told by a 503, and not by the 500 of a server that has answered.
+    pub fn on_cut(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        if self.branches.get_mut(index).is_some_and(Branch::on_cut) && self.is_in_use(index) {
+            self.decide(true, now, out);
+        }
+    }
+
+    /// The branch to this proxy goes by another connection from now on.
+    pub fn go_by(&mut self, to: Candidate) {
+        let branch = self.branches.iter_mut().find(|branch| branch.to().proxy == to.proxy);
+        branch.into_iter().for_each(|branch| branch.go_by(to.to));
+    }
+
+    /// Whether this proxy has the request and has not responded at all.
+    pub fn is_unheard(&self, proxy: ProxyId) -> bool {
+        self.branches.iter().any(|branch| branch.to().proxy == proxy && branch.is_unheard())
+    }
+
+    /// Whether a final response is awaited on this way.
+    pub fn waits_at(&self, to: Candidate) -> bool {
+        self.branches.iter().any(|branch| branch.to() == to && branch.is_pending())
     }
 
     /// The owner's answer to [`Effect::Ask`].
@@ -465,7 +495,7 @@ impl ResponseContext {
         let without = match self.branches.last() {
             _ if self.is_cancelled => 487,
             // RFC 5626 §5.3.1.
-            Some(last) if last.has_lost_flow() => 430,
+            Some(last) if self.leads_to_flow && last.has_lost_flow() => 430,
             _ if self.branches.iter().any(Branch::is_timed_out) => 408,
             _ => 503,
         };

@@ -46,7 +46,14 @@ impl Call {
     fn begin_with(kind: Kind, terms: Terms) -> Self {
         let mut out = Vec::new();
         let terms = Arc::new(terms);
-        let opening = Opening { kind, terms, first: candidate(1), is_reliable: false, may_be_forged: false };
+        let opening = Opening {
+            kind,
+            terms,
+            first: candidate(1),
+            is_reliable: false,
+            may_be_forged: false,
+            leads_to_flow: false,
+        };
         let context = ResponseContext::begin(opening, Time(0), &mut out);
         assert_eq!(out.drain(..).map(shown).collect::<Vec<_>>(), ["request to 1"]);
         Call { context, now: Time(0), out }
@@ -439,7 +446,14 @@ fn responses_that_contradict_each_other_do_no_harm() {
 #[test]
 fn a_caller_that_may_be_forged_gets_a_refusal_at_most_five_times() {
     let terms = Arc::new(terms());
-    let opening = Opening { kind: Kind::Invite, terms, first: candidate(1), is_reliable: false, may_be_forged: true };
+    let opening = Opening {
+        kind: Kind::Invite,
+        terms,
+        first: candidate(1),
+        is_reliable: false,
+        may_be_forged: true,
+        leads_to_flow: false,
+    };
     let mut out = Vec::new();
     let context = ResponseContext::begin(opening, Time(0), &mut out);
     let mut call = Call { context, now: Time(0), out };

@@ -69,8 +69,8 @@ impl Edits {
         self.add(at..at, from);
     }
 
-    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see the
-    /// function `complete_via`.
+    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see the function
+    /// `complete_via`.
     pub fn complete_via(&mut self, request: &Message<'_>, source: SocketAddr) {
         let Some(via) = request.via() else { return };
         let Some(at) = offset_in(request.bytes, via.raw) else { return };
@@ -110,6 +110,18 @@ impl Edits {
         // Above From, which every message has, and above which proxies look for their fields (RFC 3261 §7.3.1).
         let Some(at) = line_of(message, Name::From) else { return };
         let from = self.write_line(name, value);
+        self.add(at..at, from);
+    }
+
+    /// States the length of the body where the message does not: on a connection nothing else ends it (RFC 3261 §18.3).
+    pub fn state_length(&mut self, message: &Message<'_>) {
+        if message.head.field(Name::ContentLength).is_some() {
+            return;
+        }
+        let Some(last) = message.head.fields.last() else { return };
+        let (at, from) = (end_of_line(message.bytes, last), self.text.len());
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.text, "Content-Length: {}\r\n", message.body().len());
         self.add(at..at, from);
     }
 

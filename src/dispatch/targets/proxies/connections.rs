@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Proxies;
+use crate::dispatch::decision::Hop;
 use crate::dispatch::targets::proxy::Ended;
 use crate::ids::{ConnId, ProxyId};
 use crate::time::Time;
@@ -110,9 +111,18 @@ impl Proxies {
         self.slots.iter().find(|(_, slot)| slot.proxy.connections().has(conn)).map(|(id, _)| id)
     }
 
-    /// The connection that a request to a proxy goes by.
-    pub fn connection_to(&mut self, id: ProxyId) -> Option<ConnId> {
-        self.slots.get_mut(id)?.proxy.connections_mut().next()
+    /// The way that a request to a proxy goes: to its address, or by one of its connections. `None`: none is open.
+    pub fn hop_to(&mut self, id: ProxyId) -> Option<Hop> {
+        let proxy = &mut self.slots.get_mut(id)?.proxy;
+        match proxy.transport() {
+            Transport::Udp => proxy.address().map(Hop::Address),
+            _ => proxy.connections_mut().next().map(Hop::Connection),
+        }
+    }
+
+    /// This connection to a proxy if it is open, else another one.
+    pub fn connection_like(&self, id: ProxyId, conn: ConnId) -> Option<ConnId> {
+        self.get(id)?.connections().like(conn)
     }
 
     /// Whether proxies are reached over connections, and none of these has been open yet.

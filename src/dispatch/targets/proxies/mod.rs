@@ -23,7 +23,7 @@ use crate::ids::{ConnId, ProxyId};
 use crate::pack::{packed, saved};
 use crate::time::Time;
 use crate::wire::load::OverloadControl;
-use crate::words::LoadReport;
+use crate::words::{LoadReport, Transport};
 
 pub use connections::Dial;
 pub use entries::Address;
@@ -430,6 +430,13 @@ impl Proxies {
         let from = self.addresses.partition_point(|(other, _)| *other < address);
         let rest = self.addresses.get(from..).unwrap_or_default();
         rest.iter().take_while(move |(other, _)| *other == address).map(|(_, id)| *id)
+    }
+
+    /// The proxy at an address that is reached over persistent connections, or is not.
+    pub fn at_by(&self, address: SocketAddr, is_stream: bool) -> Option<ProxyId> {
+        let is_it =
+            |id: &ProxyId| self.get(*id).is_some_and(|proxy| (proxy.transport() != Transport::Udp) == is_stream);
+        self.at(address).find(is_it)
     }
 
     /// The proxies of the settings with their numbers and addresses: those to probe.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A connection that has ended is opened again at once. After that the time between two attempts doubles from 100 ms
-//! on, until one has stayed open for a while: to a second where the host refuses each at once, so that a server that has
-//! been started again gets its connections soon, and to 10 s where nothing answers.
+//! on, until one has stayed open for a while: to a second where the host refuses each at once, so that a server that
+//! has been started again gets its connections soon, and to 10 s where nothing answers.
 
 use std::time::Duration;
 
@@ -101,6 +101,12 @@ impl Connections {
         let found = usable.or_else(|| turns().find(|at| self.places[*at].is_open()))?;
         self.turn = found + 1;
         self.places[found].conn()
+    }
+
+    /// This one if it is open, else another one that is.
+    pub fn like(&self, conn: ConnId) -> Option<ConnId> {
+        let open = || self.places.iter().filter(|place| place.is_open()).filter_map(Place::conn);
+        open().find(|other| *other == conn).or_else(|| open().next())
     }
 
     /// All that there are, open or not.

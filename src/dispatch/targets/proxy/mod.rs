@@ -316,8 +316,8 @@ impl Proxy {
         self.health.on_final_response(503, None, now);
     }
 
-    /// Takes note that no first response to a request is waited for any more, though it may have come later: the
-    /// caller has cancelled it, or its entry is gone.
+    /// Takes note that no first response to a request is waited for any more, though it may have come later: the caller
+    /// has cancelled it, or its entry is gone.
     pub fn on_given_up(&mut self, sent: Sent, now: Time) {
         if self.take(sent).is_some() {
             self.health.on_given_up(sent.number, now);

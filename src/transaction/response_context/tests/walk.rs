@@ -72,7 +72,14 @@ fn walk(seed: u64) {
     let mut random = seed | 1;
     let kind = if draw(&mut random, 4) == 0 { Kind::Other } else { Kind::Invite };
     let may_be_forged = draw(&mut random, 2) == 0;
-    let opening = Opening { kind, terms: Arc::new(terms()), first: candidate(1), is_reliable: false, may_be_forged };
+    let opening = Opening {
+        kind,
+        terms: Arc::new(terms()),
+        first: candidate(1),
+        is_reliable: false,
+        may_be_forged,
+        leads_to_flow: false,
+    };
     let (mut now, mut out, mut seen) = (Time(0), Vec::new(), Seen::default());
     let mut context = ResponseContext::begin(opening, now, &mut out);
     seen.take(&out, kind, None, "begin");

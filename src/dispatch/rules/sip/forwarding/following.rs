@@ -35,7 +35,8 @@ impl Dispatch {
     pub(in crate::dispatch::rules::sip) fn forward_addressed(&mut self, case: &Case<'_>) -> Option<Decision> {
         let uri = case.request.read.uri?;
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
-        let proxy = self.proxies.at(address).next()?;
+        let is_stream = uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp"));
+        let proxy = self.proxies.at_by(address, is_stream)?;
         let reason = Reason::RequestUri;
         Some(self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)))
     }

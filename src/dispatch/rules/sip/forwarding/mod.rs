@@ -142,10 +142,14 @@ impl Dispatch {
 
     /// Forwards a request to a proxy.
     pub(super) fn forward(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason, weight: u16) -> Decision {
-        let gone = Decision { target: Target::Drop, reason: Reason::NoProxy };
-        let Some(to) = self.proxies.get(proxy).and_then(|proxy| proxy.address()) else { return gone };
-        let hop = (Hop::Address(to), proxy, Side::Caller);
-        let decision = self.forward_to(case, hop, reason, case.arrival.listener);
+        if self.proxies.get(proxy).and_then(|proxy| proxy.address()).is_none() {
+            return Decision { target: Target::Drop, reason: Reason::NoProxy };
+        }
+        let Some(hop) = self.proxies.hop_to(proxy) else {
+            // Its connections have ended.
+            return unless_ack(case, self.unavailable(case, Reason::NoProxy));
+        };
+        let decision = self.forward_to(case, (hop, proxy, Side::Caller), reason, case.arrival.listener);
         let Target::Forward(forward) = decision.target else { return decision };
         let pool = self.proxies.pool_of(proxy);
         let record_route = pool.map_or(RecordRoute::Never, |pool| pool.record_route);
@@ -175,11 +179,12 @@ impl Dispatch {
         listener: ListenerId,
     ) -> Decision {
         let (Some((listener, sent_by, transport)), Some(via)) =
-            (self.way_out(case.arrival, to, listener), case.request.read.via)
+            (self.way_out(case.arrival, (to, proxy, side), listener), case.request.read.via)
         else {
             return match to {
                 // No well-known socket reaches addresses of its family.
                 Hop::Address(_) => self.refuse_to_forward(case, 503, Reason::NoProxy),
+                Hop::Connection(_) if side == Side::Caller => self.refuse_to_forward(case, 503, Reason::NoProxy),
                 // Its listener is gone from the settings (RFC 5626 §5.3.1).
                 Hop::Connection(_) => self.refuse_to_forward(case, 430, Reason::FlowFailed),
             };
@@ -240,11 +245,24 @@ impl Dispatch {
     }
 
     /// The well-known listener that a request leaves from, its address, and the transport: this one, if it is a UDP
-    /// socket that reaches the receiver's family of addresses. What leaves on a connection names the address that it
-    /// came to itself, with the port of the connection's listener.
-    fn way_out(&self, arrival: &Arrival, to: Hop, listener: ListenerId) -> Option<(ListenerId, SocketAddr, Transport)> {
+    /// socket that reaches the receiver's family of addresses. What leaves on a connection of a caller names the
+    /// address that it came to itself, with the port of the connection's listener. What leaves on a connection to a
+    /// proxy names the listener to which that one sends what it does not send on the connection.
+    fn way_out(
+        &self,
+        arrival: &Arrival,
+        (to, proxy, side): (Hop, ProxyId, Side),
+        listener: ListenerId,
+    ) -> Option<(ListenerId, SocketAddr, Transport)> {
         let to = match to {
             Hop::Address(to) => to,
+            Hop::Connection(_) if side == Side::Caller => {
+                let proxy = self.proxies.get(proxy)?;
+                let (far, transport) = (proxy.address()?.ip(), proxy.transport());
+                let (listener, bound) = self.rules.stream_listener(transport, far)?;
+                let ip = if bound.ip().is_unspecified() { self.own_ip_towards(far, arrival)? } else { bound.ip() };
+                return Some((listener, SocketAddr::new(ip, bound.port()), transport));
+            }
             Hop::Connection(_) => {
                 let (_, transport, bound) = self.rules.stream_listeners.iter().find(|(of, ..)| *of == listener)?;
                 let ip = if bound.ip().is_unspecified() { arrival.local.ip() } else { bound.ip() };

@@ -83,34 +83,30 @@ impl Dispatch {
         forward: &Forward,
         (request, arrival): (&Message<'_>, &Arrival),
     ) {
-        let Hop::Address(server) = forward.to else { return };
+        let Some(server) = self.proxies.get(forward.proxy).and_then(|proxy| proxy.address()) else { return };
         let caller = match arrival.reply_to {
             ReplyTo::Stream(conn) => Hop::Connection(conn),
             _ => Hop::Address(arrival.source),
         };
-        let (transport, is_secure) = match arrival.transport {
-            Transport::Udp | Transport::Mgcp => ("", false),
-            Transport::Tcp => (";transport=tcp", false),
-            Transport::Tls => (";transport=tls", true),
-            Transport::Ws => (";transport=ws", false),
-            Transport::Wss => (";transport=ws", true),
-        };
         let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
         let scheme = if is_sips { "sips" } else { "sip" };
-        let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
-        for (side, local, transport) in
-            [(Side::Server, forward.sent_by.into(), ""), (Side::Caller, arrival.local, transport)]
-        {
+        let is_stream = forward.transport != Transport::Udp;
+        for (side, local, transport) in [
+            (Side::Server, forward.sent_by.into(), forward.transport),
+            (Side::Caller, arrival.local, arrival.transport),
+        ] {
+            let (param, is_secure) = transport_param(transport);
+            let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
             let comma = if side == Side::Server { "" } else { ", " };
             // Writing to a Vec cannot fail.
             let _ = write!(out, "{comma}<{scheme}:");
-            let token = FlowToken { side, listener: arrival.listener, caller, server };
+            let token = FlowToken { side, listener: arrival.listener, caller, server, is_stream };
             self.flow_tokens.write(out, &token, request.call_id());
-            let _ = match name.filter(|_| side == Side::Caller) {
+            let _ = match name {
                 Some(name) => write!(out, "@{name}:{}", local.port()),
                 None => write!(out, "@{local}"),
             };
-            let _ = write!(out, "{transport};lr>");
+            let _ = write!(out, "{param};lr>");
         }
     }
 
@@ -126,20 +122,37 @@ impl Dispatch {
         if !has_good_routes(case.request.message) {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
         }
+        let server = self.proxies.at_by(token.server, token.is_stream);
         let (to, proxy, is_strict) = match token.side {
-            Side::Server => (token.caller, None, false),
+            Side::Server => (Some(token.caller), server, false),
             Side::Caller => {
                 let (to, is_strict) = self.towards_server(case, &token, (own.count, restored.is_some()));
-                (Hop::Address(to), self.proxies.at(to).next(), is_strict)
+                let proxy = self.proxies.at_by(to, token.is_stream).or(server);
+                let hop = match token.is_stream {
+                    false => Some(Hop::Address(to)),
+                    true => proxy.and_then(|proxy| self.proxies.hop_to(proxy)),
+                };
+                (hop, proxy, is_strict)
             }
         };
-        let proxy = proxy.or_else(|| self.proxies.at(token.server).next()).unwrap_or(ProxyId::NONE);
+        let Some(to) = to else {
+            return Some(self.server_is_away(case, proxy));
+        };
+        let proxy = proxy.unwrap_or(ProxyId::NONE);
         let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict };
         Some(self.forward_within(case, (case.name, Reason::RecordRouted), |dispatch| {
             let decision = dispatch.forward_to(case, (to, proxy, token.side), Reason::RecordRouted, token.listener);
             let Target::Forward(forward) = decision.target else { return decision };
             Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }
         }))
+    }
+
+    /// Decides about a request inside a dialog whose server has no connection, or is gone from the settings.
+    fn server_is_away(&mut self, case: &Case<'_>, server: Option<ProxyId>) -> Decision {
+        match server {
+            Some(_) => unless_ack(case, self.unavailable(case, Reason::NoProxy)),
+            None => self.refuse_to_forward(case, 480, Reason::NoProxy),
+        }
     }
 
     /// The next address towards the server of a dialog, and whether it is that of a strict router (§16.6 step 6).
@@ -156,11 +169,23 @@ impl Dispatch {
         };
         let is_strict = route.and_then(|route| route.uri()).is_some_and(|uri| uri.param(b"lr").is_none());
         let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
-        let is_server = |address: &SocketAddr| *address == token.server || self.proxies.at(*address).next().is_some();
+        let is_server =
+            |address: &SocketAddr| *address == token.server || self.proxies.at_by(*address, token.is_stream).is_some();
         match address.filter(is_server) {
             Some(address) => (address, is_strict),
             None => (token.server, false),
         }
+    }
+}
+
+/// The parameter of a URI that names a transport, and whether it is one with certificates.
+const fn transport_param(transport: Transport) -> (&'static str, bool) {
+    match transport {
+        Transport::Udp | Transport::Mgcp => ("", false),
+        Transport::Tcp => (";transport=tcp", false),
+        Transport::Tls => (";transport=tls", true),
+        Transport::Ws => (";transport=ws", false),
+        Transport::Wss => (";transport=ws", true),
     }
 }
 

@@ -5,18 +5,19 @@
 //! the datagrams has no counterpart on the other (§16.11).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{ContextId, LeavingMessage, Scratch, UnderWay};
+use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{Answer, Decision, Forward, Hop, Reason, Side, Target, Tried};
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
-use crate::ids::{ProxyId, TargetId};
+use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::{Came, ForwardedBranch};
@@ -41,17 +42,23 @@ impl Dispatch {
         let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
         };
-        let may_move = pool.mode == PoolMode::Stateful && sent.is_some();
+        let moves = match forward.to {
+            _ if sent.is_none() => Moves::Never,
+            _ if pool.mode == PoolMode::Stateful => Moves::Freely,
+            Hop::Connection(_) => Moves::WhenLost,
+            Hop::Address(_) => Moves::Never,
+        };
         let is_on_connection = is_reliable || matches!(forward.to, Hop::Connection(_));
-        if !(may_move || is_on_connection) || !self.contexts.has_room(bytes) {
+        if !(moves == Moves::Freely || is_on_connection) || !self.contexts.has_room(bytes) {
             return false;
         }
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
-            terms: self.contexts.terms((id, pool), may_move, self.rules.pending_max),
+            terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
             first: Candidate { proxy: forward.proxy, to: forward.to },
             is_reliable,
             may_be_forged: !is_reliable,
+            leads_to_flow: forward.side == Side::Server,
         };
         // The decision in hand sends it to the first proxy.
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
@@ -61,7 +68,7 @@ impl Dispatch {
             (case.name, case.call, case.discriminator),
             came,
             (id, forward),
-            sent,
+            (sent, moves),
         ));
         true
     }
@@ -113,6 +120,9 @@ impl Dispatch {
         let id = self.contexts.of(name)?;
         let mut scratch = self.contexts.take_scratch();
         scratch.edits.take_via(message);
+        if self.contexts.get(id).is_some_and(|it| it.arrival.transport != Transport::Udp) {
+            scratch.edits.state_length(message);
+        }
         scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
         let decision = self.on_response_in_context(id, (message, proxy, is_own), &mut scratch, now);
         self.contexts.give_scratch(scratch);
@@ -212,6 +222,31 @@ impl Dispatch {
         }
     }
 
+    /// Takes note that a connection to a proxy has ended. What has gone by it and has no response goes by another
+    /// connection to that proxy, or else to another proxy; what has only a provisional response is over.
+    pub(in crate::dispatch) fn leave_connection(&mut self, proxy: ProxyId, conn: ConnId, now: Time) {
+        let other = self.proxies.connection_like(proxy, conn);
+        for id in self.contexts.on_connection(proxy, conn) {
+            let Some(under_way) = self.contexts.get_mut(id) else { continue };
+            match (under_way.context.is_unheard(proxy), other) {
+                (true, Some(other)) => {
+                    let to = Candidate { proxy, to: Hop::Connection(other) };
+                    under_way.context.go_by(to);
+                    self.send_of(id, Effect::Send { to, is_copy: true }, None);
+                }
+                (true, None) => {
+                    let sent = under_way.take_unheard(proxy);
+                    sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
+                    self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
+                }
+                (false, _) => {
+                    under_way.is_cut = true;
+                    self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
+                }
+            }
+        }
+    }
+
     /// Takes note that a request of ours could not leave on its connection, which is gone: its sender hears of it (RFC
     /// 5626 §5.3.1). An ACK is lost, and the response to it comes again.
     pub fn on_undelivered(&mut self, request: &Message<'_>, now: Time) {
@@ -223,7 +258,11 @@ impl Dispatch {
             return self.counters.on_returned(&Decision { target: Target::Drop, reason });
         }
         let Some((branch, id)) = branch.zip(name.and_then(|name| self.contexts.of(name))) else { return };
-        let Some(UnderWay { arrival, context, .. }) = self.contexts.get(id) else { return };
+        let Some(UnderWay { arrival, context, forward, .. }) = self.contexts.get(id) else { return };
+        if forward.side == Side::Caller {
+            // The end of a connection to a proxy is told, and moves all requests that went by it.
+            return;
+        }
         let (arrival, was_answered) = (*arrival, context.answered().is_some());
         self.happen(id, now, |context, effects| context.on_unsent(branch.proxy(), now, effects));
         if !was_answered && let Some(answer) = self.own_answer(id, 430) {
@@ -269,15 +308,24 @@ impl Dispatch {
         for proxy in under_way.context.tried() {
             ask.tried.add(proxy);
         }
-        let (next, stays) = self.next_proxy(pool, ask, now);
+        let is_lost = matches!(why, Why::Unsent | Why::Down);
+        let (next, stays) = match under_way.moves {
+            Moves::WhenLost if !is_lost => (Next::None, Reason::AllTried),
+            // Its proxy is gone, and it is placed once more: others do not fail by that.
+            Moves::WhenLost => self.next_proxy((pool, Duration::MAX), ask, now),
+            Moves::Freely | Moves::Never => {
+                let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
+                self.next_proxy((pool, within), ask, now)
+            }
+        };
         let under_way = self.contexts.get_mut(id)?;
         under_way.context.on_next(next, now, effects);
         let Next::This(Candidate { proxy, .. }) = next else {
             // A response in hand shows the reason. Without one it is said once, however often this is asked.
             let is_said = matches!(why, Why::Status(_)) || under_way.stays.replace(stays) == Some(stays);
-            let to = self.proxies.get(left).and_then(|proxy| proxy.address()).filter(|_| !is_said);
-            let to = to.map(|to| Candidate { proxy: left, to: Hop::Address(to) });
-            to.into_iter().for_each(|to| self.note_attempt(id, to, (0, stays), now));
+            if !is_said {
+                self.note_attempt(id, left, (0, stays), now);
+            }
             return Some(stays);
         };
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
@@ -294,35 +342,31 @@ impl Dispatch {
             Why::Status(_) => Reason::MovedStatus,
             Why::Unsent | Why::Down => Reason::MovedError,
         };
-        if let Next::This(to) = next {
-            self.note_attempt(id, to, (weight, reason), now);
-        }
+        self.note_attempt(id, proxy, (weight, reason), now);
         Some(reason)
     }
 
     /// Notes for `explain` that a request under way has gone to a proxy, or stays there.
-    fn note_attempt(&mut self, id: ContextId, to: Candidate, (weight, reason): (u16, Reason), now: Time) {
-        let Some(forward) = self.forward_of(id, Next::This(to)) else { return };
+    fn note_attempt(&mut self, id: ContextId, proxy: ProxyId, (weight, reason): (u16, Reason), now: Time) {
         let Some(under_way) = self.contexts.get(id) else { return };
-        let (request, arrival) = (under_way.request.clone(), under_way.arrival);
+        let (request, arrival, forward) = (under_way.request.clone(), under_way.arrival, under_way.forward);
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(&request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
-            let decision = Decision { target: Target::Forward(Forward { weight, ..forward }), reason };
+            let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
             self.note_text(message.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
         }
     }
 
-    /// The proxy that gets a request next, or why none does.
-    fn next_proxy(&mut self, pool: PoolId, mut ask: Ask, now: Time) -> (Next, Reason) {
+    /// The proxy that gets a request next, one that is quick for this time, or why none does.
+    fn next_proxy(&mut self, (pool, within): (PoolId, Duration), mut ask: Ask, now: Time) -> (Next, Reason) {
         let mut without = Reason::AllTried;
-        let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
         loop {
             match self.proxies.choose(pool, &ask, 0, now) {
                 Ok(Choice::Proxy(id)) => {
-                    let quick = self.proxies.get(id).filter(|proxy| proxy.is_quick(within, now));
-                    if let Some(to) = quick.and_then(|proxy| proxy.address()) {
-                        return (Next::This(Candidate { proxy: id, to: Hop::Address(to) }), Reason::Proxied);
+                    let is_quick = self.proxies.get(id).is_some_and(|proxy| proxy.is_quick(within, now));
+                    if let Some(to) = self.proxies.hop_to(id).filter(|_| is_quick) {
+                        return (Next::This(Candidate { proxy: id, to }), Reason::Proxied);
                     }
                     without = Reason::NotBetter;
                     if !ask.tried.add(id) {
@@ -337,7 +381,7 @@ impl Dispatch {
 
     /// Sends a message of a request under way.
     fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<(&Message<'_>, &[u8])>) {
-        let to_proxy = |to| self.forward_of(id, Next::This(to));
+        let to_proxy = |to| self.forward_of(id, to);
         let message = match effect {
             Effect::Send { to, .. } => to_proxy(to).map(LeavingMessage::Request),
             Effect::Cancel(to) => to_proxy(to).map(LeavingMessage::Cancel),
@@ -362,27 +406,35 @@ impl Dispatch {
     fn own_answer(&self, id: ContextId, status: u16) -> Option<Answer> {
         let under_way = self.contexts.get(id)?;
         let tag = self.directory.keys().dispatcher_tag(under_way.name);
-        let retry_after = (status == 503).then_some(self.rules.retry_after);
+        // Others may be well: without Retry-After the caller need not stay away (RFC 3261 §21.5.4).
+        let retry_after = (status == 503 && !under_way.is_cut).then_some(self.rules.retry_after);
         let mut scanner = Scanner::new();
         let has_tag = scanner.scan(&under_way.request).ok()?.to().is_some_and(|to| to.tag().is_some());
         Some(Answer { retry_after, ..Answer::new(status, Some(tag).filter(|_| status > 100 && !has_tag)) })
     }
 
     /// The way of a request under way to a proxy.
-    fn forward_of(&self, id: ContextId, to: Next) -> Option<Forward> {
-        let Next::This(Candidate { proxy, to }) = to else { return None };
+    fn forward_of(&self, id: ContextId, Candidate { proxy, to }: Candidate) -> Option<Forward> {
         let under_way = self.contexts.get(id)?;
+        let side = under_way.forward.side;
+        let to = match to {
+            // Another connection to the proxy serves as well.
+            Hop::Connection(conn) if side == Side::Caller => {
+                Hop::Connection(self.proxies.connection_like(proxy, conn)?)
+            }
+            to => to,
+        };
         let mut scanner = Scanner::new();
         let message = scanner.scan(&under_way.request).ok()?;
-        let (listener, sent_by, transport) = self.way_out(&under_way.arrival, to, under_way.forward.listener)?;
+        let (listener, sent_by, transport) =
+            self.way_out(&under_way.arrival, (to, proxy, side), under_way.forward.listener)?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let came = Came { via: message.via()?, call: under_way.call, cseq };
         let way = self.branches.way(&message);
-        let branch =
-            self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, under_way.forward.side));
+        let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, side));
         let flow = self.branches.flow(&branch, way_back(&message, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
-        let asks_overload = under_way.forward.side == Side::Caller && self.asks_overload(proxy);
+        let asks_overload = side == Side::Caller && self.asks_overload(proxy);
         let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
         Some(Forward { weight: 0, asks_overload, ..forward })
     }

@@ -1,0 +1,301 @@
+//! Downstream proxies over TCP: what leaves on which connection.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Pool, Proxy, Route};
+use crate::dispatch::targets::proxy::Ended;
+use crate::ids::ConnId;
+
+const UDP: &str = "192.0.2.2:5060";
+const TCP: &str = "192.0.2.2:5070";
+const CALLER: &str = "198.51.100.7:4711";
+/// The connection of a caller.
+const CALLERS: ConnId = ConnId(7);
+
+/// A dispatcher in front of two servers: listener 0 is for UDP, 1 for TCP.
+struct Rig {
+    switch: Switch<Mute>,
+    now: Time,
+    /// Numbers of the connections so far.
+    opened: u64,
+    /// Connections that are gone.
+    gone: Vec<ConnId>,
+}
+
+/// A message that has left: its text, and where to.
+#[derive(Clone, Debug, PartialEq)]
+struct Sent {
+    to: String,
+    text: String,
+}
+
+impl Sent {
+    fn shown(&self) -> String {
+        let words: Vec<_> = self.text.lines().next().unwrap().split(' ').take(2).collect();
+        format!("{} to {}", if words[0] == "SIP/2.0" { words[1] } else { words[0] }, self.to)
+    }
+
+    fn field(&self, name: &str) -> &str {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_else(|| panic!("no {name}: {}", self.text))
+    }
+
+    fn routes(&self) -> Vec<String> {
+        self.field("Record-Route").split(", ").map(str::to_owned).collect()
+    }
+}
+
+impl Rig {
+    fn new(connections: u8) -> Self {
+        let proxy = |name: &str, host: &str| Proxy {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port: Some(5080),
+            transport: Transport::Tcp,
+            connections,
+            ..Proxy::default()
+        };
+        let rules = Rules {
+            pools: vec![Pool { policy: crate::config::PoolPolicy::RoundRobin, ..Pool::default() }],
+            proxies: vec![proxy("a", "192.0.2.11"), proxy("b", "192.0.2.12")],
+            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+            udp_listeners: vec![(ListenerId(0), UDP.parse().unwrap())],
+            stream_listeners: vec![(ListenerId(1), Transport::Tcp, TCP.parse().unwrap())],
+            ..Rules::default()
+        };
+        let keys = Keyring::new(TokenKey::new([1; 32]));
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+        let switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+        Rig { switch, now: NOW, opened: 0, gone: Vec::new() }
+    }
+
+    /// Two servers with this many connections each: a has those from 1 on, b those from 101 on.
+    fn connected(connections: u8) -> Self {
+        let mut rig = Rig::new(connections);
+        rig.open();
+        rig
+    }
+
+    /// Opens all connections that are due.
+    fn open(&mut self) {
+        while let Some(dial) = self.switch.poll_dial(self.now) {
+            self.opened += 1;
+            let of = u64::from(dial.to == "192.0.2.12:5080".parse().unwrap()) * 100;
+            let conn = ConnId(of + self.opened);
+            self.switch.on_dialled(&dial, Some(conn), self.now);
+            self.switch.on_connection_open(conn, self.now);
+        }
+    }
+
+    fn left(&mut self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.switch.flush_answers(|batch| {
+            all.extend(batch.map(|(bytes, to)| Sent { to: to.to_string(), text: text(bytes) }));
+        });
+        let gone = &self.gone;
+        self.switch.flush_replies(|conn: ConnId, bytes: &[u8]| {
+            all.push(Sent { to: format!("#{}", conn.0), text: text(bytes) });
+            !gone.contains(&conn)
+        });
+        self.switch.check();
+        all
+    }
+
+    fn udp(&mut self, text: &str) -> Vec<Sent> {
+        let ends = (CALLER.parse().unwrap(), UDP.parse().unwrap());
+        let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, self.now);
+        self.switch.on_message(text.as_bytes(), &way, self.now);
+        self.left()
+    }
+
+    fn stream(&mut self, text: &str, conn: ConnId, source: &str) -> Vec<Sent> {
+        let ends: (SocketAddr, SocketAddr) = (source.parse().unwrap(), TCP.parse().unwrap());
+        let way = Way::of_stream(conn, ListenerId(1), Transport::Tcp, ends, self.now);
+        self.switch.on_message(text.as_bytes(), &way, self.now);
+        self.left()
+    }
+
+    /// The server responds to a request on the connection that it came by.
+    fn responds(&mut self, request: &Sent, status: &str) -> Vec<Sent> {
+        let number: u64 = request.to.strip_prefix('#').unwrap().parse().unwrap();
+        let source = if number < 100 { "192.0.2.11:5080" } else { "192.0.2.12:5080" };
+        self.stream(&response(&request.text, status), ConnId(number), source)
+    }
+
+    /// The connection ends.
+    fn ends(&mut self, number: u64) -> Vec<Sent> {
+        self.gone.push(ConnId(number));
+        self.switch.on_connection_closed(ConnId(number), Ended::Broken, self.now);
+        self.left()
+    }
+
+    /// All that leaves until `until` (ms).
+    fn passes(&mut self, until: u64) -> Vec<Sent> {
+        let mut all = Vec::new();
+        let end = NOW + Duration::from_millis(until);
+        while let Some(at) = self.switch.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at) + Duration::from_micros(1);
+            self.switch.handle_timeout(self.now);
+            self.open();
+            all.extend(self.left());
+        }
+        self.now = end;
+        all
+    }
+}
+
+fn request(method: &str, via: &str, branch: u32, routes: &[String], to_tag: &str) -> String {
+    let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+    format!(
+        "{method} sip:7@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/{via};rport;branch=z9hG4bK-{branch}\r\n{routes}\
+         Max-Forwards: 70\r\nFrom: <sip:b@example.net>;tag=1\r\nTo: <sip:7@192.0.2.2>{to_tag}\r\nCall-ID: c\r\n\
+         CSeq: 1 {method}\r\nContact: <sip:b@10.0.0.1:5062>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+const BY_UDP: &str = "UDP 10.0.0.1:5062";
+const BY_TCP: &str = "TCP 10.0.0.1:5062";
+
+fn invite(via: &str) -> String {
+    request("INVITE", via, 1, &[], "")
+}
+
+/// The INVITE of another call.
+fn another(via: &str, call: &str) -> String {
+    invite(via).replace("Call-ID: c", &format!("Call-ID: {call}")).replace("z9hG4bK-1", &format!("z9hG4bK-{call}"))
+}
+
+/// The response to a request that came so.
+fn response(request: &str, status: &str) -> String {
+    let rest = request.split_once("\r\n").unwrap().1;
+    format!("SIP/2.0 {status}\r\n{}", rest.replace("To: <sip:7@192.0.2.2>\r\n", "To: <sip:7@192.0.2.2>;tag=s\r\n"))
+}
+
+#[track_caller]
+fn one(sent: Vec<Sent>) -> Sent {
+    let [one] = &sent[..] else { panic!("not one message: {sent:?}") };
+    one.clone()
+}
+
+fn shown(all: &[Sent]) -> Vec<String> {
+    all.iter().map(Sent::shown).collect()
+}
+
+#[test]
+fn a_call_over_udp_goes_by_a_connection_to_its_server_and_its_answer_comes_back() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP).replace("Content-Length: 0\r\n", "")));
+    assert_eq!(sent.shown(), "INVITE to #1");
+    assert!(sent.field("Via").starts_with("SIP/2.0/TCP 192.0.2.2:5070;branch=z9hG4bK"), "{}", sent.text);
+    assert_eq!(sent.field("Content-Length"), "0", "a message on a connection says how long it is");
+    let ok = one(rig.responds(&sent, "200 OK"));
+    assert_eq!(ok.shown(), "200 to 198.51.100.7:4711");
+    assert!(ok.field("Via").starts_with("SIP/2.0/UDP 10.0.0.1:5062;"));
+}
+
+#[test]
+fn a_dialog_between_udp_and_tcp_goes_by_two_record_routes_of_each_sides_own_transport() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let [server, caller] = &sent.routes()[..] else { panic!("{}", sent.text) };
+    assert!(server.ends_with("@192.0.2.2:5070;transport=tcp;lr>"), "{server}");
+    assert!(caller.ends_with("@192.0.2.2:5060;lr>"), "{caller}");
+    let ok = one(rig.responds(&sent, "200 OK"));
+    let mut routes = ok.routes();
+    routes.reverse();
+    for method in ["ACK", "BYE"] {
+        let sent = one(rig.udp(&request(method, BY_UDP, 2, &routes, ";tag=s")));
+        assert_eq!(sent.shown(), format!("{method} to #1"));
+        assert!(!sent.text.contains("\r\nRoute:"), "{}", sent.text);
+    }
+    // The server's own, on the connection that we have opened, and on one that it has opened.
+    routes.reverse();
+    let bye = request("BYE", "TCP 192.0.2.11:5080", 3, &routes, ";tag=1").replace("From", "X").replace("X:", "From:");
+    for conn in [1, 8] {
+        let bye = bye.replace("z9hG4bK-3", &format!("z9hG4bK-{conn}9"));
+        let sent = one(rig.stream(&bye, ConnId(conn), "192.0.2.11:5080"));
+        assert_eq!(sent.shown(), "BYE to 198.51.100.7:4711");
+        let ok = one(rig.udp(&response(&sent.text, "200 OK")));
+        assert_eq!(ok.shown(), format!("200 to #{conn}"));
+    }
+}
+
+#[test]
+fn copies_cancel_and_ack_of_a_call_over_udp_are_dealt_with_here_and_the_server_gets_each_once() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert!(rig.udp(&invite(BY_UDP)).is_empty(), "a copy is absorbed");
+    assert_eq!(shown(&rig.passes(250)), ["100 to 198.51.100.7:4711"]);
+    assert_eq!(shown(&rig.passes(4_000)), [""; 0], "TCP loses nothing, so nothing is sent again");
+    assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to 198.51.100.7:4711"]);
+    let cancelled = rig.udp(&request("CANCEL", BY_UDP, 1, &[], ""));
+    assert_eq!(shown(&cancelled), ["200 to 198.51.100.7:4711", "CANCEL to #1"]);
+    let refused = rig.responds(&sent, "487 Request Terminated");
+    assert_eq!(shown(&refused), ["487 to 198.51.100.7:4711", "ACK to #1"]);
+    assert_eq!(shown(&rig.passes(4_600)), ["487 to 198.51.100.7:4711"], "until its ACK");
+    assert!(rig.udp(&request("ACK", BY_UDP, 1, &[], ";tag=s")).is_empty());
+    assert!(rig.passes(40_000).is_empty());
+}
+
+#[test]
+fn a_call_without_response_whose_connection_ends_goes_to_another_server_and_one_that_rings_gets_503() {
+    let mut rig = Rig::connected(1);
+    let first = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(first.shown(), "INVITE to #1");
+    let second = one(rig.stream(&another(BY_TCP, "d"), CALLERS, CALLER));
+    assert_eq!(second.shown(), "INVITE to #102");
+    rig.responds(&second, "180 Ringing");
+    let moved = one(rig.ends(1));
+    assert_eq!(moved.shown(), "INVITE to #102");
+    assert_eq!(shown(&rig.responds(&moved, "200 OK")), ["200 to #7"]);
+    let cut = one(rig.ends(102));
+    assert_eq!(cut.shown(), "503 to #7", "nobody knows what became of it");
+    assert!(!cut.text.contains("Retry-After"), "another server may take the next call: {}", cut.text);
+    // Once is enough: the next one gets an answer.
+    let third = one(rig.stream(&another(BY_TCP, "e"), CALLERS, CALLER));
+    assert_eq!(third.shown(), "503 to #7", "no connection is open");
+}
+
+#[test]
+fn a_call_without_response_whose_connection_ends_goes_by_another_one_to_the_same_server() {
+    let mut rig = Rig::connected(2);
+    let first = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(first.shown(), "INVITE to #1");
+    let again = one(rig.ends(1));
+    assert_eq!(again.shown(), "INVITE to #2");
+    assert_eq!(again.field("Via"), first.field("Via"), "it is the same transaction");
+    assert_eq!(shown(&rig.responds(&again, "200 OK")), ["200 to #7"]);
+}
+
+#[test]
+fn a_server_that_has_no_connection_gets_none_of_the_new_calls_and_its_own_again_once_it_has() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    rig.ends(1);
+    for call in ["d", "e", "f"] {
+        let sent = one(rig.udp(&another(BY_UDP, call)));
+        assert_eq!(sent.shown(), "INVITE to #102");
+    }
+    let bye = one(rig.udp(&request("BYE", BY_UDP, 2, &routes, ";tag=s")));
+    assert_eq!(bye.shown(), "503 to 198.51.100.7:4711");
+    rig.open();
+    let bye = one(rig.udp(&request("BYE", BY_UDP, 3, &routes, ";tag=s")));
+    assert_eq!(bye.shown(), "BYE to #3");
+}
+
+#[test]
+fn a_cancel_on_another_connection_than_its_invite_reaches_the_server_with_the_branch_of_the_invite() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&sent, "180 Ringing");
+    let cancel = request("CANCEL", "TCP 203.0.113.1:9", 1, &[], "");
+    let got = rig.stream(&cancel, ConnId(9), CALLER);
+    let cancel = got.iter().find(|sent| sent.to == "#1").unwrap_or_else(|| panic!("{got:?}"));
+    assert_eq!(cancel.field("Via"), sent.field("Via"));
+    assert!(shown(&got).contains(&"200 to #9".to_owned()), "{got:?}");
+}
