@@ -35,7 +35,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let mut source = flags.dispatch.source;
     source.file = flags.file.or(source.file);
     let config = source.load()?;
-    tls::check(&config).map_err(|error| Failure::usage(format!("tls: {error}")))?;
+    tls::check(&config).map_err(Failure::usage)?;
     if let Some(lan) = &config.lan {
         Credentials::of(lan).server().map_err(|error| Failure::usage(format!("lan: {error}")))?;
     }

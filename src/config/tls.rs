@@ -10,6 +10,7 @@ use super::describe::quoted;
 use super::error::Fault;
 use super::mgcp::is_host;
 use super::{ClientCertificates, Config, Listen, Service};
+use crate::words::Transport;
 
 /// One table of the key `tls`: a certificate, and the certificates that callers are asked for. A caller that names a
 /// host (SNI) is shown the certificate made for it, any other caller the first one.
@@ -51,7 +52,8 @@ impl Config {
     /// Notes about settings for TLS that are allowed and probably not meant.
     pub(super) fn tls_notes(&self) -> impl Iterator<Item = String> + use<> {
         let is_spoken = self.listen.iter().any(|listen| listen.service.is_secure());
-        let unused = !self.tls.is_empty() && !is_spoken;
+        let is_called = self.proxies.iter().any(|proxy| proxy.transport == Transport::Tls);
+        let unused = !self.tls.is_empty() && !is_spoken && !is_called;
         let nameless = self.contact_name().is_none() && self.serves(Service::Tls);
         let is_required = self.tls.iter().any(|it| it.client_certificates == ClientCertificates::Required);
         let is_open = [Service::Udp, Service::Tcp, Service::Ws].into_iter().any(|service| self.serves(service));

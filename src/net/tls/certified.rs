@@ -9,7 +9,7 @@ use rustls::{Error, InconsistentKeys};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::error::TlsFault;
-use super::files::Identity;
+use super::files::Contents;
 use super::{TlsError, error};
 
 const DAY: u64 = 86_400;
@@ -23,9 +23,12 @@ pub(super) struct Certified {
 }
 
 impl Certified {
-    /// The certificate of these files, if it is valid at this time.
-    pub(super) fn of(identity: &Identity, provider: &CryptoProvider, now: UnixTime) -> Result<Self, TlsError> {
-        let Identity { certificate: file, key, .. } = identity;
+    /// The certificate of these files, that of the certificate and that of its key, if it is valid at this time.
+    pub(super) fn of(
+        (file, key): (&Contents, &Contents),
+        provider: &CryptoProvider,
+        now: UnixTime,
+    ) -> Result<Self, TlsError> {
         let chain = file.certificates()?;
         let Some(first) = chain.first() else { return Err(file.fault(TlsFault::Nothing("certificate"))) };
         let names = names(first, now).map_err(|fault| file.fault(fault))?;

@@ -1,16 +1,25 @@
 //! The configuration of the side that calls.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore};
 
+use super::certified::Certified;
 use super::error::{TlsError, TlsFault};
 use super::files::{Contents, Identity};
 use super::server::roots;
-use crate::config::ClientCertificates;
+use crate::config::{ClientCertificates, Config, Proxy};
+use crate::stream::Kind;
+use crate::words::Transport;
+
+/// The protocol of the connections to each downstream proxy over TCP or TLS, by the proxy's name.
+pub type ProxyKinds = BTreeMap<String, Kind>;
 
 const USUAL: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -26,28 +35,106 @@ const OF_SYSTEM: &[&str] = &[USUAL, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ss
 /// A file cannot be used.
 pub fn client_config(identities: &[Identity]) -> Result<Arc<ClientConfig>, TlsError> {
     let first = identities.first();
-    let provider = Arc::new(ring::default_provider());
-    let (roots, file) = trusted(first)?;
-    let other = |error: String| TlsError::new(&file, TlsFault::Other(error));
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_protocol_versions(DEFAULT_VERSIONS).map_err(|error| other(error.to_string()))?;
-    let lists = first.and_then(|first| first.crl.as_ref()).map(Contents::revocations).transpose()?;
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .with_crls(lists.unwrap_or_default())
-        .only_check_end_entity_revocation()
-        // The list is that of one CA.
-        .allow_unknown_revocation_status();
-    let verifier = verifier.build().map_err(|error| other(error.to_string()))?;
-    let builder = builder.with_webpki_verifier(verifier);
-    let mut config = match first {
-        None => builder.with_no_client_auth(),
-        Some(Identity { certificate, key, .. }) => builder
-            .with_client_auth_cert(certificate.certificates()?, key.private_key()?)
-            .map_err(|error| certificate.fault(TlsFault::Other(error.to_string())))?,
+    Caller::new(first)?.config(first.map(Identity::shown))
+}
+
+/// The protocol of the connections to each downstream proxy over TCP or TLS. A proxy over TLS has to show a certificate
+/// for its `tls-name` or the host of its URI, of a CA that [`client_config`] takes; it is shown `tls-certificate`, or
+/// the first identity.
+///
+/// # Errors
+///
+/// A file cannot be used. The error names the proxy.
+pub fn proxy_kinds(config: &Config) -> Result<ProxyKinds, TlsError> {
+    let mut kinds = ProxyKinds::new();
+    let mut shared = None;
+    for (proxy, number) in config.proxies.iter().zip(1..).filter(|(proxy, _)| proxy.is_stream()) {
+        let kind = match proxy.transport {
+            Transport::Tls => {
+                tls_kind(proxy, config, &mut shared).map_err(|error| error.at(format!("proxy.{number}")))?
+            }
+            _ => Kind::Plain,
+        };
+        kinds.insert(proxy.name.clone(), kind);
+    }
+    Ok(kinds)
+}
+
+/// Everything that proxies over TLS have in common.
+struct Shared {
+    first: Option<Identity>,
+    caller: Caller,
+    /// The configurations that have been made, by the files of the certificate that is shown.
+    made: BTreeMap<Option<(PathBuf, PathBuf)>, Arc<ClientConfig>>,
+}
+
+fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Result<Kind, TlsError> {
+    let Shared { first, caller, made } = match shared {
+        Some(shared) => shared,
+        None => {
+            let first = config.tls.first().map(Identity::read).transpose()?;
+            let caller = Caller::new(first.as_ref())?;
+            shared.insert(Shared { first, caller, made: BTreeMap::new() })
+        }
     };
-    // A peer shows each time who it is.
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    let name = server_name(proxy)?;
+    if let Some(made) = made.get(&proxy.tls_files) {
+        return Ok(Kind::TlsClient(Arc::clone(made), name));
+    }
+    let config = match &proxy.tls_files {
+        Some((certificate, key)) => caller.config(Some((&Contents::read(certificate)?, &Contents::read(key)?)))?,
+        None => caller.config(first.as_ref().map(Identity::shown))?,
+    };
+    made.insert(proxy.tls_files.clone(), Arc::clone(&config));
+    Ok(Kind::TlsClient(config, name))
+}
+
+/// The name that the certificate of a proxy has to be for.
+fn server_name(proxy: &Proxy) -> Result<ServerName<'static>, TlsError> {
+    let name = proxy.tls_name.as_ref().unwrap_or(&proxy.host);
+    let unfit = || TlsError::new(Path::new(name), TlsFault::Other("no certificate is made for such a name".into()));
+    ServerName::try_from(name.clone()).map_err(|_| unfit())
+}
+
+/// The check of certificates that called peers show.
+struct Caller {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// A file that it comes from.
+    file: PathBuf,
+}
+
+impl Caller {
+    fn new(first: Option<&Identity>) -> Result<Self, TlsError> {
+        let (roots, file) = trusted(first)?;
+        let lists = first.and_then(|first| first.crl.as_ref()).map(Contents::revocations).transpose()?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(lists.unwrap_or_default())
+            .only_check_end_entity_revocation()
+            // The list is that of one CA.
+            .allow_unknown_revocation_status();
+        let verifier = verifier.build().map_err(|error| TlsError::new(&file, TlsFault::Other(error.to_string())))?;
+        Ok(Caller { verifier, file })
+    }
+
+    /// The configuration of a caller with this check, that shows this certificate where it is asked for one.
+    fn config(&self, shown: Option<(&Contents, &Contents)>) -> Result<Arc<ClientConfig>, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_protocol_versions(DEFAULT_VERSIONS);
+        let builder = builder.map_err(|error| TlsError::new(&self.file, TlsFault::Other(error.to_string())))?;
+        let builder = builder.with_webpki_verifier(Arc::clone(&self.verifier));
+        let mut config = match shown {
+            None => builder.with_no_client_auth(),
+            Some(files) => {
+                let certified = Certified::of(files, &provider, UnixTime::now())?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified.key)))
+            }
+        };
+        // A peer shows each time who it is.
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
 }
 
 /// The CAs of the peers that we call, and a file that they come from.

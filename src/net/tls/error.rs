@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// A file that cannot be used for TLS. Its text is one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsError {
+    /// Place in the configuration, such as `proxy.1`; `None`: the one who tells it knows.
+    place: Option<String>,
     path: PathBuf,
     fault: TlsFault,
 }
@@ -53,7 +55,12 @@ pub enum TlsFault {
 
 impl TlsError {
     pub(in crate::net) fn new(path: &Path, fault: TlsFault) -> Self {
-        TlsError { path: path.to_owned(), fault }
+        TlsError { place: None, path: path.to_owned(), fault }
+    }
+
+    /// The same, with its place in the configuration in front of it.
+    pub(super) fn at(self, place: impl Into<String>) -> Self {
+        TlsError { place: Some(self.place.unwrap_or_else(|| place.into())), ..self }
     }
 
     /// Its kind.
@@ -64,6 +71,9 @@ impl TlsError {
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
         write!(f, "{} {}", self.path.display(), self.fault)
     }
 }

@@ -48,6 +48,11 @@ impl Identity {
             crl: optional(&config.crl)?,
         })
     }
+
+    /// The certificate and its key.
+    pub(super) const fn shown(&self) -> (&Contents, &Contents) {
+        (&self.certificate, &self.key)
+    }
 }
 
 impl Identity {

@@ -4,6 +4,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::UnixTime;
 
 use super::certified::Certified;
+use super::client::proxy_kinds;
 use super::error::{TlsError, TlsFault};
 use super::files::Identity;
 use super::server::server_config;
@@ -18,15 +19,22 @@ const SOON: u64 = 14 * 86_400;
 ///
 /// A file cannot be used.
 pub fn check(config: &Config) -> Result<Vec<String>, TlsError> {
+    let notes = check_identities(config).map_err(|error| error.at("tls"))?;
+    proxy_kinds(config)?;
+    Ok(notes)
+}
+
+fn check_identities(config: &Config) -> Result<Vec<String>, TlsError> {
     let identities: Vec<Identity> = config.tls.iter().map(Identity::read).collect::<Result<_, _>>()?;
     server_config(&identities, None)?;
     let provider = ring::default_provider();
     let now = UnixTime::now();
     let certified: Vec<Certified> =
-        identities.iter().map(|it| Certified::of(it, &provider, now)).collect::<Result<_, _>>()?;
+        identities.iter().map(|it| Certified::of(it.shown(), &provider, now)).collect::<Result<_, _>>()?;
     let soon = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_secs() + SOON));
     let ends_soon = |identity: &&Identity| {
-        Certified::of(identity, &provider, soon).is_err_and(|error| matches!(error.fault(), TlsFault::Expired(_)))
+        Certified::of(identity.shown(), &provider, soon)
+            .is_err_and(|error| matches!(error.fault(), TlsFault::Expired(_)))
     };
     let ending = identities.iter().filter(ends_soon).map(|identity| {
         format!("tls: the certificate in {} ends within two weeks; renew it", identity.certificate.path.display())

@@ -28,7 +28,8 @@ use crate::ids::TokenKey;
 pub fn server_config(identities: &[Identity], key: Option<&TokenKey>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(provider::default_provider());
     let now = UnixTime::now();
-    let certified: Result<Vec<_>, _> = identities.iter().map(|it| Certified::of(it, &provider, now)).collect();
+    let certified = identities.iter().map(|it| Certified::of(it.shown(), &provider, now));
+    let certified: Result<Vec<_>, _> = certified.collect();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(DEFAULT_VERSIONS);
     let path = identities.first().map_or(Path::new("tls"), |first| &first.certificate.path);
     let builder = builder.map_err(|error| TlsError::new(path, TlsFault::Other(error.to_string())))?;

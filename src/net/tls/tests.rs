@@ -14,11 +14,12 @@ use tempfile::TempDir;
 use webpki::EndEntityCert;
 
 use super::*;
-use crate::config::{ClientCertificates, TlsIdentity};
+use crate::config::{ClientCertificates, Config, Proxy, TlsIdentity};
 use crate::ids::TokenKey;
 use crate::stream::tls::Tls;
-use crate::stream::{Fault, TlsFault as StreamTlsFault};
+use crate::stream::{Fault, Kind, TlsFault as StreamTlsFault};
 use crate::time::Time;
+use crate::words::Transport;
 
 const KEY: TokenKey = TokenKey::new([7; 32]);
 
@@ -113,9 +114,9 @@ fn server(config: &[TlsIdentity]) -> Result<Arc<ServerConfig>, TlsError> {
 fn shake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
-    host: &'static str,
+    host: impl TryInto<ServerName<'static>, Error: std::fmt::Debug>,
 ) -> (ClientConnection, Tls, Option<Fault>) {
-    let name = ServerName::try_from(host).unwrap();
+    let name = host.try_into().unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = Tls::server(Arc::clone(server)).unwrap();
     let mut fault = None;
@@ -349,4 +350,52 @@ fn the_cas_of_the_system_are_trusted_where_callers_need_no_certificate() {
             "/etc/ssl/certs/ca-certificates.crt cannot be read: No such file or directory (os error 2)"
         );
     }
+}
+
+/// A downstream proxy over TLS.
+fn proxy(name: &str, files: Option<&TlsIdentity>) -> Proxy {
+    Proxy {
+        name: name.to_owned(),
+        host: "pbx.example.net".to_owned(),
+        transport: Transport::Tls,
+        tls_files: files.map(|own| (own.certificate.clone(), own.key.clone())),
+        ..Proxy::default()
+    }
+}
+
+#[test]
+fn a_proxy_shows_a_certificate_for_its_name_and_is_shown_its_own() {
+    let ca = Authority::new();
+    let (first, own) = (ca.certify(&["ms.example.net"], |_| {}), ca.certify(&["edge.example.net"], |_| {}));
+    let ask =
+        |mode| vec![TlsIdentity { client_certificates: mode, client_ca: Some(ca.path("ca.pem")), ..first.clone() }];
+    let mut config = Config { tls: ask(ClientCertificates::Required), ..Config::default() };
+    let named = Proxy { tls_name: Some("other.example.net".to_owned()), ..proxy("named", None) };
+    let tcp = Proxy { transport: Transport::Tcp, ..proxy("tcp", None) };
+    config.proxies = vec![Proxy::default(), tcp, proxy("plain", None), named, proxy("own", Some(&own))];
+    let kinds = proxy_kinds(&config).unwrap();
+    let pbx = ca.certify(&["pbx.example.net"], |_| {});
+    let (client_ca, client_certificates) = (Some(ca.path("ca.pem")), ClientCertificates::Required);
+    let pbx = server(&[TlsIdentity { client_ca, client_certificates, ..pbx }]);
+    let shown = |name: &str| {
+        let Some(Kind::TlsClient(config, name)) = kinds.get(name) else { panic!("{name}: {kinds:?}") };
+        let (client, server, _) = shake(config, pbx.as_ref().unwrap(), name.clone());
+        let certificate = server.peer_certificates().and_then(|shown| shown.first()).cloned();
+        (!client.is_handshaking(), certificate)
+    };
+    let of = |own: &TlsIdentity| Contents::read(&own.certificate).unwrap().certificates().unwrap().pop();
+    assert_eq!(shown("plain"), (true, of(&first)));
+    assert_eq!(shown("own"), (true, of(&own)));
+    assert!(!shown("named").0, "its certificate is that of another name");
+    assert!(matches!(kinds.get("tcp"), Some(Kind::Plain)) && kinds.len() == 4);
+
+    let other = ca.certify(&["third.example.net"], |_| {});
+    let mixed = TlsIdentity { key: other.key, ..own };
+    config.proxies = vec![Proxy::default(), proxy("mixed", Some(&mixed))];
+    let fault = proxy_kinds(&config).unwrap_err().to_string();
+    let (key, certificate) = (mixed.key.display(), mixed.certificate.display());
+    assert_eq!(fault, format!("proxy.2: {key} has a key that does not belong to the certificate in {certificate}"));
+    fs::remove_file(&mixed.certificate).unwrap();
+    let fault = proxy_kinds(&config).unwrap_err().to_string();
+    assert!(fault.starts_with(&format!("proxy.2: {certificate} cannot be read: ")), "{fault}");
 }
