@@ -268,6 +268,11 @@ impl Conns {
         self.places.get(key).map_or(0, Connection::waiting)
     }
 
+    /// Whether the handshakes of a connection are done.
+    pub fn is_open(&self, key: ConnKey) -> bool {
+        self.places.get(key).is_some_and(|connection| connection.stream.is_open())
+    }
+
     /// Whether requests can be sent on a connection: its peer has not ended its half.
     pub fn takes_requests(&self, key: ConnKey) -> bool {
         self.places.get(key).is_some_and(Connection::is_whole)
@@ -420,8 +425,8 @@ impl Conns {
         for key in unflushed.drain(..) {
             let Some(connection) = self.places.get_mut(key) else { continue };
             connection.is_unflushed = false;
-            if connection.write().is_err() {
-                let reason = connection.broken();
+            if let Err(error) = connection.write() {
+                let reason = connection.broken(&error);
                 self.close(key, reason);
                 continue;
             }

@@ -1,7 +1,7 @@
 //! TCP set-up: listeners and connections that never wait.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -147,7 +147,19 @@ pub fn give_up_unacknowledged(stream: &TcpStream) {
 ///
 /// No descriptor is left, or no route leads to that address.
 pub fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
+    connect_from(None, peer)
+}
+
+/// [`connect`] from this address of ours; `None`: the kernel chooses one.
+///
+/// # Errors
+///
+/// As [`connect`]; the address is not this host's.
+pub fn connect_from(from: Option<IpAddr>, peer: SocketAddr) -> io::Result<TcpStream> {
     let socket = socket2::Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&peer.into()) {
@@ -156,6 +168,12 @@ pub fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
         Err(error) => return Err(error),
     }
     Ok(socket.into())
+}
+
+/// Whether an attempt to connect has failed because nothing listens there, or no route leads there.
+pub fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 #[cfg(test)]

@@ -121,8 +121,12 @@ impl Connection {
 
     /// Reason for its end by an error of its socket. A connection of ours on which nothing has come yet most likely was
     /// never open.
-    pub(super) fn broken(&self) -> CloseReason {
-        if self.ends.listener.is_none() && !self.has_served { CloseReason::Unreachable } else { CloseReason::Broken }
+    pub(super) fn broken(&self, error: &io::Error) -> CloseReason {
+        match self.ends.listener {
+            None if !self.has_served && tcp::is_refusal(error) => CloseReason::Refused,
+            None if !self.has_served => CloseReason::Unreachable,
+            _ => CloseReason::Broken,
+        }
     }
 
     /// Notes whether a message has come on it.
@@ -222,7 +226,7 @@ impl Connection {
             Ok(count) => (count, Read::More),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Read::Drained),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (0, Read::More),
-            Err(_) => (0, Read::Over(self.broken())),
+            Err(error) => (0, Read::Over(self.broken(&error))),
         };
         let Connection { stream, outgoing, ends, has_served, certificate, unanswered, .. } = self;
         if certificate.is_none() {

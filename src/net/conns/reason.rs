@@ -11,6 +11,8 @@ pub enum CloseReason {
     Broken,
     /// A connection of ours could not be opened.
     Unreachable,
+    /// Nothing listens where a connection of ours leads, or no route leads there.
+    Refused,
     /// The peer does not read its answers.
     ReadsNothing,
     /// An access rule refuses its source.
@@ -36,6 +38,7 @@ impl CloseReason {
             CloseReason::Ended => "ended",
             CloseReason::Broken => "broken",
             CloseReason::Unreachable => "unreachable",
+            CloseReason::Refused => "refused",
             CloseReason::ReadsNothing => "reads-nothing",
             CloseReason::Denied => "denied",
             CloseReason::TooMany => "too-many",

@@ -262,13 +262,13 @@ fn the_deadlines_of_a_connection_that_lasts_do_not_pile_up() {
 }
 
 #[test]
-fn a_connection_that_is_refused_is_reported_as_unreachable() {
+fn a_connection_that_is_refused_is_reported_as_refused() {
     let mut rig = Rig::new();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let socket = tcp::connect(gone).unwrap();
     let ends = Ends { remote: gone, local: gone, listener: None };
     let key = rig.insert(socket, ends);
-    assert_eq!(rig.until_closed(), (key, CloseReason::Unreachable));
+    assert_eq!(rig.until_closed(), (key, CloseReason::Refused));
 }
 
 #[test]
