@@ -82,7 +82,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("prober/exchange.rs", &["time", "fingerprint", "words", "wire", "transaction", "config"]),
     ("prober/http.rs", &[]),
-    ("prober/names.rs", &["time", "names", "config", "dispatch"]),
+    ("prober/names.rs", &["time", "words", "names", "config", "dispatch"]),
     ("prober/schedule.rs", &["time", "fingerprint", "wire", "dispatch::probed"]),
     ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),
 ];

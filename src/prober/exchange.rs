@@ -18,15 +18,15 @@ use crate::transaction::sip_client::{Due, Opening, Outcome, Transaction, write_a
 use crate::transaction::{Kind, LIFETIME};
 use crate::wire::load;
 use crate::wire::sip::{Message, Name, RequestWriter, Scanner};
-use crate::words::LoadReport;
+use crate::words::{LoadReport, Transport};
 
 /// The subject of the probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
     /// The address that they go to.
     pub(super) to: SocketAddr,
-    /// Its URI, as the requests have it.
-    pub(super) uri: Box<str>,
+    /// The transport: UDP, TCP or TLS.
+    pub(super) transport: Transport,
     /// The kind of probe; never `none`.
     pub(super) kind: Probe,
     /// Whether it is asked for its load.
@@ -67,6 +67,7 @@ struct Probing {
     ack: ProbeBranch,
     bye: ProbeBranch,
     local: SocketAddr,
+    transport: Transport,
     request: Arc<[u8]>,
     sent: Time,
     /// When the first response came.
@@ -116,6 +117,11 @@ impl Exchange {
         self.is_taken = false;
     }
 
+    /// The address that probes leave from now on.
+    pub(super) const fn set_local(&mut self, local: SocketAddr) {
+        self.local = local;
+    }
+
     /// The moment at which the probe that waits for its answer is lost; `None` while none waits.
     pub(super) fn waits_until(&self) -> Option<Time> {
         self.current.as_ref().map(|probe| probe.until)
@@ -134,7 +140,7 @@ impl Exchange {
             kind: if kind == Probe::Invite { Kind::Invite } else { Kind::Other },
             to: self.subject.to,
             bytes: Arc::clone(&bytes),
-            is_reliable: false,
+            is_reliable: self.subject.transport != Transport::Udp,
             copies: Some(1),
             end: now + LIFETIME,
         };
@@ -148,6 +154,7 @@ impl Exchange {
             ack,
             bye,
             local: self.local,
+            transport: self.subject.transport,
             request: Arc::clone(&bytes),
             sent: now,
             answered: None,
@@ -175,8 +182,16 @@ impl Exchange {
         Some(Shown::Refused { number })
     }
 
-    /// A datagram has come.
-    pub(super) fn on_datagram(&mut self, (from, bytes): (SocketAddr, &[u8]), scanner: &mut Scanner, at: Time) -> Step {
+    /// Its connection has ended: a probe that waits for its answer is lost.
+    pub(super) fn on_closed(&mut self) -> Option<Shown> {
+        let probe = self.current.take()?;
+        let number = probe.number;
+        self.put_away(probe, true);
+        Some(Shown::Lost { number })
+    }
+
+    /// A message has come.
+    pub(super) fn on_message(&mut self, (from, bytes): (SocketAddr, &[u8]), scanner: &mut Scanner, at: Time) -> Step {
         let mut step = Step::default();
         if from != self.subject.to {
             return step;
@@ -247,7 +262,7 @@ impl Exchange {
         let status = response.status()?;
         let mut vias = response.vias();
         let via = vias.next()?;
-        if vias.next().is_some() || via.port != Some(self.local.port()) || via.host.ip() != Some(self.local.ip()) {
+        if vias.next().is_some() {
             return None;
         }
         let branch = ProbeBranch::read(&self.printer, via.branch()?, self.subject.to)?;
@@ -258,7 +273,8 @@ impl Exchange {
         let is_own = |probe: &&Probing| {
             let number = probe.cseq + u32::from(is_bye);
             let own = if is_bye { probe.bye } else { probe.branch };
-            branch == own && call == call_id(probe.id).as_bytes() && cseq.number == number
+            let is_sent_by = via.port == Some(probe.local.port()) && via.host.ip() == Some(probe.local.ip());
+            is_sent_by && branch == own && call == call_id(probe.id).as_bytes() && cseq.number == number
         };
         let probe = self.current.iter().chain(&self.past).find(is_own)?;
         Some((status, probe.id, method))
@@ -273,24 +289,24 @@ impl Exchange {
     }
 
     fn write(&self, kind: Probe, id: u64, branch: ProbeBranch) -> Vec<u8> {
-        let Subject { uri, asks_load, .. } = &self.subject;
-        let local = self.local;
+        let Subject { to, transport, asks_load, .. } = self.subject;
+        let (local, uri) = (self.local, uri(transport, to));
         let method = if kind == Probe::Invite { "INVITE" } else { "OPTIONS" };
         let hops = if kind == Probe::Options { "70" } else { "0" };
         let mut out = Vec::with_capacity(512);
         let mut writer = RequestWriter::new(&mut out, method, uri.as_bytes())
-            .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch.as_str()))
+            .header("Via", via(transport, local, branch))
             .header("Max-Forwards", hops)
             .header_fmt("From", format_args!("<sip:pointsman@{local}>;tag={:08x}", id >> 32))
             .header_fmt("To", format_args!("<{uri}>"))
             .header("Call-ID", call_id(id))
             .header_fmt("CSeq", format_args!("{} {method}", self.cseq))
-            .header_fmt("Contact", format_args!("<sip:pointsman@{local}>"));
+            .header_fmt("Contact", format_args!("<sip:pointsman@{local}{}>", param(transport)));
         if kind == Probe::Invite {
             // A user agent asks for the one (RFC 3261 §8.2.2.3), a proxy for the other (§16.3 step 5).
             writer = writer.header("Require", OPTION_TAG).header("Proxy-Require", OPTION_TAG);
         }
-        if *asks_load {
+        if asks_load {
             writer = writer.header(load::QUERY, "1");
         }
         writer.header("User-Agent", "pointsman").finish();
@@ -363,12 +379,12 @@ impl Probing {
         let Ok(request) = scanner.scan(&request) else { return is_call };
         match is_call {
             false => write_ack(&mut ack, &request, response),
-            true => write_in_dialog(&mut ack, "ACK", (&request, response), (self.local, self.ack)),
+            true => write_in_dialog(&mut ack, "ACK", (&request, response), via(self.transport, self.local, self.ack)),
         }
         send.push(self.transaction.acknowledge(ack.into(), at).bytes);
         if is_call {
             let mut bye = Vec::with_capacity(512);
-            write_in_dialog(&mut bye, "BYE", (&request, response), (self.local, self.bye));
+            write_in_dialog(&mut bye, "BYE", (&request, response), via(self.transport, self.local, self.bye));
             self.follow("BYE", bye, at, send);
         }
         is_call
@@ -380,7 +396,7 @@ impl Probing {
             kind: Kind::Other,
             to: self.transaction.to(),
             bytes: bytes.into(),
-            is_reliable: false,
+            is_reliable: self.transport != Transport::Udp,
             copies: None,
             end: at + LIFETIME,
         };
@@ -395,17 +411,10 @@ const OF_ACK: u64 = 1 << 63;
 const OF_BYE: u64 = 1 << 62;
 
 /// Writes the ACK or BYE of a dialog that a 2xx has made (RFC 3261 §12.2.1.1).
-fn write_in_dialog(
-    out: &mut Vec<u8>,
-    method: &str,
-    (request, response): (&Message<'_>, &Message<'_>),
-    (local, branch): (SocketAddr, ProbeBranch),
-) {
+fn write_in_dialog(out: &mut Vec<u8>, method: &str, (request, response): (&Message<'_>, &Message<'_>), via: String) {
     let target = response.contact().map_or(request.request_uri(), |contact| contact.uri);
     let cseq = request.cseq().map_or(0, |cseq| cseq.number) + u32::from(method == "BYE");
-    let mut writer = RequestWriter::new(out, method, target)
-        .header_fmt("Via", format_args!("SIP/2.0/UDP {local};branch={}", branch.as_str()))
-        .header("Max-Forwards", "70");
+    let mut writer = RequestWriter::new(out, method, target).header("Via", via).header("Max-Forwards", "70");
     let routes: Vec<&[u8]> = response.headers(Name::RecordRoute).collect();
     for route in routes.into_iter().rev() {
         writer = writer.header("Route", route);
@@ -416,6 +425,24 @@ fn write_in_dialog(
         .header("Call-ID", request.call_id())
         .header_fmt("CSeq", format_args!("{cseq} {method}"))
         .finish();
+}
+
+/// The URI of a server.
+fn uri(transport: Transport, to: SocketAddr) -> String {
+    format!("sip:{to}{}", param(transport))
+}
+
+/// The parameter by which a URI names the transport; UDP needs none.
+const fn param(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+        _ => "",
+    }
+}
+
+fn via(transport: Transport, local: SocketAddr, branch: ProbeBranch) -> String {
+    format!("SIP/2.0/{} {local};branch={}", transport.via_name(), branch.as_str())
 }
 
 fn call_id(id: u64) -> String {

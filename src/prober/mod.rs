@@ -19,6 +19,7 @@ mod plan;
 mod run;
 mod schedule;
 mod sockets;
+mod streams;
 
 use std::fmt;
 use std::io;
@@ -99,7 +100,7 @@ impl Prober {
                 let mailboxes = (0..lanes).map(|_| Mailbox::new(Arc::clone(&waker)));
                 let (mailboxes, answers): (Vec<_>, Vec<Receiver<ProbeAnswer>>) = mailboxes.unzip();
                 self.mailboxes = mailboxes;
-                let prober = run::Prober::new(poll, Arc::clone(&waker), (receiver, answers), tell, (seed, printer));
+                let prober = run::Prober::new(poll, Arc::clone(&waker), (receiver, answers), tell, (seed, printer))?;
                 std::thread::Builder::new().name("prober".into()).spawn(move || prober.run())?;
             }
             self.thread = Some(Thread { orders, waker });

@@ -5,15 +5,16 @@
 //! name that is gone keeps them too, until this has been said three times and for a minute.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Proxy;
 use crate::dispatch::probed::{Finding, Found};
 use crate::dispatch::targets::proxies::Address;
-use crate::names::{Protocol, Question, Server, Source, Unfound};
+use crate::names::{Endpoint, Protocol, Question, Server, Source, Unfound};
 use crate::time::Time;
+use crate::words::Transport;
 
 /// Shortest time between two questions for a name: a TTL of 0 would have each server asked without end.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub(super) struct Names {
 struct Name {
     host: Box<str>,
     port: Option<u16>,
+    transport: Transport,
     asks_transports: bool,
     members: Vec<Address>,
     is_stale: bool,
@@ -50,9 +52,9 @@ struct Name {
 
 /// Addresses that a proxy must not have.
 pub(super) trait Own {
-    /// Whether a name must not lead to this address: a datagram would come back to us, or reach a port of this host
-    /// that only this host should reach.
-    fn is_own(&self, host: &str, address: SocketAddr) -> bool;
+    /// Whether a name must not lead to this place: a message would come back to us, or reach a port of this host that
+    /// only this host should reach.
+    fn is_own(&self, host: &str, to: Endpoint) -> bool;
 }
 
 impl Names {
@@ -60,11 +62,15 @@ impl Names {
     pub(super) fn set(&mut self, proxies: &[Proxy], now: Time) {
         let mut before = std::mem::take(&mut self.names);
         for proxy in proxies.iter().filter(|proxy| proxy.host.parse::<IpAddr>().is_err()) {
-            let (host, port, asks_transports) = (proxy.host.as_str(), proxy.port, !proxy.names_transport);
-            let is_same = |name: &Name| (&*name.host, name.port, name.asks_transports) == (host, port, asks_transports);
+            let (host, port, transport) = (proxy.host.as_str(), proxy.port, proxy.transport);
+            // RFC 3263 §4.1: where the URI names the transport, the domain is not asked for one.
+            let asks_transports = !proxy.names_transport;
+            let wanted = (host, port, transport, asks_transports);
+            let is_same = |name: &Name| (&*name.host, name.port, name.transport, name.asks_transports) == wanted;
             let name = before.remove(proxy.name.as_str()).filter(is_same).unwrap_or_else(|| Name {
                 host: host.into(),
                 port,
+                transport,
                 asks_transports,
                 members: Vec::new(),
                 is_stale: false,
@@ -98,7 +104,7 @@ impl Names {
         let question = Question {
             host: name.host.clone(),
             port: name.port,
-            protocols: &[Protocol::Udp],
+            protocols: protocols(name.transport),
             asks_transports: name.asks_transports,
             source: Source::Proxies,
         };
@@ -155,6 +161,15 @@ impl Names {
     }
 }
 
+/// The protocol whose records lead to a proxy of this transport.
+const fn protocols(transport: Transport) -> &'static [Protocol] {
+    match transport {
+        Transport::Tcp => &[Protocol::Tcp],
+        Transport::Tls => &[Protocol::Tls],
+        _ => &[Protocol::Udp],
+    }
+}
+
 /// The distinct addresses that are not our own.
 fn members(host: &str, servers: &[Server], own: &impl Own) -> Vec<Address> {
     let mut members: Vec<Address> = Vec::new();
@@ -162,7 +177,7 @@ fn members(host: &str, servers: &[Server], own: &impl Own) -> Vec<Address> {
         let address = endpoint.address;
         let is_host = !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() != 0;
         let is_new = members.iter().all(|member| member.address != address);
-        if is_host && is_new && members.len() < ADDRESSES && !own.is_own(host, address) {
+        if is_host && is_new && members.len() < ADDRESSES && !own.is_own(host, endpoint) {
             members.push(Address { address, priority, weight });
         }
     }

@@ -12,9 +12,10 @@ use tracing::{info, warn};
 use super::fetch::{Fetcher, Source};
 use super::mailbox::WAITING;
 use super::names::Names;
-use super::plan::Plan;
+use super::plan::{NOWHERE, Plan};
 use super::schedule::{Output, Schedule, Wanted};
 use super::sockets::Sockets;
+use super::streams::{self, StreamEvent, Streams};
 use super::{Order, Tell};
 use crate::config::{LoadSource, Proxy};
 use crate::dispatch::probed::{Finding, Found, ProbeAnswer};
@@ -23,6 +24,7 @@ use crate::fingerprint::Printer;
 use crate::names::Unfound;
 use crate::net::clock;
 use crate::net::resolve::Resolver;
+use crate::net::tcp;
 use crate::net::udp::Batch;
 use crate::seldom::Seldom;
 use crate::time::Time;
@@ -73,15 +75,20 @@ pub(super) struct Prober {
 }
 
 impl Prober {
+    /// The prober with this poll.
+    ///
+    /// # Errors
+    /// No descriptor is left.
     pub(super) fn new(
         poll: Poll,
         waker: Arc<Waker>,
         (orders, answers): (Receiver<Order>, Vec<Receiver<ProbeAnswer>>),
         tell: Tell,
         makes: (u64, Printer),
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (fetched_sender, fetched) = crossbeam_channel::unbounded();
-        Prober {
+        let streams = Streams::new(poll.registry().try_clone()?);
+        Ok(Prober {
             orders,
             answers,
             tell,
@@ -92,7 +99,7 @@ impl Prober {
             resolver: None,
             is_resting: true,
             schedule: Schedule::new(makes),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(streams),
             fetcher: None,
             sources: Vec::new(),
             fetched,
@@ -104,7 +111,7 @@ impl Prober {
             found_since: None,
             no_socket: Seldom::default(),
             not_found: Seldom::default(),
-        }
+        })
     }
 
     /// Runs until the other end of the orders is gone.
@@ -117,8 +124,10 @@ impl Prober {
                 self.found_since.map(|since| since + GATHER),
                 self.names.poll_timeout().filter(|_| !self.is_resting),
                 self.resolver.as_ref().and_then(Resolver::poll_timeout),
+                self.sockets.streams.poll_timeout(),
             ];
             let wait = until.into_iter().flatten().min().map(|at| at.since(now));
+            let wait = if self.sockets.streams.is_unfinished() { Some(Duration::ZERO) } else { wait };
             match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -127,6 +136,7 @@ impl Prober {
             for event in &events {
                 match event.token() {
                     WAKER => {}
+                    Token(streams::FIRST..) => self.sockets.streams.on_event(event),
                     Token(number) => self.on_socket(number, event.is_error()),
                 }
             }
@@ -144,6 +154,7 @@ impl Prober {
             self.look_up(clock::now());
             self.schedule.handle_timeout(clock::now(), &mut self.outputs);
             self.carry_out();
+            self.on_streams();
             self.tell_when_due(clock::now());
         }
     }
@@ -294,7 +305,7 @@ impl Prober {
         let waiting = answers.iter().flat_map(|lane| lane.try_iter().take(WAITING));
         for ProbeAnswer { from, at, bytes } in waiting.filter(|answer| answer.bytes.len() <= ANSWER) {
             for number in sockets.at_listener(from) {
-                schedule.on_datagram(number, (from, &bytes), scanner, at, outputs);
+                schedule.on_message(number, (from, &bytes), scanner, at, outputs);
             }
         }
         self.carry_out();
@@ -309,7 +320,7 @@ impl Prober {
             let arrived = now - self.batch.waited(place).unwrap_or_default();
             let Some(datagram) = self.batch.get(place).filter(|datagram| !datagram.truncated) else { continue };
             let from = (datagram.source, datagram.bytes);
-            self.schedule.on_datagram(number, from, &mut self.scanner, arrived, &mut self.outputs);
+            self.schedule.on_message(number, from, &mut self.scanner, arrived, &mut self.outputs);
         }
         if is_refused {
             self.schedule.on_refused(number, now, &mut self.outputs);
@@ -317,27 +328,59 @@ impl Prober {
         self.carry_out();
     }
 
-    /// Sends and gathers what the schedule puts out.
-    fn carry_out(&mut self) {
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for output in outputs.drain(..) {
-            match output {
-                Output::Send { entry, bytes, to, is_probe } => {
-                    let at = clock::now();
-                    if is_probe {
-                        self.schedule.on_sent(entry, at);
-                    }
-                    if !self.sockets.send(entry, &bytes, to) {
-                        self.schedule.on_refused(entry, at, &mut self.outputs);
-                    }
-                }
-                Output::Tell(finding) => self.gather(finding),
+    /// Reads and writes the connections.
+    fn on_streams(&mut self) {
+        let now = clock::now();
+        let Prober { sockets, schedule, scanner, outputs, .. } = self;
+        sockets.streams.handle_timeout(now);
+        sockets.streams.turn(now, &mut |number, from, bytes| {
+            schedule.on_message(number, (from, bytes), scanner, now, outputs);
+        });
+        while let Some(event) = sockets.streams.poll() {
+            match event {
+                StreamEvent::Sent(number) => schedule.on_sent(number, now),
+                StreamEvent::Refused(number) => schedule.on_refused(number, now, outputs),
+                StreamEvent::Closed(number) => schedule.on_closed(number, now, outputs),
             }
         }
-        // A refusal puts out no more than a finding.
-        for output in std::mem::replace(&mut self.outputs, outputs) {
-            if let Output::Tell(finding) = output {
-                self.gather(finding);
+        self.carry_out();
+    }
+
+    /// Has a probe that is due leave on the connection of its entry.
+    fn connect(&mut self, number: usize) {
+        let now = clock::now();
+        let Prober { sockets, schedule, outputs, .. } = self;
+        match sockets.streams.open(number, &self.plan.kinds, now) {
+            Ok(connection) => schedule.on_connection(number, connection, now, outputs),
+            Err(error) if tcp::is_refusal(&error) => {
+                schedule.on_connection(number, (NOWHERE, true), now, outputs);
+                schedule.on_refused(number, now, outputs);
+            }
+            Err(error) => {
+                if let Some(times) = self.no_socket.comes_up(now) {
+                    warn!(%error, times, "no probe leaves for {}", sockets.streams.proxy(number));
+                }
+            }
+        }
+    }
+
+    /// Sends and gathers what the schedule puts out.
+    fn carry_out(&mut self) {
+        while !self.outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                match output {
+                    Output::Send { entry, bytes, to, is_probe } => {
+                        let at = clock::now();
+                        if is_probe {
+                            self.schedule.on_sent(entry, at);
+                        }
+                        if !self.sockets.send(entry, (&bytes, is_probe), to) {
+                            self.schedule.on_refused(entry, at, &mut self.outputs);
+                        }
+                    }
+                    Output::Connect(entry) => self.connect(entry),
+                    Output::Tell(finding) => self.gather(finding),
+                }
             }
         }
     }

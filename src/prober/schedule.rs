@@ -4,7 +4,7 @@
 //! are not probed in one moment, and those that were do not stay together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(super) enum Leaves {
     /// A well-known listener, by its number in the plan, and the address of ours that they leave from. `None`: no
     /// listener reaches the proxy.
     Listener(Option<(usize, SocketAddr)>),
+    /// A connection of their own, from this address of ours; `None`: the kernel chooses one.
+    Connection(Option<IpAddr>),
 }
 
 impl Wanted {
@@ -60,10 +62,12 @@ struct Entry {
     next: Time,
     /// Its place in `due`.
     filed: Time,
-    /// Whether the last probe was refused by ICMP.
+    /// Whether the last probe was refused.
     is_refused: bool,
     /// When the last probe began.
     begun: Time,
+    /// When its connection was begun, where it has one.
+    connected: Time,
 }
 
 /// Output of the schedule.
@@ -71,6 +75,8 @@ struct Entry {
 pub(super) enum Output {
     /// Send this from the socket of the entry. `is_probe`: [`Schedule::on_sent`] is to be told when it has left.
     Send { entry: usize, bytes: Arc<[u8]>, to: SocketAddr, is_probe: bool },
+    /// A probe is due: [`Schedule::on_connection`] is to be told of the connection of the entry.
+    Connect(usize),
     /// Tell the lanes.
     Tell(Finding),
 }
@@ -106,14 +112,15 @@ impl Schedule {
         self.entries.values_mut().for_each(|entry| entry.exchange.on_reload());
     }
 
-    /// Adds an address, whose probes leave from `local`. Returns its entry's number.
+    /// Adds an address, whose probes leave from `local`; of a connection it is told later. Returns its entry's number.
     pub(super) fn add(&mut self, wanted: Wanted, local: SocketAddr, now: Time) -> usize {
         self.last += 1;
         let seed = self.draw();
         let next = now + wanted.interval.mul_f64(self.fraction());
         let exchange = Exchange::new(wanted.subject.clone(), local, (seed, self.printer.clone()));
+        let (begun, connected) = (Time(0), Time(0));
         self.entries
-            .insert(self.last, Entry { wanted, exchange, next, filed: next, is_refused: false, begun: Time(0) });
+            .insert(self.last, Entry { wanted, exchange, next, filed: next, is_refused: false, begun, connected });
         self.due.insert((next, self.last));
         self.last
     }
@@ -143,7 +150,8 @@ impl Schedule {
         self.file(number);
     }
 
-    /// The host says that nothing listens there. A second probe follows at once: ICMP is easily forged.
+    /// The host says that nothing listens there. A second probe follows at once: ICMP, or the reset of a connection
+    /// that is not open yet, is easily forged.
     pub(super) fn on_refused(&mut self, number: usize, now: Time, out: &mut Vec<Output>) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Some(shown) = entry.exchange.on_refused() else { return };
@@ -154,17 +162,48 @@ impl Schedule {
         self.file(number);
     }
 
-    /// A datagram has come that may be for this entry.
-    pub(super) fn on_datagram(
+    /// The entry has this connection, by its address of ours: the probe that is due begins. Where `is_new`, it is being
+    /// opened.
+    pub(super) fn on_connection(
         &mut self,
         number: usize,
-        datagram: (SocketAddr, &[u8]),
+        (local, is_new): (SocketAddr, bool),
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if is_new {
+            entry.connected = now;
+        }
+        entry.exchange.set_local(local);
+        let step = entry.exchange.begin(now);
+        entry.put(number, step, now, true, out);
+        self.file(number);
+    }
+
+    /// The connection of the entry has ended. A probe follows at once, which shows whether the server is there, unless
+    /// the connection ended before its first interval was over: a server that closes each one is not called without
+    /// end.
+    pub(super) fn on_closed(&mut self, number: usize, now: Time, out: &mut Vec<Output>) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if now.since(entry.connected) >= entry.wanted.interval {
+            entry.next = entry.next.min(now.max(entry.begun + SILENCE_PAUSE));
+        }
+        out.extend(entry.exchange.on_closed().map(|shown| Output::Tell(entry.finding(shown, now))));
+        self.file(number);
+    }
+
+    /// A message has come that may be for this entry.
+    pub(super) fn on_message(
+        &mut self,
+        number: usize,
+        message: (SocketAddr, &[u8]),
         scanner: &mut Scanner,
         at: Time,
         out: &mut Vec<Output>,
     ) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        let step = entry.exchange.on_datagram(datagram, scanner, at);
+        let step = entry.exchange.on_message(message, scanner, at);
         entry.is_refused = false;
         entry.put(number, step, at, false, out);
         self.file(number);
@@ -186,9 +225,14 @@ impl Schedule {
                 // One probe at a time: an early one would make the one before it count as lost.
                 entry.next = entry.next.max(until);
             } else if entry.next <= now {
-                let step = entry.exchange.begin(now);
-                entry.put(number, step, now, true, out);
                 (entry.begun, entry.next) = (now, now + entry.wanted.interval.mul_f64(jitter));
+                match entry.wanted.leaves {
+                    Leaves::Connection(_) => out.push(Output::Connect(number)),
+                    Leaves::Own | Leaves::Listener(_) => {
+                        let step = entry.exchange.begin(now);
+                        entry.put(number, step, now, true, out);
+                    }
+                }
             }
             self.file(number);
         }

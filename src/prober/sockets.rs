@@ -1,4 +1,4 @@
-//! The sockets of the probes: one for each address, or that of a well-known listener.
+//! The sockets of the probes: one for each address, that of a well-known listener, or a connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::streams::Streams;
 use crate::net::udp::{Buffers, Delivery, Socket};
 
 /// The sockets, by the number of their entry in the schedule.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
     open: BTreeMap<usize, Way>,
+    pub(super) streams: Streams,
     /// The entries whose answers come to a listener, by the address that they come from.
     at_listener: BTreeSet<(SocketAddr, usize)>,
 }
@@ -26,6 +28,8 @@ pub(super) enum Way {
     Own(Socket),
     /// The socket of a listener, and the address of ours that they leave from.
     Listener(Arc<Socket>, IpAddr),
+    /// A connection to this proxy, from this address of ours; `None`: the kernel chooses one.
+    Connection(Arc<str>, Option<IpAddr>),
 }
 
 /// A socket of a probe holds an answer or two.
@@ -51,6 +55,10 @@ pub(super) fn towards(to: SocketAddr, own: &[SocketAddr]) -> io::Result<(Way, So
 }
 
 impl Sockets {
+    pub(super) fn new(streams: Streams) -> Self {
+        Sockets { open: BTreeMap::new(), streams, at_listener: BTreeSet::new() }
+    }
+
     /// Adds the way of an entry's probes, which go to this address.
     pub(super) fn add(&mut self, number: usize, (way, to): (Way, SocketAddr), registry: &Registry) -> io::Result<()> {
         match &way {
@@ -59,6 +67,7 @@ impl Sockets {
             }
             // The lanes read it.
             Way::Listener(..) => drop(self.at_listener.insert((to, number))),
+            Way::Connection(proxy, from) => self.streams.add(number, Arc::clone(proxy), to, *from),
         }
         self.open.insert(number, way);
         Ok(())
@@ -71,6 +80,7 @@ impl Sockets {
                 let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
             }
             Some(Way::Listener(..)) => self.at_listener.retain(|(_, of)| *of != number),
+            Some(Way::Connection(..)) => self.streams.remove(number),
             None => {}
         }
     }
@@ -79,7 +89,7 @@ impl Sockets {
     pub(super) fn own(&self, number: usize) -> Option<&Socket> {
         match self.open.get(&number)? {
             Way::Own(socket) => Some(socket),
-            Way::Listener(..) => None,
+            Way::Listener(..) | Way::Connection(..) => None,
         }
     }
 
@@ -88,11 +98,16 @@ impl Sockets {
         self.at_listener.range((from, 0)..=(from, usize::MAX)).map(|(_, number)| *number)
     }
 
-    /// Sends a message; false if the host says that nothing listens there, or no route leads to it.
-    pub(super) fn send(&self, number: usize, bytes: &[u8], to: SocketAddr) -> bool {
+    /// Sends a message; false if the host says that nothing listens there, or no route leads to it. A connection says
+    /// that later, and when a probe has left.
+    pub(super) fn send(&mut self, number: usize, (bytes, is_probe): (&[u8], bool), to: SocketAddr) -> bool {
         let delivery = match self.open.get(&number) {
             Some(Way::Own(socket)) => socket.send(bytes, to, None),
             Some(Way::Listener(socket, from)) => socket.send(bytes, to, Some(*from)),
+            Some(Way::Connection(..)) => {
+                self.streams.send(number, bytes, is_probe);
+                return true;
+            }
             None => return true,
         };
         !matches!(delivery, Ok(Delivery::Undeliverable(_)))

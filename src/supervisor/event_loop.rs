@@ -34,6 +34,7 @@ use crate::ids::{LinkId, TokenKey, WorkerId};
 use crate::net::clock;
 use crate::net::conns::Pumped;
 use crate::net::lan::Connected;
+use crate::net::tls::ProxyKinds;
 use crate::net::unix::SeqListener;
 use crate::prober::{Plan, Prober};
 use crate::server;
@@ -69,6 +70,8 @@ pub struct Resources {
     pub lane_events: mpsc::UnboundedReceiver<server::Event>,
     /// Seed of the hash that assigns calls to lanes.
     pub seed: u64,
+    /// The protocol of the connections to downstream proxies.
+    pub proxy_kinds: ProxyKinds,
 }
 
 /// The supervisor of all workers of this dispatcher.
@@ -85,6 +88,8 @@ pub struct Supervisor {
     pub(super) lanes: server::Lanes,
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
+    /// The protocol of the connections to downstream proxies, by the certificates that were read last.
+    pub(super) proxy_kinds: ProxyKinds,
     pub(super) slots: Vec<Slot>,
     /// Unmanaged workers; their slot numbers follow those of the configured slots.
     pub(super) unmanaged: BTreeMap<WorkerId, UnmanagedWorker>,
@@ -170,6 +175,7 @@ impl Supervisor {
             lanes,
             lane_events,
             seed,
+            proxy_kinds,
         } = resources;
         let service_manager = ServiceManager::new(now);
         service_manager.keep(listeners.descriptors());
@@ -194,6 +200,7 @@ impl Supervisor {
             lanes,
             lane_events,
             seed,
+            proxy_kinds,
             slots: Vec::new(),
             unmanaged: BTreeMap::new(),
             lan: BTreeMap::new(),
@@ -272,7 +279,9 @@ impl Supervisor {
 
     /// Has the prober probe what the configuration says.
     pub(super) fn follow_plan(&mut self) {
-        let plan = match Plan::new(&self.config, self.listeners.datagrams()) {
+        let streams = self.listeners.streams().map(|(id, socket)| (id, socket.local_addr()));
+        let plan = Plan::new(&self.config, self.listeners.datagrams(), streams, self.proxy_kinds.clone());
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return warn!("downstream proxies are probed as before: {error}"),
         };

@@ -67,7 +67,7 @@ use crate::net::bind::BindError;
 use crate::net::conns::Pumped;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
-use crate::net::tls::TlsError;
+use crate::net::tls::{TlsError, proxy_kinds};
 use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, host, log, memory, process, random, signals, unix};
 use crate::server;
@@ -245,6 +245,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
     };
     let (listeners, slots) = ports.complete(&config, &mut reattached);
     let lan = LanListener::bind(config.lan.as_ref())?;
+    let proxy_kinds = proxy_kinds(&config)?;
     let stats = admin::listener::bind(&home.stats_socket(), config.stats_group.as_deref())?;
     let fds = DispatcherFds {
         lock: lock.as_fd().try_clone_to_owned()?,
@@ -275,6 +276,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
         lanes,
         lane_events,
         seed,
+        proxy_kinds,
     };
     Ok(Supervisor::new(resources, slots, reattached))
 }

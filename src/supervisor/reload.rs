@@ -12,7 +12,7 @@ use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::bind::BindError;
 use crate::net::clock;
-use crate::net::tls::TlsError;
+use crate::net::tls::{TlsError, proxy_kinds};
 use crate::server;
 use crate::time::Time;
 
@@ -68,10 +68,13 @@ impl Supervisor {
         // Certificates are renewed under the same names, so they are read again whatever the configuration says.
         let gate = gate_reload(&new, &self.key)?;
         let told = certificates(&new)?;
+        let proxy_kinds = proxy_kinds(&new)?;
         let more = self.bind_more(&new)?;
+        self.proxy_kinds = proxy_kinds;
         self.lanes.send(|_| server::Command::Certificates(Arc::clone(&told)));
         if change.is_empty() {
             self.lanes.order(gate);
+            self.follow_plan();
             return Ok(change);
         }
         let now = clock::now();

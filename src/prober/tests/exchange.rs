@@ -17,6 +17,15 @@ struct Desk {
 }
 
 impl Desk {
+    /// Over a connection from this address.
+    fn connected(kind: Probe, transport: Transport, local: &str) -> Self {
+        let subject = Subject { transport, ..subject(kind) };
+        let exchange = Exchange::new(subject, address("0.0.0.0:0"), (7, printer()));
+        let mut desk = Desk { exchange, scanner: Scanner::new() };
+        desk.exchange.set_local(address(local));
+        desk
+    }
+
     fn new(kind: Probe) -> Self {
         Desk {
             exchange: Exchange::new(subject(kind), address("192.0.2.1:40000"), (7, printer())),
@@ -33,7 +42,7 @@ impl Desk {
 
     fn comes(&mut self, message: &str, at: u64) -> Step {
         let from = address("192.0.2.21:5060");
-        self.exchange.on_datagram((from, message.as_bytes()), &mut self.scanner, Time(at * MS))
+        self.exchange.on_message((from, message.as_bytes()), &mut self.scanner, Time(at * MS))
     }
 }
 
@@ -117,7 +126,7 @@ fn garbage_and_answers_to_nothing_of_ours_show_nothing() {
         assert_eq!(desk.comes(message, 5), Step::default(), "{message}");
     }
     let elsewhere = (address("192.0.2.22:5060"), good.as_bytes());
-    assert_eq!(desk.exchange.on_datagram(elsewhere, &mut desk.scanner, Time(5)), Step::default());
+    assert_eq!(desk.exchange.on_message(elsewhere, &mut desk.scanner, Time(5)), Step::default());
     assert_eq!(desk.comes(&good, 6).shown, [answered(200, 6)], "none of them ended the probe");
 }
 
@@ -184,6 +193,57 @@ fn icmp_ends_the_probe_that_waits_and_no_other() {
     desk.begin(0);
     assert_eq!((desk.exchange.on_refused(), desk.exchange.on_refused()), (Some(Shown::Refused { number: 0 }), None));
     assert_eq!(desk.exchange.handle_timeout(Time(5000 * MS)), Step::default());
+}
+
+#[test]
+fn over_a_connection_via_uri_and_contact_name_its_transport_and_address() {
+    for (transport, name, param) in
+        [(Transport::Tcp, "TCP", ";transport=tcp"), (Transport::Tls, "TLS", ";transport=tls")]
+    {
+        let mut desk = Desk::connected(Probe::Options, transport, "192.0.2.1:40000");
+        let request = desk.begin(0);
+        assert!(request.starts_with(&format!("OPTIONS sip:192.0.2.21:5060{param} SIP/2.0\r\n")), "{request}");
+        assert!(field(&request, "Via").starts_with(&format!("SIP/2.0/{name} 192.0.2.1:40000;branch=z9hG4bK")));
+        assert_eq!(field(&request, "Contact"), format!("<sip:pointsman@192.0.2.1:40000{param}>"));
+        assert_eq!(desk.comes(&response(&request, "200 OK", ""), 4).shown, [answered(200, 4)]);
+    }
+}
+
+#[test]
+fn over_a_connection_nothing_leaves_twice() {
+    let mut desk = Desk::connected(Probe::Invite, Transport::Tcp, "192.0.2.1:40000");
+    let invite = desk.begin(0);
+    let step = desk.comes(&response(&invite, "200 OK", "Contact: <sip:me@198.51.100.9>\r\n"), 5);
+    let [ack, bye] = [0, 1].map(|at| text(&step.send[at]));
+    assert!(ack.contains("Via: SIP/2.0/TCP 192.0.2.1:40000;") && bye.contains("Via: SIP/2.0/TCP 192.0.2.1:40000;"));
+    // The BYE has no answer.
+    let mut sent = Vec::new();
+    while let Some(at) = desk.exchange.poll_timeout() {
+        sent.extend(desk.exchange.handle_timeout(at).send);
+    }
+    assert!(sent.is_empty(), "{sent:?}");
+    let mut ringing = Desk::connected(Probe::Invite, Transport::Tls, "192.0.2.1:40000");
+    let invite = ringing.begin(0);
+    let cancel = ringing.comes(&response(&invite, "180 Ringing", ""), 5);
+    assert!(text(&cancel.send[0]).starts_with("CANCEL "));
+    while let Some(at) = ringing.exchange.poll_timeout() {
+        assert!(ringing.exchange.handle_timeout(at).send.is_empty());
+    }
+}
+
+#[test]
+fn a_probe_whose_connection_ends_is_lost_and_the_next_has_the_address_of_the_next() {
+    let mut desk = Desk::connected(Probe::Options, Transport::Tcp, "192.0.2.1:40000");
+    assert_eq!(desk.exchange.on_closed(), None);
+    let first = desk.begin(0);
+    assert_eq!((desk.exchange.on_closed(), desk.exchange.on_closed()), (Some(Shown::Lost { number: 0 }), None));
+    desk.exchange.set_local(address("192.0.2.1:40001"));
+    let second = desk.begin(2000);
+    assert!(field(&second, "Via").contains(" 192.0.2.1:40001;"));
+    let elsewhere = response(&second, "200 OK", "").replace("192.0.2.1:40001", "192.0.2.1:40000");
+    assert_eq!(desk.comes(&elsewhere, 2001), Step::default());
+    assert_eq!(desk.comes(&response(&first, "200 OK", ""), 2002).shown, [Shown::Late]);
+    assert_eq!(desk.comes(&response(&second, "200 OK", ""), 2003).shown, [answered_as(122, 200, 3)]);
 }
 
 proptest::proptest! {

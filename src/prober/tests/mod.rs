@@ -5,6 +5,7 @@ mod http;
 mod names;
 mod schedule;
 mod sockets;
+mod streams;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::exchange::Subject;
 use crate::config::Probe;
 use crate::fingerprint::Printer;
 use crate::ids::TokenKey;
+use crate::words::Transport;
 
 /// The printer of the lanes.
 fn printer() -> Printer {
@@ -25,7 +27,7 @@ fn address(text: &str) -> SocketAddr {
 
 fn subject(kind: Probe) -> Subject {
     let to = address("192.0.2.21:5060");
-    Subject { to, uri: "sip:192.0.2.21:5060".into(), kind, asks_load: true, within: Duration::from_secs(1) }
+    Subject { to, transport: Transport::Udp, kind, asks_load: true, within: Duration::from_secs(1) }
 }
 
 /// The value of a header in a message.

@@ -12,8 +12,8 @@ const SECOND: u64 = 1_000_000;
 struct Ours;
 
 impl Own for Ours {
-    fn is_own(&self, _: &str, address: SocketAddr) -> bool {
-        address.ip() == std::net::IpAddr::from([192, 0, 2, 1])
+    fn is_own(&self, _: &str, to: Endpoint) -> bool {
+        to.address.ip() == std::net::IpAddr::from([192, 0, 2, 1])
     }
 }
 
@@ -95,4 +95,18 @@ fn of_a_thousand_addresses_sixteen_are_used_and_each_once() {
     assert_eq!(answer(&mut names, 0, Ok(servers(&many)), 60).0, Some((16, false)));
     names.set(&[], Time(0));
     assert_eq!((names.poll_timeout(), names.members("fs").len()), (None, 0));
+}
+
+#[test]
+fn the_records_of_a_name_are_those_of_the_transport_that_its_uri_names() {
+    for (transport, protocol) in
+        [(Transport::Udp, Protocol::Udp), (Transport::Tcp, Protocol::Tcp), (Transport::Tls, Protocol::Tls)]
+    {
+        let mut names = named();
+        names.poll_question(Time(0)).expect("it is due");
+        let proxy = Proxy { name: "fs".into(), host: "fs.example.net".into(), transport, ..Proxy::default() };
+        names.set(&[Proxy { names_transport: true, ..proxy }], Time(1));
+        let (_, question) = names.poll_question(Time(1)).expect("another transport, another question");
+        assert_eq!((question.protocols, question.asks_transports), (&[protocol][..], false));
+    }
 }

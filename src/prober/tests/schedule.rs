@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000;
 
 fn wanted(number: u32) -> Wanted {
     let to = SocketAddr::from(([10, 0, (number / 250) as u8, (number % 250) as u8], 5060));
-    let subject = Subject { to, uri: format!("sip:{to}").into(), ..subject(Probe::Options) };
+    let subject = Subject { to, ..subject(Probe::Options) };
     Wanted { proxy: Arc::from(format!("p{number}")), subject, interval: Duration::from_secs(2), leaves: Leaves::Own }
 }
 
@@ -34,7 +34,7 @@ fn run(schedule: &mut Schedule, until: u64) -> BTreeMap<usize, Vec<u64>> {
             let Output::Send { entry, bytes, to, .. } = output else { continue };
             begun.entry(entry).or_default().push(at.0);
             let answer = response(std::str::from_utf8(&bytes).unwrap(), "200 OK", "");
-            schedule.on_datagram(entry, (to, answer.as_bytes()), &mut scanner, Time(at.0 + 1000), &mut out);
+            schedule.on_message(entry, (to, answer.as_bytes()), &mut scanner, Time(at.0 + 1000), &mut out);
         }
         out.clear();
     }
@@ -104,4 +104,49 @@ fn entries_that_are_the_same_go_on_and_others_end() {
     assert_eq!(missing, [changed, wanted(7)]);
     assert_eq!(schedule.fit(&[]), [1]);
     assert_eq!(schedule.poll_timeout(), None);
+}
+
+/// One address that is reached over a connection, with an interval of 2 s.
+fn connected() -> Schedule {
+    let mut schedule = Schedule::new((1, printer()));
+    let wanted = Wanted { leaves: Leaves::Connection(None), ..wanted(0) };
+    let subject = Subject { transport: Transport::Tcp, ..wanted.subject };
+    schedule.add(Wanted { subject, ..wanted }, address("0.0.0.0:0"), Time(0));
+    schedule
+}
+
+/// Has the next probe begin on a connection, which is new or was there. Returns when.
+fn begin(schedule: &mut Schedule, is_new: bool) -> Time {
+    let (mut out, at) = (Vec::new(), schedule.poll_timeout().unwrap());
+    schedule.handle_timeout(at, &mut out);
+    assert_eq!(out, [Output::Connect(1)]);
+    out.clear();
+    schedule.on_connection(1, (address("192.0.2.1:40000"), is_new), at, &mut out);
+    assert!(matches!(out[..], [Output::Send { entry: 1, is_probe: true, .. }]), "{out:?}");
+    at
+}
+
+#[test]
+fn a_server_whose_connection_ends_is_probed_at_once_unless_the_connection_was_younger_than_the_interval() {
+    let mut schedule = connected();
+    let first = begin(&mut schedule, true);
+    let mut out = Vec::new();
+    schedule.on_closed(1, first + Duration::from_millis(5), &mut out);
+    assert!(matches!(&out[..], [Output::Tell(finding)] if matches!(finding.what, Found::Lost { .. })), "{out:?}");
+    assert!(
+        schedule.poll_timeout().unwrap().since(first) >= Duration::from_millis(1800),
+        "it is not called without end"
+    );
+    let second = begin(&mut schedule, true);
+    // The probe is lost by its time, and the next one leaves on the same connection.
+    schedule.handle_timeout(second + Duration::from_secs(1), &mut out);
+    let third = begin(&mut schedule, false);
+    schedule.handle_timeout(third + Duration::from_secs(1), &mut out);
+    out.clear();
+    let closed = third + Duration::from_millis(1500);
+    schedule.on_closed(1, closed, &mut out);
+    assert_eq!((out.len(), schedule.poll_timeout()), (0, Some(closed)), "nothing waits, and it is probed now");
+    let fourth = begin(&mut schedule, true);
+    schedule.on_refused(1, fourth, &mut out);
+    assert!(matches!(&out[..], [Output::Tell(finding)] if matches!(finding.what, Found::Refused { .. })), "{out:?}");
 }

@@ -163,7 +163,7 @@ fn a_load_is_read_from_a_document_and_from_an_agent_line() {
 }
 
 /// CPU time of the thread of this name, in ticks of 10 ms.
-fn ticks(name: &str) -> u64 {
+pub(super) fn ticks(name: &str) -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
     let own = stats.filter(|stat| stat.contains(&format!("({name})")));

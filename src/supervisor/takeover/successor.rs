@@ -25,6 +25,7 @@ use crate::net::listener::Listener;
 use crate::net::lock_file::LockFile;
 use crate::net::process::Process;
 use crate::net::run_dir::{RunDir, own_uid};
+use crate::net::tls::proxy_kinds;
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
 use crate::net::{clock, memory, notify};
 use crate::pack::Damaged;
@@ -124,6 +125,7 @@ pub(in crate::supervisor) async fn take_over(
     conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout_number()))).map_err(|_| TakeoverError::Gone)?;
 
     // The slow steps are done before the old dispatcher pauses.
+    let proxy_kinds = proxy_kinds(&config)?;
     let (Inheritance { pre_copy, fds, listeners, slots, connections }, entries) =
         Inheritance::receive(&conversation).await?;
     let listeners = Listeners::bind(&config, listeners)?;
@@ -178,6 +180,7 @@ pub(in crate::supervisor) async fn take_over(
         lanes,
         lane_events,
         seed,
+        proxy_kinds,
     };
     let supervisor = Supervisor::inherit(resources, started, slots, unmanaged, more);
     info!(
