@@ -15,7 +15,9 @@ pub fn of(source: &Source, config: &Config) -> Vec<String> {
     notes.extend(open_secret(source, config));
     // A file that cannot be used is a fault, which is told otherwise.
     notes.extend(tls::check(config).unwrap_or_default());
-    let open = config.tls.iter().map(|identity| identity.key.as_path()).filter(|path| is_read_by_others(path));
+    let shown = config.proxies.iter().filter_map(|proxy| Some(proxy.tls_files.as_ref()?.1.as_path()));
+    let keys = config.tls.iter().map(|identity| identity.key.as_path()).chain(shown);
+    let open = keys.filter(|path| is_read_by_others(path));
     notes.extend(open.map(|path| {
         let path = path.display();
         format!("tls: every user of this host can read the key {path}, and with it be taken for us; `chmod o-r` it")

@@ -3,6 +3,7 @@
 mod broken;
 mod bursts;
 mod callers;
+mod connections;
 mod flows;
 mod followed;
 mod killed;
@@ -15,6 +16,7 @@ mod readme;
 mod reports;
 mod servers;
 mod spread;
+mod systems;
 mod weights;
 
 use std::time::{Duration, Instant};

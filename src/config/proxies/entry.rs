@@ -207,6 +207,10 @@ impl ProxyKeys {
                 .map(|key| (key, ";transport=tls"))
                 .or(written(&of_stream).map(|key| (key, ";transport=tcp"))),
         };
+        if transport != Transport::Udp && self.probe_from == Some(ProbeFrom::Listener) {
+            let words = "probes over TCP and TLS leave on a connection of their own; leave it out";
+            return Err(Fault::of(&format!("{at}.probe-from"), words.to_owned()));
+        }
         if let Some((key, transport)) = unused {
             return Err(Fault::of(&format!("{at}.{key}"), format!("it has a use with `{transport}` in `uri` alone")));
         }

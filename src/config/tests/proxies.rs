@@ -403,6 +403,11 @@ fn settings_of_a_system_that_make_no_sense_are_refused_by_one_line() {
         ),
         (
             "    name = \"s2\"\n",
+            "    name = \"s2\"\n    probe-from = \"listener\"\n",
+            "proxy.2.probe-from: probes over TCP and TLS leave on a connection of their own; leave it out",
+        ),
+        (
+            "    name = \"s2\"\n",
             "    name = \"s2\"\n    tls-key = \"/k\"\n",
             "proxy.2.tls-key: it has a use with `;transport=tls` in `uri` alone",
         ),

@@ -20,7 +20,7 @@ use crate::support::{DEADLINE, wait_for};
 const TTL: Duration = Duration::from_secs(5);
 /// Record types (RFC 1035 §3.2.2, RFC 2782, RFC 3403).
 const A: u16 = 1;
-const SRV: u16 = 33;
+pub(super) const SRV: u16 = 33;
 const NAPTR: u16 = 35;
 
 /// The way in which a name server answers for a name and all below it.
@@ -36,7 +36,7 @@ enum Says {
 
 /// The records of a name server, and the domains that it is to answer otherwise for.
 #[derive(Debug, Default)]
-struct Zone {
+pub(super) struct Zone {
     records: HashMap<(String, u16), Vec<Vec<u8>>>,
     broken: HashMap<String, Says>,
     /// Questions for each domain since it is broken.
@@ -44,12 +44,12 @@ struct Zone {
 }
 
 impl Zone {
-    fn set(&mut self, name: &str, kind: u16, values: Vec<Vec<u8>>) {
+    pub(super) fn set(&mut self, name: &str, kind: u16, values: Vec<Vec<u8>>) {
         self.records.insert((name.to_owned(), kind), values);
     }
 
     /// A name with one address.
-    fn set_address(&mut self, name: &str, address: SocketAddr) {
+    pub(super) fn set_address(&mut self, name: &str, address: SocketAddr) {
         let SocketAddr::V4(address) = address else { panic!("{address}") };
         self.set(name, A, vec![address.ip().octets().to_vec()]);
     }
@@ -101,7 +101,7 @@ fn written(name: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
-fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
+pub(super) fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
     let head = [priority, weight, port].map(u16::to_be_bytes).concat();
     [head, written(target)].concat()
 }
@@ -113,7 +113,7 @@ fn naptr(to: &str) -> Vec<u8> {
 }
 
 /// A name server. It ends with this value.
-struct NameServer {
+pub(super) struct NameServer {
     zone: Arc<Mutex<Zone>>,
     file: NamedTempFile,
     is_over: Arc<AtomicBool>,
@@ -122,7 +122,7 @@ struct NameServer {
 
 impl NameServer {
     /// `None` where this machine has no room for one: then nothing is shown.
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let socket = name_server_socket()?;
         let ip = socket.local_addr().unwrap().ip();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -141,8 +141,13 @@ impl NameServer {
         Some(NameServer { zone, file, is_over, thread: Some(std::thread::spawn(serve)) })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Zone)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Zone)) {
         change(&mut self.zone.lock().unwrap());
+    }
+
+    /// The setup of a dispatcher without workers that asks it.
+    pub(super) fn setup(&self) -> Setup {
+        Setup { resolv_conf: Some(self.file.path().to_owned()), ..Setup::new(0) }
     }
 
     /// A dispatcher in front of proxies with these URIs: `s0`, `s1`, and so on.
@@ -151,7 +156,7 @@ impl NameServer {
         for (number, uri) in uris.iter().enumerate() {
             text += &format!("[[proxy]]\nname = \"s{number}\"\nuri = \"{uri}\"\nprobe-interval = \"500ms\"\n");
         }
-        Front::start_as(&text, Setup { resolv_conf: Some(self.file.path().to_owned()), ..Setup::new(0) })
+        Front::start_as(&text, self.setup())
     }
 }
 
