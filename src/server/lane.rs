@@ -10,7 +10,6 @@ pub mod peers;
 mod stage;
 mod streams;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -28,9 +27,10 @@ use super::gate::Census;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::ports::Ports;
-use super::{Command, Event, Setup, SystemTls};
+use super::{Command, Event, Setup};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::net::conns::{Closures, Conns};
+use crate::net::tls::ProxyKinds;
 use crate::net::{clock, udp};
 use crate::prober::Mailbox;
 use crate::switch::{LinkRead, Parting, Switch, Way};
@@ -73,9 +73,9 @@ pub struct Lane {
     ports: Ports,
     /// Stream connections that the gate has handed to this lane.
     conns: Conns,
-    /// The connections that it keeps open to downstream proxies, and how they speak TLS.
+    /// The connections that it keeps open to downstream proxies, and their protocol.
     dialled: Dialled,
-    system_tls: HashMap<Arc<str>, SystemTls>,
+    proxy_kinds: ProxyKinds,
     /// The gate's queue of what changes in this lane's connections.
     census: Sender<Census>,
     closures: Closures,
@@ -132,7 +132,7 @@ impl Lane {
             ports,
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
             dialled: Dialled::default(),
-            system_tls: setup.system_tls,
+            proxy_kinds: setup.proxy_kinds,
             census,
             closures: Closures::default(),
             on_streams: Vec::new(),
@@ -423,7 +423,7 @@ mod tests {
             inherited_entries: None,
             connections: 1,
             linger: Duration::ZERO,
-            system_tls: HashMap::new(),
+            proxy_kinds: ProxyKinds::new(),
         };
         let (census, _) = crossbeam_channel::unbounded();
         let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();

@@ -15,14 +15,12 @@ mod snapshot;
 pub mod stats;
 mod stream_counters;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use self::gate::{Census, Gate, GateSetup, LaneEnd, Order};
@@ -39,6 +37,7 @@ use crate::dispatch::targets::proxy::Row;
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
 use crate::net::lan::{Connected, Connection};
+use crate::net::tls::ProxyKinds;
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::prober::Mailbox;
@@ -49,15 +48,6 @@ use crate::words::{LoadReport, Transport};
 pub use lane::Lane;
 use lane::peers::{PARCELS, Peer, Peers};
 pub use stream_counters::{LaneCounters, StreamCounters};
-
-/// The way in which TLS is spoken with a downstream proxy.
-#[derive(Clone, Debug)]
-pub struct SystemTls {
-    /// CAs that it may have its certificate from, and the certificate that it is shown.
-    pub config: Arc<ClientConfig>,
-    /// The name that its certificate has to be for; `None`: its address.
-    pub name: Option<Arc<str>>,
-}
 
 /// An order of the control side to a lane.
 #[derive(Debug)]
@@ -88,6 +78,8 @@ pub enum Command {
     },
     /// The certificates of the workers' own ports, as the content of a file.
     Certificates(Arc<[u8]>),
+    /// The protocol of the connections to downstream proxies from now on.
+    ProxyKinds(ProxyKinds),
     /// The gate has accepted a connection, and its handshakes are done.
     Connection(Box<Moved>),
     /// A slot has sockets; the lane serves them while no worker does.
@@ -301,8 +293,8 @@ pub struct Setup {
     pub connections: usize,
     /// Longest time for which TLS connections of an earlier dispatcher stay open.
     pub linger: Duration,
-    /// How TLS is spoken with downstream proxies, by the names of their entries.
-    pub system_tls: HashMap<Arc<str>, SystemTls>,
+    /// The protocol of the connections to downstream proxies.
+    pub proxy_kinds: ProxyKinds,
 }
 
 /// A well-known socket that a lane reads: each lane has a duplicate of it.

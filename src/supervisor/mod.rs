@@ -36,7 +36,6 @@ mod unmanaged;
 mod welcome;
 mod welcome_mgcp;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -67,7 +66,7 @@ use crate::net::bind::BindError;
 use crate::net::conns::Pumped;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
-use crate::net::tls::{TlsError, proxy_kinds};
+use crate::net::tls::{ProxyKinds, TlsError, proxy_kinds};
 use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, host, log, memory, process, random, signals, unix};
 use crate::server;
@@ -255,7 +254,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
 
     let (events, lane_events) = mpsc::unbounded_channel();
     let seed = random::random_u64()?;
-    let lanes = lane_setups(&config, &key, &listeners, seed, reattached.workers.len())?;
+    let lanes = lane_setups(&config, &key, &listeners, (seed, reattached.workers.len()), &proxy_kinds)?;
     let gate = stream_listeners::gate_setup(&config, &key, &listeners, false)?;
     let lanes = server::Lanes::start(lanes, gate, &events)?;
     for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
@@ -287,13 +286,14 @@ fn rules(config: &Config) -> Rules {
     Rules { wildcard_addresses: wildcards.map(host::own_address).to_vec(), ..Rules::from(config) }
 }
 
-/// The setup of each lane. `shared` is the seed that all lanes share: it assigns calls to lanes.
+/// The setup of each lane. `shared` is the seed that all lanes share: it assigns calls to lanes; so many workers are
+/// `awaited`.
 fn lane_setups(
     config: &Config,
     key: &TokenKey,
     listeners: &Listeners,
-    shared: u64,
-    awaited: usize,
+    (shared, awaited): (u64, usize),
+    proxy_kinds: &ProxyKinds,
 ) -> io::Result<Vec<server::Setup>> {
     let lanes = usize::from(config.lanes);
     let caps = descriptors::connection_caps(config, process::descriptor_limit());
@@ -317,7 +317,7 @@ fn lane_setups(
             inherited_entries: None,
             connections,
             linger: config.linger,
-            system_tls: HashMap::new(),
+            proxy_kinds: proxy_kinds.clone(),
         })
     };
     (0..lanes).map(setup).collect()

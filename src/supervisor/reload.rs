@@ -72,6 +72,7 @@ impl Supervisor {
         let more = self.bind_more(&new)?;
         self.proxy_kinds = proxy_kinds;
         self.lanes.send(|_| server::Command::Certificates(Arc::clone(&told)));
+        self.lanes.send(|_| server::Command::ProxyKinds(self.proxy_kinds.clone()));
         if change.is_empty() {
             self.lanes.order(gate);
             self.follow_plan();

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use rustls::pki_types::ServerName;
 use tracing::debug;
 
 use super::Lane;
@@ -11,10 +10,8 @@ use crate::dispatch::targets::proxy::Ended;
 use crate::ids::ConnId;
 use crate::net::conns::{CloseReason, ConnKey, Conns, Ends, Moved};
 use crate::net::tcp;
-use crate::server::SystemTls;
-use crate::stream::{Kind, Stream};
+use crate::stream::Stream;
 use crate::time::Time;
-use crate::words::Transport;
 
 /// While more bytes than this wait to leave on a connection, its proxy gets no new requests by it.
 const MUCH: usize = 32 << 10;
@@ -54,7 +51,7 @@ impl Dialled {
     pub(super) fn on_closed(&mut self, conn: ConnId, key: ConnKey, reason: CloseReason) {
         self.busy.retain(|other| *other != key);
         self.full.retain(|other| *other != key);
-        let ended = if reason == CloseReason::Unreachable { Ended::Refused } else { Ended::Broken };
+        let ended = if reason == CloseReason::Refused { Ended::Refused } else { Ended::Broken };
         self.ended.push((conn, ended));
     }
 
@@ -111,21 +108,7 @@ impl Lane {
     }
 
     fn dial(&mut self, dial: &Dial, now: Time) -> io::Result<ConnKey> {
-        let kind = match dial.transport {
-            Transport::Tls => {
-                let SystemTls { config, name } = self
-                    .system_tls
-                    .get(&dial.entry)
-                    .cloned()
-                    .ok_or_else(|| io::Error::other("its certificates cannot be read"))?;
-                let name = match name {
-                    Some(name) => ServerName::try_from(name.to_string()).map_err(io::Error::other)?,
-                    None => dial.to.ip().into(),
-                };
-                Kind::TlsClient(config, name)
-            }
-            _ => Kind::Plain,
-        };
+        let kind = self.proxy_kinds.get(&*dial.entry).cloned().ok_or(io::ErrorKind::NotFound)?;
         let socket = tcp::connect(dial.to)?;
         tcp::give_up_unacknowledged(&socket);
         let ends = Ends { remote: dial.to, local: socket.local_addr()?, listener: None };

@@ -134,7 +134,7 @@ pub(in crate::supervisor) async fn take_over(
     let more = added.iter().map(|slot| SlotSockets::bind(&config, &listeners, *slot)).collect::<Result<Vec<_>, _>>()?;
     let inherited = fds.try_clone().map_err(TakeoverError::from)?;
     let (events, lane_events) = mpsc::unbounded_channel();
-    let mut setups = lane_setups(&config, &key, &listeners, pre_copy.seed, 0)?;
+    let mut setups = lane_setups(&config, &key, &listeners, (pre_copy.seed, 0), &proxy_kinds)?;
     set_entries(&mut setups, &entries)?;
     let gate = gate_setup(&config, &key, &listeners, true)?;
     let lanes = server::Lanes::start(setups, gate, &events).map_err(TakeoverError::from)?;
