@@ -5,15 +5,13 @@ use crate::dispatch::decision::{Admin, Decision, Operational, Protocol, Reason, 
 use crate::dispatch::targets::worker::Worker;
 use crate::wire::load;
 use crate::wire::sip::{Fault, Name, capabilities};
-use crate::words::{LoadReport, LoadWord, Transport};
+use crate::words::{LoadReport, LoadWord};
 
 impl Dispatch {
     /// Answers OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer that an INVITE would get, with the load of
     /// the workers where the request asks for it. One from a downstream proxy may report the proxy's own load.
     pub(super) fn options(&mut self, case: &Case<'_>) -> Decision {
-        if case.arrival.transport == Transport::Udp
-            && let Some(report) = load::read_headers(case.request.message)
-        {
+        if let Some(report) = load::read_headers(case.request.message) {
             self.proxies.on_reported(case.arrival.source, report);
         }
         let mut decision = self.answer_to_options(case);

@@ -59,8 +59,11 @@ impl Dispatch {
             let uri = case.request.read.uri.filter(|uri| uri.user.is_none())?;
             let port = uri.port.unwrap_or(case.arrival.local.port());
             let host = uri.host.ip()?;
-            let is_own = host == case.arrival.local.ip() || self.rules.own_addresses.contains(&host);
-            Some(is_own && port == case.arrival.local.port())
+            let is_own =
+                |own: SocketAddr| port == own.port() && (host == own.ip() || self.rules.own_addresses.contains(&host));
+            // A connection that we have opened has an end of its own; its server names the listener.
+            let listener = self.rules.listen.get(usize::from(case.arrival.listener.0)).map(|listen| listen.address);
+            Some(is_own(case.arrival.local) || listener.is_some_and(is_own))
         };
         let has_no_hops = || case.request.message.hops() == Ok(Some(0));
         case.request.method == Method::Options && (has_no_hops() || names_us().unwrap_or(false))
