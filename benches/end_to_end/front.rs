@@ -278,10 +278,48 @@ impl Running {
         }
     }
 
+    /// Starts the dispatcher in front of servers that it has one connection each to, and stays in the dialogs.
+    pub fn of_systems() -> Self {
+        let servers = Running::servers();
+        let dir = tempfile::Builder::new().prefix("pm-systems-").tempdir().expect("a temporary directory");
+        let mut text = "[[pool]]\nname = \"default\"\nrecord-route = \"always\"\n".to_owned();
+        for port in (relay::FIRST_SERVER..).take(WORKERS) {
+            let uri = format!("sip:127.0.0.1:{port};transport=tcp");
+            text += &format!("[[proxy]]\nname = \"s{port}\"\nuri = \"{uri}\"\nprobe = \"none\"\n");
+        }
+        let file = dir.path().join("pointsman.toml");
+        std::fs::write(&file, text).expect("a file in a temporary directory");
+        let listen = format!("tcp:{}", relay::address());
+        let mut setup = Setup::new(0).lanes(1).with(["--config", &file.display().to_string(), "--listen", &listen]);
+        setup.ip = Ipv4Addr::LOCALHOST.into();
+        setup.port = relay::address().port();
+        let front = setup.start();
+        let running = Running {
+            address: front.address(),
+            mgcp: front.address(),
+            rport: true,
+            process: Process::Proxy(front, dir),
+            pointsman: Some(servers),
+            sinks: Vec::new(),
+        };
+        running.await_answer();
+        running
+    }
+
     fn of_relay() -> Self {
+        Running::of_bare_relay("relay")
+    }
+
+    /// Starts the bare relay over TCP.
+    pub fn of_stream_relay() -> Self {
+        // It answers nothing by itself, and listens before it says that it is ready.
+        Running::of_bare_relay("stream-relay")
+    }
+
+    fn of_bare_relay(word: &str) -> Self {
         let servers = Running::servers();
         let mut command = Command::new(std::env::current_exe().expect("this executable has a path"));
-        command.args(["relay", &WORKERS.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args([word, &WORKERS.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut guard = Guard(command.spawn().expect("this executable starts again"));
         let mut line = String::new();
         let stdout = guard.0.stdout.take().expect("stdout is piped");
@@ -335,7 +373,9 @@ impl Running {
         );
         wait_for("the front's first answer", PATIENCE, || {
             socket.send_to(text.as_bytes(), self.address).ok()?;
-            socket.recv(&mut [0; 2048]).ok()
+            let mut answer = [0; 2048];
+            // A front that has no connection to a server yet refuses it.
+            socket.recv(&mut answer).ok().filter(|_| answer.starts_with(b"SIP/2.0 200"))
         });
     }
 

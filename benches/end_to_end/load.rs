@@ -74,7 +74,12 @@ pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) ->
 
 /// CPU of the front per INVITE in µs, with calls over so many connections; 0: over UDP.
 pub fn cpu_of_a_call(running: &Running, connections: usize, span: Duration) -> f64 {
-    let load = full_load(running, Plan { connections, ..running.plan() }, span);
+    cpu_of_a_dialog(running, Plan { connections, ..running.plan() }, span)
+}
+
+/// CPU of the front per INVITE in µs, with calls of this plan.
+pub fn cpu_of_a_dialog(running: &Running, plan: Plan, span: Duration) -> f64 {
+    let load = full_load(running, plan, span);
     assert_eq!(load.failed, 0, "calls failed");
     load.front
 }

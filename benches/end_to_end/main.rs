@@ -16,8 +16,10 @@ mod relay;
 mod report;
 mod singles;
 mod sink;
+mod stream_relay;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod systems;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("forwarder", rest)) => return run_forwarder(rest),
         Some(("relay", rest)) => return outcome("bare relay", relay::run(rest)),
+        Some(("stream-relay", rest)) => return outcome("bare relay over TCP", stream_relay::run(rest)),
         Some(("sink", rest)) => return outcome("sink", sink::run(rest)),
         _ => {}
     }
@@ -67,7 +70,7 @@ fn measure(options: &Options) -> Report {
     if options.measures("start") {
         report.start = singles::start(options);
     }
-    if ["cpu", "latency", "initial", "tcp"].iter().any(|part| options.measures(part)) {
+    if ["cpu", "latency", "initial", "tcp", "systems"].iter().any(|part| options.measures(part)) {
         let mut present = |name: String, missing: Option<String>| {
             let line = missing.map(|why| format!("{name}: {why}"));
             report.skipped.extend(line.clone());
@@ -85,6 +88,9 @@ fn measure(options: &Options) -> Report {
         }
         if options.measures("tcp") {
             report.over_tcp = over_tcp::measure(options);
+        }
+        if options.measures("systems") {
+            report.systems = systems::measure(options, &placements);
         }
         report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
     }

@@ -17,14 +17,15 @@ pub struct Options {
 }
 
 /// The parts there are.
-pub const PARTS: [&str; 9] = ["cpu", "initial", "latency", "tcp", "beside", "sizes", "memory", "start", "flood"];
+pub const PARTS: [&str; 10] =
+    ["cpu", "initial", "latency", "tcp", "systems", "beside", "sizes", "memory", "start", "flood"];
 
 const USAGE: &str = "\
 usage: cargo bench --bench end_to_end [-- OPTIONS]
   --only A,B     processes in front: pointsman, bare, kamailio-rawsend, kamailio-stateless,
                  kamailio-callload-stateless, kamailio-stateful, kamailio-callload, relay,
-                 pointsman-proxy, pointsman-stateful
-  --parts A,B    cpu, initial, latency, tcp, beside, sizes, memory, start, flood
+                 pointsman-proxy, pointsman-stateful, pointsman-message, tcp-relay
+  --parts A,B    cpu, initial, latency, tcp, systems, beside, sizes, memory, start, flood
   --runs N       runs of each measurement, interleaved (7)
   --seconds S    length of a run (2)";
 

@@ -11,6 +11,7 @@ use crate::forged::Forged;
 use crate::load::{RATE, Series};
 use crate::over_tcp::OverTcp;
 use crate::singles::Evenness;
+use crate::systems::Systems;
 
 /// Median and extremes of several runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Report {
     pub floods: Vec<Flood>,
     /// Calls over connections.
     pub over_tcp: Vec<OverTcp>,
+    /// Dialogs over TCP to servers.
+    pub systems: Vec<Systems>,
     /// Calls beside busy connections.
     pub beside: Vec<Beside>,
     /// Socket buffers asked for and granted, as the dispatcher tells.
@@ -80,6 +83,9 @@ impl Report {
         }
         if !self.over_tcp.is_empty() {
             OverTcp::print(&self.over_tcp);
+        }
+        if !self.systems.is_empty() {
+            Systems::print(&self.systems);
         }
         if !self.beside.is_empty() {
             Beside::print(&self.beside);
@@ -197,6 +203,7 @@ impl Report {
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
             "initial": self.floods.iter().map(Flood::json).collect::<Vec<_>>(),
             "tcp": self.over_tcp.iter().map(OverTcp::json).collect::<Vec<_>>(),
+            "systems": self.systems.iter().map(Systems::json).collect::<Vec<_>>(),
             "beside": self.beside.iter().map(Beside::json).collect::<Vec<_>>(),
             "flood": self.forged.iter().map(Forged::json).collect::<Vec<_>>(),
             "buffers": self.buffers,
