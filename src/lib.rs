@@ -13,6 +13,7 @@
 //! crowd              connections by source: which may have one more, which one makes room
 //! fingerprint        keyed hashes of texts and sources
 //! pack               values as bytes, for a takeover
+//! few                lists that most often have one item
 //! slab               numbered places, whose keys tell one tenant from the next
 //! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
@@ -114,6 +115,7 @@ pub mod changing {}
 pub mod config;
 pub mod crowd;
 pub mod dispatch;
+pub mod few;
 pub mod fingerprint;
 pub mod ids;
 pub mod link;

@@ -23,7 +23,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::Table;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, ListenerId, Seq, WorkerId};
+use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use pointsman::link::Transmit;
 use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::stream::websocket;
@@ -249,6 +249,169 @@ fn a_request_and_its_responses_pass_to_and_from_a_downstream_proxy_without_an_al
         }
         assert_eq!((allocations, responses), (0, 3200), "{record_route:?}");
     }
+}
+
+/// The end of a way that messages come and leave by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Address(SocketAddr),
+    Connection(ConnId),
+}
+
+/// A switch in front of downstream proxies over TCP, with a connection to each.
+struct Balancer {
+    switch: Switch<NoLink>,
+    now: Time,
+}
+
+impl Balancer {
+    fn new(proxies: u8) -> Self {
+        let proxy = |number: u8| Proxy {
+            name: format!("system{number}"),
+            host: format!("192.0.2.{number}"),
+            port: Some(5060),
+            transport: Transport::Tcp,
+            ..Proxy::default()
+        };
+        let rules = Rules {
+            proxies: (1..=proxies).map(proxy).collect(),
+            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+            pools: vec![Pool { record_route: RecordRoute::Always, ..Pool::default() }],
+            udp_listeners: vec![(ListenerId(0), LOCAL.parse().unwrap())],
+            stream_listeners: vec![(ListenerId(1), Transport::Tcp, LOCAL.parse().unwrap())],
+            slow_start: Duration::ZERO,
+            ..Rules::default()
+        };
+        let setup = Setup { rules, keys: Keyring::new(KEY), table_cap: 10_000, group_cap: 16, workers: 0, seed: 3 };
+        let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 0, Owners::new(0, 1, 3));
+        let now = Time(1_000_000);
+        while let Some(dial) = switch.poll_dial(now) {
+            let SocketAddr::V4(to) = dial.to else { unreachable!("all addresses are of IPv4") };
+            let conn = ConnId(u64::from(to.ip().octets()[3]));
+            switch.on_dialled(&dial, Some(conn), now);
+            switch.on_connection_open(conn, now);
+        }
+        Balancer { switch, now }
+    }
+
+    /// Has messages come. Returns what leaves, and the number of allocations.
+    fn pass(&mut self, came: &[(Vec<u8>, End)]) -> (Vec<(Vec<u8>, End)>, u64) {
+        let Balancer { switch, now } = self;
+        let (now, local) = (*now, LOCAL.parse().unwrap());
+        let counted = measure(|| {
+            for (bytes, from) in came {
+                let way = match from {
+                    End::Address(source) => {
+                        let owner = Owner::Listener(ListenerId(0));
+                        Way::of_datagram(owner, ListenerId(0), Transport::Udp, (*source, local), now)
+                    }
+                    End::Connection(conn) => {
+                        let source = SocketAddr::from(([192, 0, 2, conn.0 as u8], 5060));
+                        Way::of_stream(*conn, ListenerId(1), Transport::Tcp, (source, local), now)
+                    }
+                };
+                switch.on_message(bytes, &way, now);
+            }
+            switch.handle_timeout(now);
+        });
+        let mut out = Vec::new();
+        switch.flush_answers(|leaving| out.extend(leaving.map(|(bytes, to)| (bytes.to_vec(), End::Address(to)))));
+        switch.flush_replies(|conn: ConnId, bytes: &[u8]| {
+            out.push((bytes.to_vec(), End::Connection(conn)));
+            true
+        });
+        self.now = now + Duration::from_millis(5);
+        (out, counted.count_total)
+    }
+}
+
+const LOCAL: &str = "192.0.2.200:5060";
+
+/// The responses of the servers to requests.
+fn responses(requests: &[(Vec<u8>, End)], status: &str) -> Vec<(Vec<u8>, End)> {
+    let response = |(request, at): &(Vec<u8>, End)| {
+        let text = String::from_utf8_lossy(request);
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        let (_, fields) = head.split_once("\r\n").unwrap();
+        let fields = fields.lines().filter(|line| !line.starts_with("Content-"));
+        let fields = fields.map(|line| match line.starts_with("To: ") && !line.contains("tag=") {
+            true => format!("{line};tag=s\r\n"),
+            false => format!("{line}\r\n"),
+        });
+        let fields: String = fields.collect();
+        (format!("SIP/2.0 {status}\r\n{fields}Content-Length: 0\r\n\r\n").into_bytes(), *at)
+    };
+    requests.iter().map(response).collect()
+}
+
+/// The callers' requests in the dialogs that these responses have begun.
+fn in_dialog(method: &str, answers: &[(Vec<u8>, End)]) -> Vec<(Vec<u8>, End)> {
+    let request = |(answer, at): &(Vec<u8>, End)| {
+        let text = String::from_utf8_lossy(answer);
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let [from, to, call] = ["From: ", "To: ", "Call-ID: "].map(field);
+        let via = field("Via: ").replace("z9hG4bK", &format!("z9hG4bK{method}"));
+        let routes: Vec<_> = field("Record-Route: ").split(", ").collect();
+        let [server, caller] = routes[..] else { panic!("{text}") };
+        let text = format!(
+            "{method} sip:ivr@192.0.2.1 SIP/2.0\r\nVia: {via}\r\nRoute: {caller}, {server}\r\nMax-Forwards: 70\r\n\
+             From: {from}\r\nTo: {to}\r\nCall-ID: {call}\r\nCSeq: 2 {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        (text.into_bytes(), *at)
+    };
+    answers.iter().map(request).collect()
+}
+
+/// Allocations of so many whole dialogs of callers at this end, when lists that grow with use have their size.
+fn allocations_of_dialogs(caller: End, rounds: u64) -> u64 {
+    let mut balancer = Balancer::new(4);
+    let text = match caller {
+        End::Address(_) => INVITE.to_owned(),
+        End::Connection(_) => INVITE.replace("SIP/2.0/UDP", "SIP/2.0/TCP"),
+    };
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let length = format!("Content-Length: {}\r\n\r\n", body.len());
+    let mut message = Numbered::new(format!("{head}\r\n{length}{body}").into(), 8);
+    let mut counted = 0;
+    for round in 0..2 * rounds {
+        let came: Vec<_> = (0..16)
+            .map(|_| {
+                message.next();
+                (message.bytes.to_vec(), caller)
+            })
+            .collect();
+        let (invites, mut allocations) = balancer.pass(&came);
+        let mut pass = |came: &[(Vec<u8>, End)]| {
+            let (left, of_these) = balancer.pass(came);
+            assert_eq!(left.len(), came.len());
+            allocations += of_these;
+            left
+        };
+        pass(&responses(&invites, "180 Ringing"));
+        let answers = pass(&responses(&invites, "200 OK"));
+        assert!(answers.iter().all(|(_, to)| *to == caller), "{answers:?}");
+        pass(&in_dialog("ACK", &answers));
+        let byes = pass(&in_dialog("BYE", &answers));
+        assert!(pass(&responses(&byes, "200 OK")).iter().all(|(_, to)| *to == caller));
+        if round >= rounds {
+            counted += allocations;
+        }
+    }
+    counted
+}
+
+#[test]
+fn whole_dialogs_between_connections_allocate_nothing() {
+    assert_eq!(allocations_of_dialogs(End::Connection(ConnId(77)), 100), 0);
+}
+
+#[test]
+fn whole_dialogs_between_datagrams_and_a_connection_keep_two_responses_each() {
+    // The 180 and the 200 to the BYE: copies of their requests get them again. The BYE is kept as long as its 200.
+    let caller = End::Address("192.0.2.77:5060".parse().unwrap());
+    let (rounds, dialogs) = (100, 16 * 100);
+    let allocations = allocations_of_dialogs(caller, rounds);
+    assert!((2 * dialogs..=4 * dialogs + 100).contains(&allocations), "{allocations}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::decision::{Answer, Arrival, Forward, Hop, Reason};
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
+use crate::few::Few;
 use crate::fingerprint::Fingerprint;
 use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
@@ -34,6 +35,10 @@ const MOST: usize = 65_536;
 /// Most bytes of their messages.
 const MOST_BYTES: usize = 128 << 20;
 
+/// Most requests that are over whose memory is kept, and the largest of them in bytes.
+const MOST_SPARE: usize = 1_024;
+const LARGEST_SPARE: usize = 4_096;
+
 /// All requests under way.
 #[derive(Debug)]
 pub(super) struct Contexts {
@@ -46,6 +51,8 @@ pub(super) struct Contexts {
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
+    /// Memory of requests that are over.
+    spare: Vec<Arc<Vec<u8>>>,
     /// The terms of each pool, by how its requests move, made anew when its settings change.
     terms: Vec<(PoolId, Moves, Arc<Terms>)>,
     leaving: VecDeque<Leaving>,
@@ -83,13 +90,15 @@ pub(super) struct UnderWay {
     /// Its CSeq number.
     pub(super) cseq: u32,
     /// The request as it came.
-    pub(super) request: Arc<[u8]>,
+    pub(super) request: Arc<Vec<u8>>,
     pub(super) arrival: Arrival,
+    /// The way of its responses.
+    pub(super) back: Hop,
     /// Its way to the first proxy.
     pub(super) forward: Forward,
     pub(super) pool: PoolId,
     /// The proxies that have had it and not responded.
-    pub(super) unheard: Vec<(ProxyId, Sent)>,
+    pub(super) unheard: Few<(ProxyId, Sent)>,
     pub(super) moves: Moves,
     /// Whether the table knows of its final response.
     pub(super) is_told: bool,
@@ -107,7 +116,7 @@ pub(super) struct UnderWay {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaving {
     /// The request that it belongs to, as it came.
-    pub request: Arc<[u8]>,
+    pub request: Arc<Vec<u8>>,
     /// The way on which that came.
     pub arrival: Arrival,
     /// The message.
@@ -133,7 +142,7 @@ impl UnderWay {
     pub(super) fn new(
         context: ResponseContext,
         (name, call, cseq): (Fingerprint, Fingerprint, u32),
-        (request, arrival): (&[u8], &Arrival),
+        (request, arrival, back): (Arc<Vec<u8>>, &Arrival, Hop),
         (pool, forward): (PoolId, &Forward),
         (first, moves): (Option<Sent>, Moves),
     ) -> Self {
@@ -142,11 +151,12 @@ impl UnderWay {
             name,
             call,
             cseq,
-            request: request.into(),
+            request,
             arrival: *arrival,
+            back,
             forward: *forward,
             pool,
-            unheard: first.map(|sent| (forward.proxy, sent)).into_iter().collect(),
+            unheard: first.map(|sent| (forward.proxy, sent)).into(),
             moves,
             is_told: false,
             is_cut: false,
@@ -158,8 +168,7 @@ impl UnderWay {
 
     /// Takes out the number of the request at a proxy that has not responded.
     pub(super) fn take_unheard(&mut self, proxy: ProxyId) -> Option<Sent> {
-        let at = self.unheard.iter().position(|(of, _)| *of == proxy)?;
-        Some(self.unheard.swap_remove(at).1)
+        self.unheard.take(|(of, _)| *of == proxy).map(|(_, sent)| sent)
     }
 
     /// A message of it that leaves.
@@ -177,6 +186,7 @@ impl Contexts {
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             bytes: 0,
+            spare: Vec::new(),
             terms: Vec::new(),
             leaving: VecDeque::new(),
             scratch: Scratch::default(),
@@ -207,6 +217,20 @@ impl Contexts {
 
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         !self.all.is_full() && self.bytes + bytes <= MOST_BYTES
+    }
+
+    /// The bytes of a request, in memory of one that is over.
+    pub(super) fn keep(&mut self, request: &[u8]) -> Arc<Vec<u8>> {
+        let mut kept = self.spare.pop().unwrap_or_default();
+        match Arc::get_mut(&mut kept) {
+            Some(bytes) => {
+                bytes.clear();
+                bytes.extend_from_slice(request);
+                kept
+            }
+            // A message of its earlier request is still to leave.
+            None => Arc::new(request.to_vec()),
+        }
     }
 
     /// Lends the scratch memory, empty; it is to be given back.
@@ -306,6 +330,9 @@ impl Contexts {
         self.all.get(id).filter(|under_way| is_over(under_way))?;
         let under_way = self.all.remove(id)?;
         self.bytes -= under_way.request.len();
+        if self.spare.len() < MOST_SPARE && under_way.request.capacity() <= LARGEST_SPARE {
+            self.spare.push(under_way.request.clone());
+        }
         self.by_name.remove(&under_way.name);
         let of_call = (under_way.call, under_way.cseq);
         if self.by_call.get(&of_call) == Some(&id) {

@@ -176,7 +176,7 @@ impl<M: Clone> Transaction<M> {
     /// Takes a response, and moves to the state that follows it. Returns whether the response leaves now.
     pub fn respond(&mut self, status: u16, response: M, now: Time) -> bool {
         if self.core == Core::Proxy && status < 300 {
-            self.pass(status, response, now);
+            self.pass(status, Some(response), now);
             return true;
         }
         let purpose = if status < 200 { Purpose::Provisional } else { Purpose::Final };
@@ -201,8 +201,8 @@ impl<M: Clone> Transaction<M> {
         leaves
     }
 
-    /// Lets a provisional response or a 2xx of a server after us pass.
-    fn pass(&mut self, status: u16, response: M, now: Time) {
+    /// Lets a provisional response or a 2xx of a server after us pass. `response`: for copies of the request.
+    pub fn pass(&mut self, status: u16, response: Option<M>, now: Time) {
         match (self.kind, status) {
             (Kind::Invite, ..200) => self.end = Time::NEVER,
             // The clock goes on: the sender gives up at 64·T1.
@@ -216,7 +216,7 @@ impl<M: Clone> Transaction<M> {
                 self.end = now + LIFETIME;
             }
         }
-        self.kept = Kept::Response(response);
+        self.kept = response.map_or(Kept::Nothing, Kept::Response);
     }
 
     /// Later responses leave over another transport: a copy of the request has come over it.

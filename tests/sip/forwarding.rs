@@ -2,7 +2,7 @@
 
 use pointsman::config::{Pool, PoolMode, Proxy, RecordRoute, Route};
 use pointsman::dispatch::contexts::LeavingMessage;
-use pointsman::dispatch::decision::{Forward, ForwardedResponse, Side};
+use pointsman::dispatch::decision::{Forward, ForwardedResponse, Hop, Side};
 use pointsman::transaction::probe::ProbeBranch;
 
 use super::*;
@@ -377,7 +377,8 @@ fn a_call_on_a_connection_keeps_its_state_and_its_answer_goes_back_on_it() {
     let bye = in_dialog("x", "BYE", "s").replace("BYE sip:ivr@ms.example.net", "BYE sip:ivr@192.0.2.2:5060");
     let sent = forward(rig.send(&bye));
     rig.arrival = plain;
-    assert!(matches!(rig.send_from("192.0.2.2", &response(&bye, &sent, 200)).target, Target::Passed(..)));
+    let ok = rig.send_from("192.0.2.2", &response(&bye, &sent, 200)).target;
+    assert!(matches!(ok, Target::ForwardResponse(ForwardedResponse { to: Hop::Connection(ConnId(7)), .. })), "{ok:?}");
     std::iter::from_fn(|| rig.dispatch.poll_leaving()).for_each(drop);
     rig.now = rig.now + Duration::from_secs(40);
     rig.dispatch.handle_timeout(rig.now);

@@ -200,7 +200,7 @@ fn responses_of_a_proxy_that_a_call_has_left_are_late_and_its_2xx_passes() {
     leaving(&mut rig);
     let late = |rig: &mut Rig, status| {
         let decision = rig.respond(&response(&text, &first, status));
-        (matches!(decision.target, Target::Passed(..)), decision.reason)
+        (matches!(decision.target, Target::ForwardResponse(_)), decision.reason)
     };
     assert_eq!(late(&mut rig, 180), (false, Reason::LateResponse));
     assert_eq!(late(&mut rig, 200), (true, Reason::LateResponse));

@@ -299,3 +299,38 @@ fn a_cancel_on_another_connection_than_its_invite_reaches_the_server_with_the_br
     assert_eq!(cancel.field("Via"), sent.field("Via"));
     assert!(shown(&got).contains(&"200 to #9".to_owned()), "{got:?}");
 }
+
+#[test]
+fn between_connections_no_100_of_our_own_leaves_and_that_of_the_server_passes() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(shown(&rig.passes(10_000)), [""; 0], "the caller repeats nothing, whatever it hears");
+    let copy = rig.stream(&invite(BY_TCP), CALLERS, CALLER);
+    assert_eq!(shown(&copy), [""; 0], "a copy is absorbed");
+    assert_eq!(shown(&rig.responds(&sent, "100 Trying")), ["100 to #7"]);
+    assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+    let copy = rig.stream(&invite(BY_TCP), CALLERS, CALLER);
+    assert_eq!(shown(&copy), [""; 0], "and has its 180 on the connection");
+    let ok = one(rig.responds(&sent, "200 OK"));
+    assert_eq!((ok.shown().as_str(), ok.field("Via").contains("z9hG4bK-1")), ("200 to #7", true), "{}", ok.text);
+}
+
+#[test]
+fn a_100_of_a_server_does_not_keep_a_call_whose_connection_ends() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&sent, "100 Trying");
+    assert_eq!(shown(&rig.ends(1)), ["503 to #7"], "it has got there, and nobody knows what became of it");
+}
+
+#[test]
+fn a_late_refusal_of_a_call_that_has_got_503_for_its_connection_goes_no_further() {
+    let mut rig = Rig::connected(2);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&sent, "180 Ringing");
+    assert_eq!(shown(&rig.ends(1)), ["503 to #7"]);
+    rig.stream(&request("ACK", BY_TCP, 1, &[], ";tag=x"), CALLERS, CALLER);
+    let by_another = Sent { to: "#2".to_owned(), ..sent.clone() };
+    assert_eq!(shown(&rig.responds(&by_another, "302 Moved")), ["ACK to #2"], "its server is told, and nobody else");
+    assert!(rig.passes(70_000).is_empty());
+}

@@ -148,12 +148,16 @@ impl Branch {
         is_over
     }
 
-    /// The connection is gone that its responses were to come by. Returns whether it is over by that.
-    pub(super) fn on_cut(&mut self) -> bool {
+    /// The connection is gone that its responses were to come by. Returns whether it is over by that. A response that
+    /// comes by another connection after all must not pass for the one that the caller gets now.
+    pub(super) fn on_cut(&mut self, now: Time) -> bool {
         let is_over = self.is_pending();
         if is_over {
             self.outcome = Outcomes::Unsent;
-            self.give_up();
+            self.cancel = Cancel::No;
+            (self.answer_by, self.give_up_at) = (Time::NEVER, Time::NEVER);
+            self.request.stop_sending();
+            self.request.end_at(now + LIFETIME);
         }
         is_over
     }

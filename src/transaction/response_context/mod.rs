@@ -31,6 +31,7 @@
 //! - A branch without a final response is not waited for once the request has gone on to another and that one has
 //!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
 //! - A request that the caller has cancelled and that nobody answers ends by 487, where §16.7 step 6 has 408.
+//! - Between streams no 100 of our own leaves, and that of the server passes: as without state (§16.11).
 //! - A request whose connection is gone ends by 430 (RFC 5626 §5.3.1), where §16.9 has 503.
 //! - CANCEL is repeated until its INVITE has a final response, whether it is answered or not.
 
@@ -46,6 +47,7 @@ use super::Kind;
 use super::flow_token::Hop;
 use super::sip_server::{self, Due};
 use super::timers::LIFETIME;
+use crate::few::Few;
 use crate::ids::ProxyId;
 use crate::time::Time;
 
@@ -56,7 +58,7 @@ pub struct ResponseContext {
     terms: Arc<Terms>,
     server: sip_server::Transaction<Answer>,
     /// In the order in which they began: only the last one can be in use, the others are abandoned or have failed.
-    branches: Vec<Branch>,
+    branches: Few<Branch>,
     /// A question to the owner that has not been answered.
     asked: Option<Why>,
     /// No other proxy gets the request: a 101–199 has passed, or a 6xx has come.
@@ -71,6 +73,10 @@ pub struct ResponseContext {
     is_expired: bool,
     /// It goes to a caller, who has one connection and no other way.
     leads_to_flow: bool,
+    /// No copies of the request come.
+    is_reliable: bool,
+    /// Neither side repeats anything: the server's 100 passes, and none of our own leaves.
+    is_between_streams: bool,
 }
 
 /// Terms on which requests of a pool are forwarded.
@@ -179,7 +185,7 @@ pub enum Effect {
     Respond(Answer),
     /// Send a response to the caller again.
     Again(Answer),
-    /// Send the 2xx in hand on to the caller.
+    /// Send the response in hand on to the caller. Nothing of it is kept.
     Forward,
     /// Answer the CANCEL in hand with 200.
     AcceptCancel,
@@ -192,7 +198,7 @@ pub struct Response<'a> {
     pub proxy: ProxyId,
     /// Its status.
     pub status: u16,
-    /// Its bytes without our Via.
+    /// Its bytes without our Via, where [`ResponseContext::keeps`] them.
     pub bytes: &'a [u8],
 }
 
@@ -200,13 +206,14 @@ impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
         let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow } = opening;
+        let is_between_streams = is_reliable && matches!(first.to, Hop::Connection(_));
         // An ACK is known by its transaction alone, so that the CSeq number does not matter.
         let server = sip_server::Opening { kind, cseq: 0, request: None, is_reliable, may_be_forged };
         let mut context = ResponseContext {
             kind,
             terms,
             server: sip_server::Transaction::open_for_proxy(server, now),
-            branches: Vec::with_capacity(1),
+            branches: Few::None,
             asked: None,
             is_bound: false,
             is_cancelled: false,
@@ -214,6 +221,8 @@ impl ResponseContext {
             answered: None,
             is_expired: false,
             leads_to_flow,
+            is_reliable,
+            is_between_streams,
         };
         context.branch_to(first, now, out);
         context
@@ -288,7 +297,7 @@ impl ResponseContext {
     /// comes of it. That is told by a 503, and not by the 500 of a server that has answered.
     pub fn on_cut(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
         let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
-        if self.branches.get_mut(index).is_some_and(Branch::on_cut) && self.is_in_use(index) {
+        if self.branches.get_mut(index).is_some_and(|branch| branch.on_cut(now)) && self.is_in_use(index) {
             self.decide(true, now, out);
         }
     }
@@ -334,6 +343,7 @@ impl ResponseContext {
         match self.server.handle_timeout(now) {
             Due::Nothing | Due::Unheard | Due::Unacknowledged { .. } | Due::Over => {}
             Due::Send(answer) => out.push(Effect::Again(answer)),
+            Due::Trying if self.is_between_streams => {}
             Due::Trying => self.respond(100, Answer::Own(100), now, out),
             // RFC 4320 §4.2: no 408. A response that still comes has nobody who waits for it.
             Due::Undecided => self.expire(),
@@ -368,6 +378,16 @@ impl ResponseContext {
             && self.kind == Kind::Invite
             && self.cancel_ends.is_none()
             && self.branches.iter().all(|branch| branch.is_accepted() || branch.is_over())
+    }
+
+    /// Whether the bytes of a response with this status may be kept: for copies of the request, or until it is known
+    /// whether it is the best.
+    pub const fn keeps(&self, status: u16) -> bool {
+        match (status, self.kind) {
+            (300.., _) => true,
+            (200.., Kind::Invite) => false,
+            _ => !self.is_reliable,
+        }
     }
 
     /// The final response that the caller got first.
@@ -424,10 +444,10 @@ impl ResponseContext {
         if !branch.on_provisional(response.status, self.terms.pending_max, now, out) {
             return;
         }
-        let passes = response.status > 100 && self.kind == Kind::Invite && !branch.is_abandoned();
-        if passes && self.server.is_proceeding() {
-            self.is_bound = true;
-            self.respond(response.status, Answer::Theirs(response.bytes.into()), now, out);
+        let passes = response.status > 100 || self.is_between_streams;
+        if passes && self.kind == Kind::Invite && !branch.is_abandoned() && self.server.is_proceeding() {
+            self.is_bound |= response.status > 100;
+            self.pass(response, now, out);
         }
     }
 
@@ -437,7 +457,7 @@ impl ResponseContext {
         if self.kind == Kind::Other {
             // RFC 4320 §4.2: exactly one, and none that is late.
             if self.server.is_proceeding() && !self.is_expired {
-                self.respond(response.status, Answer::Theirs(response.bytes.into()), now, out);
+                self.pass(response, now, out);
                 self.branches.iter_mut().for_each(Branch::give_up);
             }
             return;
@@ -445,8 +465,7 @@ impl ResponseContext {
         // RFC 6026 §7.1, RFC 3261 §16.7 step 5: each 2xx passes, its copies too, whatever has been sent before.
         out.push(Effect::Forward);
         if self.server.is_proceeding() {
-            // Nothing of it is kept.
-            self.server.respond(response.status, Answer::Own(response.status), now);
+            self.server.pass(response.status, None, now);
             self.answered = Some(response.status);
             self.cancel_all_but(Some(index), now, out);
         }
@@ -514,6 +533,18 @@ impl ResponseContext {
         }
         if self.server.respond(status, answer.clone(), now) {
             out.push(Effect::Respond(answer));
+        }
+    }
+
+    /// Lets a provisional response, or a 2xx to a request other than INVITE, pass.
+    fn pass(&mut self, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+        let Response { status, bytes, .. } = response;
+        if !self.keeps(status) {
+            self.answered = self.answered.or((status >= 200).then_some(status));
+            self.server.pass(status, None, now);
+            out.push(Effect::Forward);
+        } else {
+            self.respond(status, Answer::Theirs(bytes.into()), now, out);
         }
     }
 

@@ -64,7 +64,7 @@ impl Dispatch {
             _ => None,
         };
         let others: Vec<Forward> = members.filter_map(forward).collect();
-        let request: Arc<[u8]> = case.request.message.bytes().into();
+        let request = Arc::new(case.request.message.bytes().to_vec());
         for forward in others {
             let message = LeavingMessage::Request(forward);
             self.contexts.leave(Leaving { request: request.clone(), arrival: *case.arrival, message });

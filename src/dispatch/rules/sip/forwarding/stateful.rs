@@ -11,7 +11,9 @@ use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
-use crate::dispatch::decision::{Answer, Decision, Forward, Hop, Reason, Side, Target, Tried};
+use crate::dispatch::decision::{
+    Answer, Arrival, Decision, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
+};
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
@@ -61,8 +63,11 @@ impl Dispatch {
             leads_to_flow: forward.side == Side::Server,
         };
         // The decision in hand sends it to the first proxy.
-        let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
-        let came = (case.request.message.bytes(), case.arrival);
+        let mut scratch = self.contexts.take_scratch();
+        let context = ResponseContext::begin(opening, case.now, &mut scratch.effects);
+        self.contexts.give_scratch(scratch);
+        let back = way_back(case.request.message, case.arrival);
+        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, back);
         self.contexts.insert(UnderWay::new(
             context,
             (case.name, case.call, case.discriminator),
@@ -118,12 +123,16 @@ impl Dispatch {
         now: Time,
     ) -> Option<Decision> {
         let id = self.contexts.of(name)?;
+        let (under_way, status) = (self.contexts.get(id)?, message.status()?);
+        let (keeps, back) = (under_way.context.keeps(status), under_way.back);
         let mut scratch = self.contexts.take_scratch();
-        scratch.edits.take_via(message);
-        if self.contexts.get(id).is_some_and(|it| it.arrival.transport != Transport::Udp) {
-            scratch.edits.state_length(message);
+        if keeps {
+            scratch.edits.take_via(message);
+            if let Hop::Connection(_) = back {
+                scratch.edits.state_length(message);
+            }
+            scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
         }
-        scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
         let decision = self.on_response_in_context(id, (message, proxy, is_own), &mut scratch, now);
         self.contexts.give_scratch(scratch);
         decision
@@ -138,6 +147,7 @@ impl Dispatch {
     ) -> Option<Decision> {
         let (status, under_way) = (message.status()?, self.contexts.get_mut(id)?);
         let side = under_way.forward.side.other();
+        let UnderWay { back: to, arrival: Arrival { listener, local, .. }, .. } = *under_way;
         let was_answered = under_way.context.answered().is_some();
         let is_late = under_way.context.is_late(proxy, status);
         let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
@@ -164,14 +174,20 @@ impl Dispatch {
             let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
             self.give_back(hold, now);
         }
-        let reason = match self.carry_out(id, effects, Some((message, response)), now) {
+        let reason = match self.carry_out(id, effects, Some(message), now) {
             Some(reason) => reason,
             None if is_late => Reason::LateResponse,
             None if is_out_of_tries => Reason::AllTried,
             None => Reason::Branch,
         };
-        let passes = effects.iter().any(|effect| matches!(effect, Effect::Respond(_) | Effect::Forward));
-        Some(Decision { target: if passes { Target::Passed(proxy, side) } else { Target::Drop }, reason })
+        let target = if effects.contains(&Effect::Forward) {
+            Target::ForwardResponse(ForwardedResponse { proxy, side, to, listener, from: local.ip() })
+        } else if effects.iter().any(|effect| matches!(effect, Effect::Respond(_))) {
+            Target::Passed(proxy, side)
+        } else {
+            Target::Drop
+        };
+        Some(Decision { target, reason })
     }
 
     /// Decides about the response to a CANCEL of our own: it has no Via but ours.
@@ -278,7 +294,7 @@ impl Dispatch {
         &mut self,
         id: ContextId,
         effects: &mut Vec<Effect>,
-        in_hand: Option<(&Message<'_>, &[u8])>,
+        in_hand: Option<&Message<'_>>,
         now: Time,
     ) -> Option<Reason> {
         let (mut at, mut asked) = (0, None);
@@ -380,22 +396,21 @@ impl Dispatch {
     }
 
     /// Sends a message of a request under way.
-    fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<(&Message<'_>, &[u8])>) {
+    fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<&Message<'_>>) {
         let to_proxy = |to| self.forward_of(id, to);
         let message = match effect {
             Effect::Send { to, .. } => to_proxy(to).map(LeavingMessage::Request),
             Effect::Cancel(to) => to_proxy(to).map(LeavingMessage::Cancel),
             Effect::Acknowledge(to) => to_proxy(to).map(|forward| {
-                let to = in_hand.and_then(|(message, _)| message.header(Name::To)).unwrap_or_default();
+                let to = in_hand.and_then(|message| message.header(Name::To)).unwrap_or_default();
                 LeavingMessage::Acknowledge(forward, to.into())
             }),
             Effect::Respond(answer) | Effect::Again(answer) => match answer {
                 context::Answer::Theirs(bytes) => Some(LeavingMessage::Response(bytes)),
                 context::Answer::Own(status) => self.own_answer(id, status).map(LeavingMessage::Answer),
             },
-            Effect::Forward => in_hand.map(|(_, bytes)| LeavingMessage::Response(bytes.into())),
-            // The decision in hand answers a CANCEL.
-            Effect::AcceptCancel | Effect::Ask { .. } => None,
+            // The decision in hand passes a response on, and answers a CANCEL.
+            Effect::Forward | Effect::AcceptCancel | Effect::Ask { .. } => None,
         };
         let leaving = message.and_then(|message| Some(self.contexts.get_mut(id)?.leaving(message)));
         leaving.into_iter().for_each(|leaving| self.contexts.leave(leaving));
