@@ -121,6 +121,12 @@ impl Stream {
         Stream { limits, security, framing, since: now, has_spoken: true }
     }
 
+    /// The same for a connection that is kept open to a server.
+    pub fn persistent_resumed(transport: Transport, now: Time) -> Self {
+        let framing = Framing::Sip(Messages::kept_alive(now));
+        Stream { framing, ..Stream::resumed(transport, Limits::of_persistent(), now) }
+    }
+
     /// Reads the bytes that have come and gives each message to `sink`. Adds to `out` the bytes that have to leave,
     /// even if it fails.
     ///

@@ -1,6 +1,6 @@
 //! Connections that the lane keeps open to downstream proxies, as its owner hears of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Switch;
 use super::links::Channel;
@@ -29,6 +29,11 @@ impl<C: Channel> Switch<C> {
     /// A connection to a downstream proxy is open.
     pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
         self.dispatch.on_connection_open(conn, now);
+    }
+
+    /// A connection of an earlier dispatcher leads to this address. Returns whether a downstream proxy is reached by it.
+    pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
+        self.dispatch.on_connection_kept(conn, to, transport, now)
     }
 
     /// A downstream proxy takes the bytes that are sent on a connection again, or does not.

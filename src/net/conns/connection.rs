@@ -165,6 +165,11 @@ impl Connection {
         self.is_connecting
     }
 
+    /// Whether we are still opening it: it is not connected, or its handshakes are under way.
+    pub(super) fn is_being_opened(&self) -> bool {
+        self.ends.listener.is_none() && (self.is_connecting || !self.stream.is_open())
+    }
+
     /// Whether the kernel has connected it.
     pub(super) fn is_connected(&self) -> bool {
         self.socket.peer_addr().is_ok()

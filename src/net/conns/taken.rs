@@ -113,11 +113,12 @@ impl Conns {
         }
     }
 
-    /// The state of all connections. What the kernel takes of waiting bytes has left before.
+    /// The state of all connections but those that we are still opening. What the kernel takes of waiting bytes has left
+    /// before.
     pub fn save(&mut self) -> SavedConns {
         self.flush();
         let saved = self.places.keys().filter_map(|key| {
-            let connection = self.places.get(key)?;
+            let connection = self.places.get(key).filter(|connection| !connection.is_being_opened())?;
             let name = ConnName { index: key.index(), generation: key.generation() };
             Some(SavedConn::of(name, connection))
         });
@@ -149,7 +150,7 @@ impl Conns {
         Ok(())
     }
 
-    /// Takes the state of the adopted connections. Those without one have ended meanwhile. Those that another process
+    /// Takes the state of the adopted connections. Those without one have ended meanwhile, or were not open yet. Those that another process
     /// enciphers for us are closed one by one within `linger`.
     pub fn restore(&mut self, saved: SavedConns, linger: Duration, now: Time) {
         let adopted: Vec<ConnKey> = self.places.keys().collect();
@@ -226,7 +227,10 @@ impl SavedConn {
     fn put_into(self, connection: &mut Connection, now: Time) {
         let SavedConn { remote, local, listener, transport, pending, outgoing, since, unanswered, .. } = self;
         connection.ends = Ends { remote, local, listener };
-        connection.stream = Stream::resumed(transport, Limits::default(), now);
+        connection.stream = match listener {
+            Some(_) => Stream::resumed(transport, Limits::default(), now),
+            None => Stream::persistent_resumed(transport, now),
+        };
         connection.outgoing = outgoing;
         connection.since = since;
         connection.unanswered = unanswered;

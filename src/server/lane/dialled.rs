@@ -100,6 +100,21 @@ impl Lane {
         });
     }
 
+    /// Goes on with the connections that an earlier dispatcher has opened to downstream proxies.
+    pub(super) fn keep_dialled(&mut self, now: Time) {
+        let dialled: Vec<ConnKey> = self.conns.keys().filter(|key| is_dialled(&self.conns, *key)).collect();
+        for key in dialled {
+            let Some(state) = self.conns.state(key) else { continue };
+            let is_wanted = self.switch.on_connection_kept(self.name_of(key), state.ends.remote, state.transport, now);
+            if is_wanted && self.conns.takes_requests(key) {
+                self.dialled.on_queued(&self.conns, key);
+                self.end_wait_for_first();
+            } else {
+                self.conns.close(key, CloseReason::Unneeded);
+            }
+        }
+    }
+
     /// Calls wait for the first connection no longer.
     fn end_wait_for_first(&mut self) {
         if self.awaited == 0 {

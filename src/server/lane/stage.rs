@@ -105,6 +105,7 @@ impl Lane {
             None => channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel),
         };
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;
+        self.keep_dialled(clock::now());
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;
         }

@@ -182,6 +182,14 @@ fn a_server_that_says_nothing_for_a_day_keeps_its_connection_and_gets_a_keepaliv
 }
 
 #[test]
+fn a_server_that_another_process_has_connected_to_keeps_its_connection_and_gets_keepalives() {
+    let stream = Stream::persistent_resumed(Transport::Tcp, Time(7_000_000));
+    let mut peer = Peer { stream, ..plain() };
+    peer.pass(seconds(3_600)).unwrap();
+    assert_eq!(peer.out, b"\r\n\r\n".repeat(3_600 / 30));
+}
+
+#[test]
 fn a_server_that_has_answered_keepalives_and_does_no_more_has_lost_its_connection() {
     let mut peer = persistent();
     for _ in 0..3 {
