@@ -39,5 +39,6 @@ mod silent;
 mod start;
 mod strangers;
 mod streams;
+mod systems;
 mod takeover;
 mod torture;

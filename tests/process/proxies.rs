@@ -14,9 +14,9 @@ mod names;
 mod orders;
 mod readme;
 mod reports;
-mod servers;
+pub(crate) mod servers;
 mod spread;
-mod systems;
+pub(crate) mod systems;
 mod weights;
 
 use std::time::{Duration, Instant};
@@ -29,17 +29,17 @@ use crate::support::pointsman::{Pointsman, Setup};
 use servers::Servers;
 
 /// A dispatcher without workers whose settings stand in a file.
-struct Front {
-    pointsman: Pointsman,
+pub(crate) struct Front {
+    pub(crate) pointsman: Pointsman,
     dir: TempDir,
 }
 
 impl Front {
-    fn start(settings: &str) -> Self {
+    pub(crate) fn start(settings: &str) -> Self {
         Front::start_as(settings, Setup::new(0))
     }
 
-    fn start_as(settings: &str, setup: Setup) -> Self {
+    pub(crate) fn start_as(settings: &str, setup: Setup) -> Self {
         let dir = tempfile::Builder::new().prefix("pm-proxies-").tempdir().unwrap();
         let file = dir.path().join("settings.toml");
         std::fs::write(&file, settings).unwrap();
@@ -48,24 +48,24 @@ impl Front {
     }
 
     /// Has it read other settings.
-    fn reload(&self, settings: &str) {
+    pub(crate) fn reload(&self, settings: &str) {
         std::fs::write(self.dir.path().join("settings.toml"), settings).unwrap();
         let reply = self.pointsman.stats("reload");
         assert!(reply["changed"].is_array(), "{reply}");
     }
 
-    fn rows(&self) -> Vec<Value> {
+    pub(crate) fn rows(&self) -> Vec<Value> {
         self.pointsman.stats("proxies")["proxies"].as_array().cloned().unwrap_or_default()
     }
 
     /// The figures of the proxy of this name.
-    fn row(&self, name: &str) -> Value {
+    pub(crate) fn row(&self, name: &str) -> Value {
         let rows = self.rows();
         rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {rows:?}")).clone()
     }
 
     /// Waits until the figures of a proxy are so. Returns them.
-    fn wait_until(&self, name: &str, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn wait_until(&self, name: &str, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
             let row = self.row(name);
@@ -77,7 +77,7 @@ impl Front {
         }
     }
 
-    fn wait_for_state(&self, name: &str, state: &str) -> Value {
+    pub(crate) fn wait_for_state(&self, name: &str, state: &str) -> Value {
         self.wait_until(name, &format!("to be {state}"), |row| row["state"] == state)
     }
 }

@@ -105,6 +105,14 @@ impl Line {
         }
     }
 
+    /// The next message, if all of it has come.
+    pub fn receive_if_there(&mut self) -> Option<String> {
+        self.socket().set_nonblocking(true).expect("a socket of ours");
+        let received = self.receive();
+        self.socket().set_nonblocking(false).expect("a socket of ours");
+        received.ok()
+    }
+
     /// The next final response to a request of this method. A 2xx to INVITE comes again until its ACK is there, on
     /// connections as well (RFC 3261 §13.3.1.4).
     pub fn receive_final(&mut self, method: &str) -> io::Result<String> {

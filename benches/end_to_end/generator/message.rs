@@ -324,8 +324,8 @@ impl<'a> Reply<'a> {
                 Some(b'c') if name.eq_ignore_ascii_case(b"contact") => contact = contact.or(uri_in(value)),
                 Some(b'm') if name.len() == 1 => contact = contact.or(uri_in(value)),
                 Some(b'r') if name.eq_ignore_ascii_case(b"record-route") => {
-                    if let Some(place) = routes.next() {
-                        *place = Some(value);
+                    for (place, route) in routes.by_ref().zip(values(value)) {
+                        *place = Some(route);
                     }
                 }
                 _ => {}
@@ -346,6 +346,16 @@ impl<'a> Iterator for Lines<'a> {
         self.0 = rest;
         Some(line.trim_ascii_end())
     }
+}
+
+/// The values of a header line, each with its URI in `<…>`.
+fn values(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut is_inside = false;
+    let is_comma = move |byte: &u8| {
+        is_inside = *byte == b'<' || is_inside && *byte != b'>';
+        *byte == b',' && !is_inside
+    };
+    line.split(is_comma).map(<[u8]>::trim_ascii)
 }
 
 /// The URI in the first `<…>`, or the value up to its parameters.

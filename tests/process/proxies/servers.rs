@@ -289,10 +289,11 @@ impl Server {
 }
 
 /// An answer to a request.
-pub(super) fn answer(request: &Received, status: u16, headers: &str, address: SocketAddr) -> String {
+pub(crate) fn answer(request: &Received, status: u16, headers: &str, address: SocketAddr) -> String {
     let mut text = format!("SIP/2.0 {status} Answer\r\n");
     for (name, value) in request.fields() {
-        let is_copied = ["Via", "From", "Call-ID", "CSeq"].iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
+        let is_copied =
+            ["Via", "From", "Call-ID", "CSeq", "Record-Route"].iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
         if is_copied {
             text += &format!("{name}: {value}\r\n");
         } else if name.eq_ignore_ascii_case("To") {
