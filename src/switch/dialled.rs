@@ -31,7 +31,8 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_connection_open(conn, now);
     }
 
-    /// A connection of an earlier dispatcher leads to this address. Returns whether a downstream proxy is reached by it.
+    /// A connection of an earlier dispatcher leads to this address. Returns whether a downstream proxy is reached by
+    /// it.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
         self.dispatch.on_connection_kept(conn, to, transport, now)
     }

@@ -113,8 +113,8 @@ impl Conns {
         }
     }
 
-    /// The state of all connections but those that we are still opening. What the kernel takes of waiting bytes has left
-    /// before.
+    /// The state of all connections but those that we are still opening. What the kernel takes of waiting bytes has
+    /// left before.
     pub fn save(&mut self) -> SavedConns {
         self.flush();
         let saved = self.places.keys().filter_map(|key| {
@@ -150,8 +150,8 @@ impl Conns {
         Ok(())
     }
 
-    /// Takes the state of the adopted connections. Those without one have ended meanwhile, or were not open yet. Those that another process
-    /// enciphers for us are closed one by one within `linger`.
+    /// Takes the state of the adopted connections. Those without one have ended meanwhile, or were not open yet. Those
+    /// that another process enciphers for us are closed one by one within `linger`.
     pub fn restore(&mut self, saved: SavedConns, linger: Duration, now: Time) {
         let adopted: Vec<ConnKey> = self.places.keys().collect();
         let mut known = vec![false; adopted.last().map_or(0, |last| last.index() as usize + 1)];
@@ -161,7 +161,9 @@ impl Conns {
             known[key.index() as usize] = true;
             saved.put_into(connection, now);
             if connection.stream.is_enciphered_elsewhere() {
-                let turn = linger / 2 / TURNS * (key.index() % TURNS);
+                // The owner of those that we have opened closes them sooner.
+                let is_ours = connection.ends.listener.is_none();
+                let turn = if is_ours { linger } else { linger / 2 / TURNS * (key.index() % TURNS) };
                 connection.leaves = Some((now + turn, now + linger));
             }
             let remote = connection.ends.remote;

@@ -54,15 +54,16 @@ impl Proxies {
         self.note_connections(dial.proxy, now);
     }
 
-    /// The next connection that its owner has to close.
-    pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
+    /// The next connection that its owner has to close. `is_idle` says whether nothing waits for an answer on one.
+    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ProxyId, ConnId) -> bool) -> Option<ConnId> {
         if let Some(conn) = self.hang_ups.pop() {
             return Some(conn);
         }
         if self.next_connection > now {
             return None;
         }
-        self.slots.iter_mut().find_map(|slot| slot.proxy.connections_mut().poll_unwanted(now))
+        let mut slots = self.slots.iter_mut_numbered();
+        slots.find_map(|(id, slot)| slot.proxy.connections_mut().poll_unwanted(now, |conn| is_idle(id, conn)))
     }
 
     /// Takes note that a connection is open. Returns the proxy that it leads to.
@@ -73,13 +74,19 @@ impl Proxies {
         Some(id)
     }
 
-    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
+    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted. One
+    /// over TLS is replaced: the earlier process enciphers for us until nothing waits for an answer on it.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
         let ids: Vec<ProxyId> = self.at(to).collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.proxy.transport() == transport) else {
                 continue;
             };
+            if transport == Transport::Tls {
+                slot.proxy.connections_mut().on_leaving(conn);
+                self.note_connections(id, now);
+                return true;
+            }
             if let Some(place) = slot.proxy.connections_mut().poll_due(now) {
                 slot.proxy.connections_mut().on_begun(place, Some(conn), 0.0, now);
                 slot.proxy.on_connected(conn, now);

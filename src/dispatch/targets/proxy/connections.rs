@@ -24,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(8);
 const LONGEST_REFUSED: Duration = Duration::from_millis(800);
 /// Time that a connection has until its handshakes are done.
 const OPEN_WITHIN: Duration = Duration::from_secs(4);
+/// Interval at which connections that are wanted no more are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A connection that was open for so long was no failure.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
@@ -33,8 +35,10 @@ pub struct Connections {
     places: Vec<Place>,
     /// Place that the next request looks at first.
     turn: usize,
-    /// Connections that are wanted no more.
-    surplus: Vec<ConnId>,
+    /// Connections that are wanted no more: they end once nothing waits for an answer on them.
+    leaving: Vec<ConnId>,
+    /// The time from which it is worth asking whether something does.
+    look: Time,
 }
 
 /// A connection that is to be there.
@@ -65,10 +69,11 @@ pub enum Ended {
 }
 
 impl Connections {
-    /// Sets the number of connections that are to be there. New ones are due at once; those beyond it end.
+    /// Sets the number of connections that are to be there. New ones are due at once; those beyond it end when they
+    /// may.
     pub fn set_count(&mut self, count: usize, now: Time) {
         for place in self.places.drain(self.places.len().min(count)..) {
-            self.surplus.extend(place.conn());
+            self.leaving.extend(place.conn());
         }
         self.places.resize(count, Place { state: State::Closed(now), failures: 0 });
     }
@@ -80,7 +85,7 @@ impl Connections {
 
     /// Whether one is open, and its server takes what is sent.
     pub fn has_usable(&self) -> bool {
-        self.places.iter().any(Place::is_usable)
+        self.places.iter().any(Place::is_usable) || self.open() == 0 && !self.leaving.is_empty()
     }
 
     /// Number of open ones.
@@ -93,30 +98,34 @@ impl Connections {
         self.open() == 0 && self.places.iter().any(|place| place.failures > 0)
     }
 
-    /// The open connection that a request goes by: they take turns. One whose server takes no bytes is the last resort.
+    /// The open connection that a request goes by: they take turns. One whose server takes no bytes is the last resort,
+    /// before one that is wanted no more.
     pub fn next(&mut self) -> Option<ConnId> {
         let count = self.places.len();
         let turns = || (0..count).map(|step| (self.turn + step) % count);
         let usable = turns().find(|at| self.places[*at].is_usable());
-        let found = usable.or_else(|| turns().find(|at| self.places[*at].is_open()))?;
+        let Some(found) = usable.or_else(|| turns().find(|at| self.places[*at].is_open())) else {
+            return self.leaving.last().copied();
+        };
         self.turn = found + 1;
         self.places[found].conn()
     }
 
     /// This one if it is open, else another one that is.
     pub fn like(&self, conn: ConnId) -> Option<ConnId> {
-        let open = || self.places.iter().filter(|place| place.is_open()).filter_map(Place::conn);
+        let of_places = || self.places.iter().filter(|place| place.is_open()).filter_map(Place::conn);
+        let open = || of_places().chain(self.leaving.iter().copied());
         open().find(|other| *other == conn).or_else(|| open().next())
     }
 
     /// All that there are, open or not.
     pub fn all(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.places.iter().filter_map(Place::conn).chain(self.surplus.iter().copied())
+        self.places.iter().filter_map(Place::conn).chain(self.leaving.iter().copied())
     }
 
     /// Whether it is one of these, open or not.
     pub fn has(&self, conn: ConnId) -> bool {
-        self.places.iter().any(|place| place.conn() == Some(conn))
+        self.all().any(|other| other == conn)
     }
 
     /// The next place whose connection is to be opened now: the owner opens it, and says so by
@@ -128,24 +137,38 @@ impl Connections {
         Some(at)
     }
 
-    /// The next connection that its owner has to close: it is not open in time, or wanted no more.
-    pub fn poll_unwanted(&mut self, now: Time) -> Option<ConnId> {
+    /// The next connection that its owner has to close: it is not open in time, or wanted no more. `is_idle` says
+    /// whether nothing waits for an answer on a connection.
+    pub fn poll_unwanted(&mut self, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         let is_slow =
             |place: &&Place| matches!(place.state, State::Opening(Some(_), since) if now.since(since) >= OPEN_WITHIN);
-        self.surplus.pop().or_else(|| self.places.iter().find(is_slow)?.conn())
+        if let Some(slow) = self.places.iter().find(is_slow) {
+            return slow.conn();
+        }
+        if self.leaving.is_empty() || self.look > now {
+            return None;
+        }
+        self.look = now + LOOK_AGAIN;
+        // Until there is another one they serve.
+        self.leaving.iter().copied().find(|conn| self.open() > 0 && is_idle(*conn))
     }
 
     /// Takes note that the connection of a place is being opened; `None`: that cannot even begin. `spread`, 0 to 1,
     /// keeps many from trying at the same time.
     pub fn on_begun(&mut self, place: usize, conn: Option<ConnId>, spread: f64, now: Time) {
         let Some(place) = self.places.get_mut(place) else {
-            self.surplus.extend(conn);
+            self.leaving.extend(conn);
             return;
         };
         match conn {
             Some(conn) => place.state = State::Opening(Some(conn), now),
             None => place.fail(Ended::Broken, spread, now),
         }
+    }
+
+    /// Takes note of an open connection that is to be replaced: requests that went by it are answered on it.
+    pub fn on_leaving(&mut self, conn: ConnId) {
+        self.leaving.push(conn);
     }
 
     /// Takes note that a connection is open. Returns whether it is one of these.
@@ -165,7 +188,10 @@ impl Connections {
 
     /// Takes note that a connection has ended, or could not be opened. Returns whether it was one of these.
     pub fn on_closed(&mut self, conn: ConnId, ended: Ended, spread: f64, now: Time) -> bool {
-        self.surplus.retain(|other| *other != conn);
+        if let Some(at) = self.leaving.iter().position(|other| *other == conn) {
+            self.leaving.swap_remove(at);
+            return true;
+        }
         let Some(place) = self.places.iter_mut().find(|place| place.conn() == Some(conn)) else { return false };
         match place.state {
             State::Open(_, since, _) if now.since(since) >= GOOD_AFTER => {
@@ -185,7 +211,8 @@ impl Connections {
             State::Opening(Some(_), since) => since + OPEN_WITHIN,
             State::Opening(None, _) | State::Open(..) => Time::NEVER,
         };
-        if self.surplus.is_empty() { self.places.iter().map(due).min().unwrap_or(Time::NEVER) } else { Time(0) }
+        let look = if self.leaving.is_empty() { Time::NEVER } else { self.look };
+        self.places.iter().map(due).min().unwrap_or(Time::NEVER).min(look)
     }
 }
 
@@ -305,25 +332,39 @@ mod tests {
         connections.set_count(1, at(0));
         assert_eq!(connections.poll_due(at(0)), Some(0));
         connections.on_begun(0, Some(conn(7)), 0.5, at(0));
-        assert_eq!((connections.poll_timeout(), connections.poll_unwanted(at(3_999))), (at(4_000), None));
-        assert_eq!(connections.poll_unwanted(at(4_000)), Some(conn(7)));
+        assert_eq!((connections.poll_timeout(), connections.poll_unwanted(at(3_999), |_| true)), (at(4_000), None));
+        assert_eq!(connections.poll_unwanted(at(4_000), |_| true), Some(conn(7)));
         assert!(connections.on_closed(conn(7), Ended::Broken, 0.5, at(4_000)));
         assert_eq!(connections.poll_timeout(), at(4_100));
     }
 
     #[test]
-    fn connections_beyond_a_smaller_number_end_and_more_are_opened_for_a_larger_one() {
+    fn connections_beyond_a_smaller_number_end_when_nothing_waits_on_them_and_more_are_opened_for_a_larger_one() {
         let mut connections = Connections::default();
         connections.set_count(2, at(0));
         open(&mut connections, 1, at(0));
         connections.set_count(1, at(10));
-        assert_eq!(connections.poll_unwanted(at(10)), Some(conn(2)));
-        assert!(
-            !connections.on_closed(conn(2), Ended::Broken, 0.5, at(10)) && connections.poll_unwanted(at(10)).is_none()
-        );
-        assert!(connections.has(conn(1)) && !connections.has(conn(2)));
-        connections.set_count(3, at(20));
-        open(&mut connections, 3, at(20));
+        assert_eq!(connections.poll_unwanted(at(10), |_| false), None);
+        assert!(connections.has(conn(2)) && connections.like(conn(2)) == Some(conn(2)));
+        assert_eq!([connections.next(), connections.next()], [Some(conn(1)); 2], "it gets nothing new");
+        let look = connections.poll_timeout();
+        assert_eq!((connections.poll_unwanted(look, |_| true), look), (Some(conn(2)), at(1_010)));
+        assert!(connections.on_closed(conn(2), Ended::Broken, 0.5, look) && !connections.has(conn(2)));
+        assert_eq!((connections.has(conn(1)), connections.poll_timeout()), (true, Time::NEVER));
+        connections.set_count(3, at(2_000));
+        open(&mut connections, 3, at(2_000));
         assert_eq!(connections.open(), 3);
+    }
+
+    #[test]
+    fn one_that_is_to_be_replaced_serves_until_another_one_is_open() {
+        let mut connections = Connections::default();
+        connections.set_count(1, at(0));
+        connections.on_leaving(conn(9));
+        assert!(connections.has_usable() && connections.next() == Some(conn(9)));
+        assert_eq!(connections.poll_unwanted(at(0), |_| true), None);
+        open(&mut connections, 1, at(10));
+        assert_eq!(connections.next(), Some(conn(1)));
+        assert_eq!(connections.poll_unwanted(at(1_000), |_| true), Some(conn(9)));
     }
 }
