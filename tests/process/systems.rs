@@ -2,6 +2,7 @@
 //! WebSocket.
 
 mod caller;
+mod calls;
 mod cut;
 mod dialogs;
 mod takeover;

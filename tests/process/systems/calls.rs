@@ -1,0 +1,250 @@
+//! sipp as systems, and sipp and others as callers: full dialogs, also while a system is killed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::generator::{Generator, Pace, Plan, Until};
+use crate::support::{PROMPT, own_address, pass_over_outside_ci};
+
+/// Each gets calls from the first moment on, whatever its weight.
+const POOL: &str = "[[pool]]\nname = \"default\"\npolicy = \"round-robin\"\n";
+
+/// Calls of each kind of caller.
+const CALLS: u64 = 500;
+
+/// A process of sipp's. It ends with this value.
+struct Sipp(Child);
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether sipp is missing.
+fn lacks_sipp() -> bool {
+    let lacks = Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err();
+    if lacks {
+        pass_over_outside_ci("sipp is not installed (apt-get install sip-tester)");
+    }
+    lacks
+}
+
+const ANSWER: &str = "[last_Via:]
+      [last_From:]
+      [last_To:];tag=s[pid]-[call_number]
+      [last_Call-ID:]
+      [last_CSeq:]
+      [last_Record-Route:]
+      Contact: <sip:[local_ip]:[local_port];transport=tcp>
+      Content-Length: 0
+";
+
+/// A system: it rings, answers, and waits for the BYE. It answers OPTIONS.
+fn system() -> String {
+    let tagged = ANSWER.replace(";tag=s[pid]-[call_number]", "");
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8" ?>
+<scenario name="system">
+  <recv request="OPTIONS" optional="true" next="1"/>
+  <recv request="INVITE" rrs="true"/>
+  <send><![CDATA[
+      SIP/2.0 180 Ringing
+      {ANSWER}
+  ]]></send>
+  <send retrans="500"><![CDATA[
+      SIP/2.0 200 OK
+      {ANSWER}
+  ]]></send>
+  <recv request="ACK"/>
+  <recv request="BYE"/>
+  <send next="2"><![CDATA[
+      SIP/2.0 200 OK
+      {tagged}
+  ]]></send>
+  <label id="1"/>
+  <send><![CDATA[
+      SIP/2.0 200 OK
+      {ANSWER}
+  ]]></send>
+  <label id="2"/>
+  <timewait milliseconds="200"/>
+</scenario>
+"#
+    )
+}
+
+/// A caller: INVITE, ACK, BYE by the routes of the dialog.
+fn caller() -> String {
+    let request = |line: &str, to: &str, cseq: &str, more: &str| {
+        format!(
+            "<![CDATA[
+      {line} SIP/2.0
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
+      {more}
+      Max-Forwards: 70
+      From: <sip:caller@[local_ip]:[local_port]>;tag=c[pid]-[call_number]
+      To: <sip:service@[remote_ip]:[remote_port]>{to}
+      Call-ID: [call_id]
+      CSeq: {cseq}
+      Contact: <sip:caller@[local_ip]:[local_port];transport=[transport]>
+      Content-Length: 0
+
+  ]]>"
+        )
+    };
+    let invite = request("INVITE sip:service@[remote_ip]:[remote_port]", "", "1 INVITE", "Subject: a call");
+    let ack = request("ACK [next_url]", "[peer_tag_param]", "1 ACK", "[routes]");
+    let bye = request("BYE [next_url]", "[peer_tag_param]", "2 BYE", "[routes]");
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8" ?>
+<scenario name="caller">
+  <send retrans="500">{invite}</send>
+  <recv response="100" optional="true"/>
+  <recv response="180"/>
+  <recv response="200" rrs="true"/>
+  <send>{ack}</send>
+  <send retrans="500">{bye}</send>
+  <recv response="200"/>
+</scenario>
+"#
+    )
+}
+
+fn sipp(dir: &Path, scenario: &str, text: &str) -> Command {
+    let file = dir.join(format!("{scenario}.xml"));
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new("sipp");
+    command.arg("-sf").arg(file).args(["-nostdin", "-buff_size", "4194304", "-max_socket", "1000"]);
+    command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// A system of sipp's at this address.
+fn start_system(dir: &Path, address: SocketAddr) -> Sipp {
+    let mut command = sipp(dir, &format!("system-{}", address.port()), &system());
+    let media = 30_000 + 10 * (address.port() % 100);
+    command.args(["-t", "t1", "-i", &address.ip().to_string(), "-p", &address.port().to_string()]);
+    command.args(["-mp", &media.to_string()]);
+    Sipp(command.spawn().unwrap())
+}
+
+/// Places all calls with sipp over this transport of its: `u1` UDP, `t1` one TCP connection, `tn` one for each call.
+fn place_calls(dir: &Path, to: SocketAddr, transport: &str, calls: u64, rate: u64) {
+    let mut command = sipp(dir, &format!("caller-{transport}"), &caller());
+    command.arg(to.to_string()).args(["-t", transport, "-m", &calls.to_string(), "-r", &rate.to_string()]);
+    command.args(["-i", &own_address().to_string(), "-timeout", "90", "-timeout_error"]);
+    command.args(["-trace_err", "-error_file", &format!("errors-{transport}")]);
+    let status = Sipp(command.spawn().unwrap()).0.wait().unwrap();
+    let errors = fs::read(dir.join(format!("errors-{transport}"))).unwrap_or_default();
+    let errors: String = String::from_utf8_lossy(&errors).chars().take(4_000).collect();
+    // sipp says 0 when every call was successful, 1 when one was not.
+    assert!(status.success(), "sipp over {transport}: {status}\n{errors}");
+}
+
+/// Four systems of sipp's, and a dispatcher in front of them.
+struct Rig {
+    front: Front,
+    addresses: Vec<SocketAddr>,
+    systems: Vec<Sipp>,
+    dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn start(lanes: usize) -> Self {
+        let dir = tempfile::Builder::new().prefix("pm-systems-").tempdir().unwrap();
+        let ip = own_address();
+        let addresses: Vec<SocketAddr> = (0..4).map(|number| SocketAddr::from((ip, 5_080 + number))).collect();
+        let systems = addresses.iter().map(|address| start_system(dir.path(), *address)).collect();
+        for address in &addresses {
+            wait_for("sipp", DEADLINE, || std::net::TcpStream::connect(address).ok());
+        }
+        let front = start(&(POOL.to_owned() + &settings(&addresses, "")), lanes);
+        let rig = Rig { front, addresses, systems, dir };
+        (0..4).for_each(|number| rig.wait_until_called(number));
+        rig
+    }
+
+    /// Waits until a system is up and gets calls, or may.
+    fn wait_until_called(&self, number: usize) {
+        self.front.wait_until(&format!("s{number}"), "to get calls", |row| row["weight"].as_u64() > Some(0));
+    }
+
+    fn calls(&self, number: usize) -> u64 {
+        self.front.row(&format!("s{number}"))["calls"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn calls_over_udp_and_tcp_are_spread_over_four_systems_of_sipp_and_none_fails() {
+    if lacks_sipp() {
+        return;
+    }
+    let rig = Rig::start(2);
+    for (transport, rate) in [("u1", 250), ("t1", 250), ("tn", 100)] {
+        let before: Vec<u64> = (0..4).map(|number| rig.calls(number)).collect();
+        place_calls(rig.dir.path(), rig.front.pointsman.address(), transport, CALLS, rate);
+        let shares: Vec<u64> = (0..4).map(|number| rig.calls(number) - before[number]).collect();
+        println!("{transport}: {shares:?}");
+        assert_eq!(shares.iter().sum::<u64>(), CALLS);
+        assert!(shares.iter().all(|share| *share > CALLS / 5), "{shares:?}");
+    }
+}
+
+#[test]
+fn each_accepted_call_is_answered_while_a_system_is_killed_and_started_again() {
+    if lacks_sipp() {
+        return;
+    }
+    for connections in [0, 4] {
+        let mut rig = Rig::start(1);
+        let plan = Plan {
+            pace: Pace::Rate(500.0),
+            connections,
+            at_most: 2_000,
+            until: Until::Stopped,
+            hold: Some(Duration::from_millis(300)),
+            ..Plan::new(rig.front.pointsman.address())
+        };
+        let mut generator = Generator::new(plan).unwrap();
+        let progress = generator.progress();
+        let load = std::thread::spawn(move || generator.run().clone());
+        let more = |calls| {
+            let before = progress.answered();
+            wait_for("more calls", DEADLINE, || (progress.answered() >= before + calls).then_some(()));
+        };
+        more(500);
+        rig.systems[0].0.kill().unwrap();
+        let killed = Instant::now();
+        rig.systems[0].0.wait().unwrap();
+        rig.front.wait_until("s0", "to get nothing new", |row| row["weight"] == 0);
+        let alone = killed.elapsed();
+        let before = rig.calls(0);
+        more(300);
+        assert_eq!(rig.calls(0), before, "it is dead and gets calls");
+        rig.systems[0] = start_system(rig.dir.path(), rig.addresses[0]);
+        wait_for("sipp again", DEADLINE, || std::net::TcpStream::connect(rig.addresses[0]).ok());
+        let back = Instant::now();
+        rig.front.wait_until("s0", "to get calls again", |row| row["calls"].as_u64() > Some(before));
+        let again = back.elapsed();
+        more(300);
+        progress.stop();
+        let outcome = load.join().unwrap();
+        println!(
+            "{connections} connections: {} calls; passed by {alone:?} after its death, used {again:?} after its return; {:?}",
+            outcome.started, outcome.failures
+        );
+        assert!(alone < PROMPT && again < PROMPT);
+        // Those that rang, or were answered, when it died. Each has a final response.
+        let is_answered =
+            |failure: &String| failure == "INVITE 503" || failure.starts_with("BYE ") && failure.len() == 7;
+        assert!(outcome.failures.keys().all(is_answered), "{:?}", outcome.failures);
+        assert!(outcome.failed("INVITE") < 50, "{:?}", outcome.failures);
+        assert_eq!(outcome.second_answers, 0);
+    }
+}
