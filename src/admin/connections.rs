@@ -1,14 +1,18 @@
 //! Stream connections as tables for people.
 
-use crate::server::stats::connections::{Connection, Connections, ListenerConnections};
+use crate::server::stats::connections::{Connection, Connections, ListenerConnections, ProxyConnections};
 
-/// The connections of each listener and of its sources, as an aligned table.
+/// The connections of each listener and of its sources, and to each downstream proxy, as an aligned table.
 pub fn listing(connections: &Connections) -> String {
-    if connections.listeners.is_empty() {
+    if connections.listeners.is_empty() && connections.proxies.is_empty() {
         return "no listener takes connections; --listen tcp:ADDR:PORT adds one (tls, ws and wss as well)\n".to_owned();
     }
     let mut rows = vec![["LISTENER", "SOURCE", "CONNECTIONS"].map(str::to_owned)];
     rows.extend(connections.listeners.iter().flat_map(rows_of));
+    let to_proxy = |to: &ProxyConnections| {
+        [format!("to {}:{}", to.transport, to.address), to.proxy.clone(), to.connections.to_string()]
+    };
+    rows.extend(connections.proxies.iter().map(to_proxy));
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
     let (first, second, third) = (width(0), width(1), width(2));
     let line = |[a, b, c]: &[String; 3]| format!("{a:<first$}  {b:<second$}  {c:>third$}\n");
@@ -31,14 +35,14 @@ fn rows_of(listener: &ListenerConnections) -> Vec<[String; 3]> {
 
 /// One connection, a line for each of its figures.
 pub fn figures(connection: &Connection) -> String {
-    let Connection { number, lane, transport, remote, local, listener, age_s, .. } = connection;
+    let Connection { number, lane, transport, remote, local, listener, proxy, age_s, .. } = connection;
     let Connection { heard_ms, waiting_bytes, unanswered, .. } = connection;
     let lines = [
         ("connection", number.to_string()),
         ("transport", transport.to_string()),
         ("remote", remote.to_string()),
         ("local", local.to_string()),
-        ("listener", listener.clone()),
+        if proxy.is_empty() { ("listener", listener.clone()) } else { ("proxy", proxy.clone()) },
         ("lane", lane.to_string()),
         ("age", format!("{age_s:.1} s")),
         ("last heard", format!("{:.3} s ago", *heard_ms as f64 / 1000.0)),
@@ -73,6 +77,12 @@ mod tests {
             sources: Vec::new(),
             other_sources: 0,
         };
+        let far = ProxyConnections {
+            proxy: "far".to_owned(),
+            address: "192.0.2.5:5060".to_owned(),
+            transport: "tcp".into(),
+            connections: 2,
+        };
         let expected = "\
 LISTENER               SOURCE             CONNECTIONS
 tcp:192.0.2.1:5060     all                        131
@@ -80,8 +90,9 @@ tcp:192.0.2.1:5060     192.0.2.9                  100
 tcp:192.0.2.1:5060     2001:db8:1:2::/64            7
 tcp:192.0.2.1:5060     24 more                     24
 wss:[2001:db8::1]:443  all                          0
+to tcp:192.0.2.5:5060  far                          2
 ";
-        assert_eq!(listing(&Connections { listeners: vec![tcp, wss] }), expected);
+        assert_eq!(listing(&Connections { listeners: vec![tcp, wss], proxies: vec![far] }), expected);
         assert!(listing(&Connections::default()).contains("--listen tcp:"));
     }
 
@@ -94,6 +105,7 @@ wss:[2001:db8::1]:443  all                          0
             remote: "192.0.2.9:40000".parse().unwrap(),
             local: "192.0.2.1:5061".parse().unwrap(),
             listener: "tls:192.0.2.1:5061".to_owned(),
+            proxy: String::new(),
             age_s: 61.25,
             heard_ms: 2_004,
             waiting_bytes: 0,
@@ -112,5 +124,7 @@ waiting     0 bytes to leave
 unanswered  1 requests without a final response
 ";
         assert_eq!(figures(&connection), expected);
+        let dialled = Connection { listener: String::new(), proxy: "far".to_owned(), ..connection };
+        assert!(figures(&dialled).contains("proxy       far\nlane"), "{}", figures(&dialled));
     }
 }

@@ -22,6 +22,8 @@ struct Shown {
     handicap: u16,
     delay_ms: f64,
     outstanding: u32,
+    transport: String,
+    connections: u64,
     load: f64,
     used: u32,
     total: u32,
@@ -41,9 +43,22 @@ struct Pool {
     calls: u64,
 }
 
-const HEAD: [&str; 14] = [
-    "PROXY", "POOL", "STATE", "WHY", "ADMIN", "ADDRESS", "WEIGHT", "HANDICAP", "DELAY", "OPEN", "LOAD", "CALLS",
-    "FAILED", "LOST",
+const HEAD: [&str; 15] = [
+    "PROXY",
+    "POOL",
+    "STATE",
+    "WHY",
+    "ADMIN",
+    "ADDRESS",
+    "WEIGHT",
+    "HANDICAP",
+    "DELAY",
+    "OPEN",
+    "LOAD",
+    "CALLS",
+    "FAILED",
+    "LOST",
+    "CONNECTIONS",
 ];
 
 /// Columns of words, which are aligned left.
@@ -94,6 +109,7 @@ fn row(proxy: &Shown) -> Vec<String> {
         proxy.calls.to_string(),
         proxy.failed.to_string(),
         proxy.probes_lost.to_string(),
+        if proxy.transport == "udp" { "-".to_owned() } else { proxy.connections.to_string() },
     ]
 }
 

@@ -173,8 +173,8 @@ pub enum Command {
     Counters(oneshot::Sender<LaneCounters>),
     /// Asks for the number of connections of each source.
     Sources(oneshot::Sender<Vec<SourceCount>>),
-    /// Asks for the state of a connection, which another lane may have, or none.
-    State(ConnId, oneshot::Sender<Option<ConnState>>),
+    /// Asks for the state of a connection, which another lane may have, or none, and its downstream proxy.
+    State(ConnId, oneshot::Sender<Option<(ConnState, String)>>),
     /// Asks for the decisions about a call.
     Explain {
         /// The Call-ID.

@@ -13,7 +13,7 @@ use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
 use crate::net::conns::ConnState;
 use crate::server::gate::{GateCounters, Order};
-use crate::server::stats::connections::{Connection, ConnectionCounters, Connections};
+use crate::server::stats::connections::{Connection, ConnectionCounters, Connections, ProxyConnections};
 use crate::server::stats::{Counters, ListenerCounters, Total};
 use crate::server::{self, LaneCounters, StreamCounters};
 
@@ -28,11 +28,12 @@ impl Supervisor {
         Ok(counters)
     }
 
-    /// The open connections, by listener and source.
+    /// The open connections, by listener and source, and by downstream proxy.
     pub(super) async fn connections(&self) -> Result<Connections, LaneStuck> {
         let counts = self.ask(server::Command::Sources).await?;
         let listeners = self.listens().filter(|(_, listen)| listen.service.is_stream());
-        Ok(Connections::of(listeners, counts.concat()))
+        let rows = self.snapshot().await?.proxies;
+        Ok(Connections::of(listeners, counts.concat(), rows.into_iter().filter_map(ProxyConnections::of).collect()))
     }
 
     /// One connection.
@@ -40,7 +41,7 @@ impl Supervisor {
         let id = ConnId(number);
         let found = self.ask(|reply| server::Command::State(id, reply)).await?.into_iter().flatten().next();
         Ok(match found {
-            Some(state) => Reply::Connection(self.describe_connection(id, &state)),
+            Some((state, proxy)) => Reply::Connection(self.describe_connection(id, &state, proxy)),
             None => Reply::error(format_args!(
                 "there is no connection {number}: it has ended, or it never was; `explain` shows the numbers of \
                  connections, `connections` without one those that are open"
@@ -99,7 +100,7 @@ impl Supervisor {
         }
     }
 
-    fn describe_connection(&self, id: ConnId, state: &ConnState) -> Connection {
+    fn describe_connection(&self, id: ConnId, state: &ConnState, proxy: String) -> Connection {
         let now = clock::now();
         Connection {
             number: id.0,
@@ -108,6 +109,7 @@ impl Supervisor {
             remote: state.ends.remote,
             local: state.ends.local,
             listener: state.ends.listener.map(|listener| self.listener_name(listener)).unwrap_or_default(),
+            proxy,
             age_s: now.since(state.since).as_secs_f64(),
             heard_ms: now.since(state.heard).as_millis() as u64,
             waiting_bytes: state.waiting as u64,

@@ -44,9 +44,11 @@ impl Lane {
         }
     }
 
-    /// The state of a connection; `None` where another lane has it, or none.
-    pub(super) fn state_of(&self, connection: ConnId) -> Option<ConnState> {
-        self.conns.state(self.key_of(connection)?)
+    /// The state of a connection, and the name of the downstream proxy that we have opened it to; `None` where another
+    /// lane has it, or none.
+    pub(super) fn state_of(&self, connection: ConnId) -> Option<(ConnState, String)> {
+        let state = self.conns.state(self.key_of(connection)?)?;
+        Some((state, self.switch.dispatch().proxies().name_of_connection(connection).unwrap_or_default().to_owned()))
     }
 
     /// The key of a connection of this lane.

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Total, rounded};
 use crate::config::Listen;
+use crate::dispatch::targets::proxy::Row;
 use crate::ids::ListenerId;
 use crate::net::conns::SourceCount;
+use crate::words::Transport;
 
 /// Most sources of a listener in the reply to `connections`.
 pub const MOST_SOURCES: usize = 100;
@@ -36,6 +38,22 @@ pub struct ConnectionCounters {
 pub struct Connections {
     /// The listeners that take connections, in the order of their numbers.
     pub listeners: Vec<ListenerConnections>,
+    /// The downstream proxies that are reached over connections, in the order of the settings.
+    #[serde(default)]
+    pub proxies: Vec<ProxyConnections>,
+}
+
+/// The open connections to a downstream proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyConnections {
+    /// Its name.
+    pub proxy: String,
+    /// Its address, or the host of its URI while that has none.
+    pub address: String,
+    /// Its transport: `tcp` or `tls`.
+    pub transport: Cow<'static, str>,
+    /// Number of connections to it.
+    pub connections: u64,
 }
 
 /// The open connections of a listener.
@@ -75,8 +93,11 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Our own address.
     pub local: SocketAddr,
-    /// The listener that accepted it, such as `tcp:192.0.2.1:5060`.
+    /// The listener that accepted it, such as `tcp:192.0.2.1:5060`; empty for one that we have opened.
     pub listener: String,
+    /// The downstream proxy that we have opened it to; empty for one that was accepted.
+    #[serde(default)]
+    pub proxy: String,
     /// Seconds since it was accepted and its handshakes were done.
     #[serde(serialize_with = "rounded")]
     pub age_s: f64,
@@ -89,8 +110,12 @@ pub struct Connection {
 }
 
 impl Connections {
-    /// The connections of these listeners, by the counts of all lanes.
-    pub fn of(listeners: impl Iterator<Item = (ListenerId, Listen)>, counts: Vec<SourceCount>) -> Self {
+    /// The connections of these listeners, by the counts of all lanes, and those to downstream proxies.
+    pub fn of(
+        listeners: impl Iterator<Item = (ListenerId, Listen)>,
+        counts: Vec<SourceCount>,
+        proxies: Vec<ProxyConnections>,
+    ) -> Self {
         let mut counts = counts;
         counts.sort_unstable_by_key(|count| (count.listener, count.source));
         counts.dedup_by(|next, first| {
@@ -111,7 +136,16 @@ impl Connections {
                 sources,
             }
         };
-        Connections { listeners: listeners.map(of).collect() }
+        Connections { listeners: listeners.map(of).collect(), proxies }
+    }
+}
+
+impl ProxyConnections {
+    /// Those to a proxy with these figures; `None` where it is reached without.
+    pub fn of(row: Row) -> Option<Self> {
+        let Row { name: proxy, address, transport, connections, .. } = row;
+        let is_stream = transport != Transport::Udp.label();
+        is_stream.then_some(ProxyConnections { proxy, address, transport: transport.into(), connections })
     }
 }
 
@@ -147,20 +181,30 @@ mod tests {
             count(1, "192.0.2.7", 2),
             count(1, "192.0.2.9", 3),
         ];
+        let row = |name: &str, transport, connections| Row {
+            name: name.to_owned(),
+            address: "192.0.2.5:5060".to_owned(),
+            transport,
+            connections,
+            ..Row::default()
+        };
+        let rows = [row("near", "udp", 0), row("far", "tcp", 2)];
+        let proxies = rows.into_iter().filter_map(ProxyConnections::of).collect();
         assert_eq!(
-            serde_json::to_string(&Connections::of(listeners(), counts)).unwrap(),
+            serde_json::to_string(&Connections::of(listeners(), counts, proxies)).unwrap(),
             "{\"listeners\":[{\"address\":\"192.0.2.1:5060\",\"transport\":\"tcp\",\"connections\":9,\"sources\":[\
              {\"source\":\"192.0.2.9\",\"connections\":5},{\"source\":\"192.0.2.7\",\"connections\":2},\
              {\"source\":\"2001:db8::/64\",\"connections\":2}],\"other_sources\":0},\
              {\"address\":\"192.0.2.1:443\",\"transport\":\"wss\",\"connections\":1,\"sources\":[\
-             {\"source\":\"192.0.2.9\",\"connections\":1}],\"other_sources\":0}]}"
+             {\"source\":\"192.0.2.9\",\"connections\":1}],\"other_sources\":0}],\"proxies\":[\
+             {\"proxy\":\"far\",\"address\":\"192.0.2.5:5060\",\"transport\":\"tcp\",\"connections\":2}]}"
         );
     }
 
     #[test]
     fn nine_thousand_sources_take_a_hundred_rows_and_all_are_counted() {
         let counts = (0..9_000).map(|at| count(1, &format!("10.0.{}.{}", at / 250, at % 250), 1)).collect();
-        let first = Connections::of(listeners(), counts).listeners.remove(0);
+        let first = Connections::of(listeners(), counts, Vec::new()).listeners.remove(0);
         assert_eq!((first.connections, first.sources.len(), first.other_sources), (9_000, MOST_SOURCES, 8_900));
         assert_eq!(first.sources[0].source, "10.0.0.0");
     }
@@ -184,6 +228,7 @@ mod tests {
             remote: "192.0.2.9:40000".parse().unwrap(),
             local: "192.0.2.1:5060".parse().unwrap(),
             listener: "tcp:192.0.2.1:5060".to_owned(),
+            proxy: String::new(),
             age_s: 12.5,
             heard_ms: 250,
             waiting_bytes: 0,
@@ -192,7 +237,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&connection).unwrap(),
             "{\"number\":7,\"lane\":0,\"transport\":\"tcp\",\"remote\":\"192.0.2.9:40000\",\
-             \"local\":\"192.0.2.1:5060\",\"listener\":\"tcp:192.0.2.1:5060\",\"age_s\":12.5,\"heard_ms\":250,\
+             \"local\":\"192.0.2.1:5060\",\"listener\":\"tcp:192.0.2.1:5060\",\"proxy\":\"\",\"age_s\":12.5,\"heard_ms\":250,\
              \"waiting_bytes\":0,\"unanswered\":1}"
         );
     }

@@ -118,6 +118,11 @@ impl Proxies {
         self.slots.iter().find(|(_, slot)| slot.proxy.connections().has(conn)).map(|(id, _)| id)
     }
 
+    /// The name of the proxy that a connection leads to.
+    pub fn name_of_connection(&self, conn: ConnId) -> Option<&str> {
+        self.slots.get(self.of_connection(conn)?).map(|slot| slot.name.as_str())
+    }
+
     /// The way that a request to a proxy goes: to its address, or by one of its connections. `None`: none is open.
     pub fn hop_to(&mut self, id: ProxyId) -> Option<Hop> {
         let proxy = &mut self.slots.get_mut(id)?.proxy;

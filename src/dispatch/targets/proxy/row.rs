@@ -14,6 +14,10 @@ pub struct Row {
     pub name: String,
     /// Its address, or the host of its URI while that has none.
     pub address: String,
+    /// Its transport: `udp`, `tcp` or `tls`.
+    pub transport: &'static str,
+    /// Connections to it that are open; 0 over UDP.
+    pub connections: u64,
     /// Name of its pool.
     pub pool: String,
     /// Its state.
@@ -73,12 +77,12 @@ impl Row {
         let counts = |row: &Row| [row.calls, row.answered, row.moved, row.failed];
         let mut sums = counts(self);
         sums.iter_mut().zip(counts(other)).for_each(|(sum, count)| *sum += count);
-        let outstanding = self.outstanding + other.outstanding;
+        let (outstanding, connections) = (self.outstanding + other.outstanding, self.connections + other.connections);
         if is_worse {
             *self = other.clone();
         }
         [self.calls, self.answered, self.moved, self.failed] = sums;
-        self.outstanding = outstanding;
+        (self.outstanding, self.connections) = (outstanding, connections);
     }
 }
 
@@ -89,6 +93,8 @@ impl Proxy {
         let since = self.health.since(now);
         Row {
             address: self.address.map(|address| address.to_string()).unwrap_or_default(),
+            transport: self.transport().label(),
+            connections: self.connections.open() as u64,
             state: self.state(now).label(),
             why: self.why().label(),
             admin: match self.admin {
