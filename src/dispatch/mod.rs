@@ -45,6 +45,7 @@ use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::transaction::flow_token::FlowTokens;
 use crate::transaction::forwarded::Branches;
+use crate::transaction::identifier::Identifiers;
 use contexts::{Contexts, Leaving};
 use counters::Counters;
 use decision::{Admin, Decision, Redirect, Target};
@@ -156,6 +157,7 @@ impl Dispatch {
     /// A lane without workers; all memory has its full size from the start.
     pub fn new(setup: Setup) -> Self {
         let Setup { rules, keys, table_cap, group_cap, workers, seed } = setup;
+        let naming = Identifiers::new(&keys.current, keys.previous.as_ref());
         Dispatch {
             allow: rules.methods.allow(),
             printer: Printer::new(&keys.current),
@@ -172,6 +174,7 @@ impl Dispatch {
             proxies: {
                 let mut proxies = Proxies::new(rules.slow_start, seed);
                 proxies.set(&rules.proxies, &rules.pools, Time(0));
+                proxies.set_naming(naming);
                 proxies
             },
             selector: Selector::new(rules.policy, &rules.weights, workers, seed),

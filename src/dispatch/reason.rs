@@ -154,6 +154,8 @@ reasons! {
     Forgotten = "forgotten";
     /// Our Record-Route leads a request inside a dialog to the other side.
     RecordRouted = "record-routed";
+    /// The identifier in it leads it to a downstream proxy.
+    Identified = "identified";
     /// The connection of a caller is gone: a request for it gets 430 (RFC 5626 §5.3.1), an ACK is dropped.
     FlowFailed = "flow-failed";
     /// Its proxy was found down before it has answered: it goes to another one.

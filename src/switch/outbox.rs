@@ -145,7 +145,7 @@ impl<C: Channel> Outbox<C> {
         let Outbox { travelling, answers, .. } = self;
         match target {
             Target::Forward(forward) => travelling.forward(answers, dispatch, way, (forward, message)),
-            Target::ForwardResponse(response) => travelling.respond(answers, response, message),
+            Target::ForwardResponse(response) => travelling.respond(answers, dispatch, (response, message)),
             Target::Redirect(tag) => travelling::redirect(answers, way, (dispatch.redirected(), tag), message),
             _ => {}
         }

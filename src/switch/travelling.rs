@@ -11,7 +11,7 @@ use super::answers::{Answers, Texts};
 use super::owner::Owner;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
-use crate::dispatch::decision::{Arrival, DispatcherTag, Forward, ForwardedResponse, Hop, Redirect, Routes};
+use crate::dispatch::decision::{Arrival, DispatcherTag, Forward, ForwardedResponse, Hop, Redirect, Routes, Side};
 use crate::ids::ListenerId;
 use crate::transaction::forwarded::{FLOW_PARAM, connection_text};
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
@@ -75,9 +75,19 @@ impl Travelling {
     }
 
     /// Writes a response on its way to the sender of its request.
-    pub(super) fn respond(&mut self, answers: &mut Answers, response: &ForwardedResponse, message: &Message<'_>) {
+    pub(super) fn respond(
+        &mut self,
+        answers: &mut Answers,
+        dispatch: &Dispatch,
+        (response, message): (&ForwardedResponse, &Message<'_>),
+    ) {
         self.edits.clear();
         self.edits.take_via(message);
+        if response.side == Side::Server
+            && let Some(identifier) = dispatch.identifier_for(response.proxy)
+        {
+            self.edits.put_extension(message, dispatch.rules().identifier_header.as_bytes(), &identifier.text());
+        }
         if let Hop::Connection(_) = response.to {
             self.edits.state_length(message);
         }
@@ -121,6 +131,11 @@ fn edit(
         text.clear();
         dispatch.write_record_route(text, forward, (request, arrival));
         edits.put_record_route(request, text);
+    }
+    if forward.side == Side::Caller
+        && let Some(identifier) = dispatch.identifier_for(forward.proxy)
+    {
+        edits.put_extension(request, dispatch.rules().identifier_header.as_bytes(), &identifier.text());
     }
     let Routes { own, restores_uri, is_strict } = forward.routes;
     match (restores_uri, is_strict) {

@@ -39,6 +39,7 @@
 mod allowance;
 pub mod flow_token;
 pub mod forwarded;
+pub mod identifier;
 pub mod mgcp_client;
 pub mod mgcp_server;
 pub mod name;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{self, Config, MethodRule, Network, Policy, Route, Service};
 use crate::ids::ListenerId;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::{Method, capabilities};
 use crate::words::{AccessRule, Transport};
 
@@ -53,6 +54,10 @@ pub struct Rules {
     pub pools: Vec<config::Pool>,
     /// Downstream proxies.
     pub proxies: Vec<config::Proxy>,
+    /// The extension header that holds a proxy's identifier.
+    pub identifier_header: String,
+    /// Time for which a message that went to a proxy over TCP or TLS is remembered after its final response.
+    pub remember: Duration,
     /// All listeners, by number: routes name them.
     pub listen: Vec<config::Listen>,
     /// The well-known UDP sockets of SIP, with the addresses that they are bound to.
@@ -88,6 +93,8 @@ impl Default for Rules {
             unrouted: Route { pool: config::Pool::WORKERS.to_owned(), ..Route::default() },
             pools: Vec::new(),
             proxies: Vec::new(),
+            identifier_header: config::Config::default().identifier_header,
+            remember: LIFETIME,
             listen: Vec::new(),
             udp_listeners: Vec::new(),
             stream_listeners: Vec::new(),
@@ -129,6 +136,8 @@ impl From<&Config> for Rules {
             unrouted: Route { pool: config.pool_without_route().to_owned(), ..Route::default() },
             pools: config.pools.clone(),
             proxies: config.proxies.clone(),
+            identifier_header: config.identifier_header.clone(),
+            remember: config.remember,
             listen: config.listen.clone(),
             udp_listeners: udp_listeners(config),
             stream_listeners: stream_listeners(config),

@@ -133,6 +133,23 @@ impl Edits {
         self.add(at..at, from);
     }
 
+    /// Puts an extension field in the place of all of its name; without any it stands below all other fields.
+    pub fn put_extension(&mut self, message: &Message<'_>, name: &[u8], value: &[u8]) {
+        let is_it =
+            |field: &&Field| field.name == Name::Other && field.name_text(message.bytes).eq_ignore_ascii_case(name);
+        let mut is_put = false;
+        for field in message.head.fields.iter().filter(is_it) {
+            let from = self.text.len();
+            if !std::mem::replace(&mut is_put, true) {
+                self.write_line(name, value);
+            }
+            self.add(field.line as usize..end_of_line(message.bytes, field), from);
+        }
+        if !is_put {
+            self.append_line(message, name, value);
+        }
+    }
+
     /// Takes the topmost Via value off: a response goes on without that of its receiver (RFC 3261 §16.7 step 3).
     pub fn take_via(&mut self, response: &Message<'_>) {
         self.take_values(response, Name::Via, 1, |_| true);

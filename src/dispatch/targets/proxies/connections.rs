@@ -132,6 +132,14 @@ impl Proxies {
         }
     }
 
+    /// Whether there is a way to a proxy: an address, or an open connection where it is reached over these.
+    pub fn has_way_to(&self, id: ProxyId) -> bool {
+        self.get(id).is_some_and(|proxy| match proxy.transport() {
+            Transport::Udp => proxy.address().is_some(),
+            _ => proxy.connections().open() > 0,
+        })
+    }
+
     /// This connection to a proxy if it is open, else another one.
     pub fn connection_like(&self, id: ProxyId, conn: ConnId) -> Option<ConnId> {
         self.get(id)?.connections().like(conn)

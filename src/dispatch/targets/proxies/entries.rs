@@ -254,6 +254,7 @@ impl Proxies {
         let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.note(id, now));
         self.arm_connections();
+        self.list_identifiers();
     }
 
     /// The proxy of an entry at an address, in the place that it has or a new one.
@@ -297,6 +298,8 @@ impl Proxies {
             is_redirected,
             asks_overload: settings.oc,
             transport: settings.transport,
+            is_identified: settings.identifier,
+            moves_dialogs: settings.system_down == config::SystemDown::Move,
             // Redirected requests do not come through here.
             connections: if settings.is_stream() && !is_redirected { settings.connections.into() } else { 0 },
         }

@@ -22,6 +22,7 @@ use crate::dispatch::select::{Ask, Random, mix};
 use crate::ids::{ConnId, ProxyId};
 use crate::pack::{packed, saved};
 use crate::time::Time;
+use crate::transaction::identifier::{Identifier, Identifiers};
 use crate::wire::load::OverloadControl;
 use crate::words::{LoadReport, Transport};
 
@@ -98,6 +99,9 @@ pub struct Proxies {
     pools: Vec<ProxyPool>,
     /// Proxies by their addresses; several may share one.
     addresses: Vec<(SocketAddr, ProxyId)>,
+    /// Makes the identifiers of proxies; and the proxies over TCP and TLS by theirs.
+    naming: Option<Identifiers>,
+    identifiers: Vec<(Identifier, ProxyId)>,
     slow_start: Duration,
     lanes: u32,
     random: Random,
@@ -139,6 +143,8 @@ impl Proxies {
             slots: Slots::default(),
             pools: Vec::new(),
             addresses: Vec::new(),
+            naming: None,
+            identifiers: Vec::new(),
             slow_start,
             lanes: 1,
             random: Random::new(seed),
@@ -152,6 +158,21 @@ impl Proxies {
             reports: VecDeque::new(),
             seen: Time(0),
         }
+    }
+
+    /// Sets the keys of identifiers.
+    pub fn set_naming(&mut self, naming: Identifiers) {
+        self.naming = Some(naming);
+        self.list_identifiers();
+    }
+
+    /// Lists the proxies of the settings by their identifiers.
+    fn list_identifiers(&mut self) {
+        let Some(naming) = &self.naming else { return };
+        let is_wanted = |slot: &slots::Slot| slot.removed.is_none() && slot.proxy.transport() != Transport::Udp;
+        let wanted = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
+        self.identifiers = wanted.flat_map(|(id, slot)| naming.known(&slot.name).map(move |it| (it, id))).collect();
+        self.identifiers.sort_unstable_by_key(|(identifier, _)| *identifier);
     }
 
     /// Takes note that a new request is sent to a proxy.
@@ -405,6 +426,11 @@ impl Proxies {
         self.pools.get(usize::from(id.0))?.settings.as_ref()
     }
 
+    /// The pool of a proxy.
+    pub fn pool_id_of(&self, id: ProxyId) -> Option<PoolId> {
+        self.slots.get(id)?.pool
+    }
+
     /// The settings of a proxy's pool.
     pub fn pool_of(&self, id: ProxyId) -> Option<&config::Pool> {
         self.pool(self.slots.get(id)?.pool?)
@@ -437,6 +463,24 @@ impl Proxies {
         let is_it =
             |id: &ProxyId| self.get(*id).is_some_and(|proxy| (proxy.transport() != Transport::Udp) == is_stream);
         self.at(address).find(is_it)
+    }
+
+    /// The identifier of a proxy; `None`: messages do not name it.
+    pub fn identifier(&self, id: ProxyId) -> Option<Identifier> {
+        let slot = self.slots.get(id).filter(|slot| slot.proxy.transport() != Transport::Udp)?;
+        Some(self.naming.as_ref()?.of(&slot.name))
+    }
+
+    /// Whether any proxy has an identifier.
+    pub const fn has_identifiers(&self) -> bool {
+        !self.identifiers.is_empty()
+    }
+
+    /// The proxy that has this identifier.
+    pub fn identified(&self, text: &[u8]) -> Option<ProxyId> {
+        let identifier = Identifier::read(text)?;
+        let at = self.identifiers.binary_search_by_key(&identifier, |(of, _)| *of).ok()?;
+        self.identifiers.get(at).map(|(_, id)| *id)
     }
 
     /// The proxies of the settings with their numbers and addresses: those to probe.

@@ -70,6 +70,10 @@ pub struct Terms {
     pub asks_overload: bool,
     /// Its transport.
     pub transport: Transport,
+    /// Whether messages name it in the extension header.
+    pub is_identified: bool,
+    /// Whether another proxy gets the requests inside its dialogs while it is down.
+    pub moves_dialogs: bool,
     /// Persistent connections that are kept to it.
     pub connections: usize,
 }
@@ -256,6 +260,16 @@ impl Proxy {
             self.health.on_good_probe(1, now);
             self.waiting.on_lost();
         }
+    }
+
+    /// Whether messages name it in the extension header.
+    pub const fn is_identified(&self) -> bool {
+        self.terms.is_identified
+    }
+
+    /// Whether another proxy gets the requests inside its dialogs while it is down.
+    pub const fn moves_dialogs(&self) -> bool {
+        self.terms.moves_dialogs
     }
 
     /// Its transport.

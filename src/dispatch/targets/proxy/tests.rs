@@ -22,6 +22,8 @@ fn terms() -> Terms {
         is_redirected: false,
         asks_overload: false,
         transport: Transport::Udp,
+        is_identified: false,
+        moves_dialogs: false,
         connections: 0,
     }
 }

@@ -5,6 +5,7 @@
 //! meanwhile.
 
 mod following;
+mod identified;
 mod record_route;
 mod response;
 mod stateful;
@@ -48,6 +49,10 @@ impl Dispatch {
                 return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Again)));
             }
             Some(TargetId::Proxy(_)) | None => {}
+        }
+        if let Some(proxy) = self.identified(case).filter(|proxy| self.proxies.has_way_to(*proxy)) {
+            let refusal = self.not_to_forward(case);
+            return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Identified)));
         }
         let pool = self.route(case, case.request.method)?;
         self.forward_into(case, pool)

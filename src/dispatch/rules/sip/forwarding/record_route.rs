@@ -18,6 +18,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Target};
 use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{FlowToken, Hop, Side};
+use crate::transaction::identifier::IDENTIFIER_PARAM;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, is_uri_text};
 use crate::words::{ReplyTo, Transport};
 
@@ -30,6 +31,8 @@ pub(super) struct OwnRoutes {
     pub(super) count: u8,
     /// The token of the first one that has one.
     token: Option<FlowToken>,
+    /// The proxy that the first one names that names one.
+    pub(super) identified: Option<ProxyId>,
 }
 
 impl Dispatch {
@@ -39,11 +42,14 @@ impl Dispatch {
         for value in message.values(Name::Route).take(MOST_OWN) {
             let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else { break };
             let token = uri.user.and_then(|user| self.flow_tokens.read(user, message.call_id()));
-            if token.is_none() && !self.is_own_address(&uri, case.arrival) && !is_way_here(&uri, own.count) {
+            let identified = self.identified_by(&uri);
+            let is_marked = token.is_some() || identified.is_some();
+            if !is_marked && !self.is_own_address(&uri, case.arrival) && !is_way_here(&uri, own.count) {
                 break;
             }
             own.count += 1;
             own.token = own.token.or(token);
+            own.identified = own.identified.or(identified);
         }
         own
     }
@@ -90,7 +96,7 @@ impl Dispatch {
         };
         let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
         let scheme = if is_sips { "sips" } else { "sip" };
-        let is_stream = forward.transport != Transport::Udp;
+        let (is_stream, identifier) = (forward.transport != Transport::Udp, self.proxies.identifier(forward.proxy));
         for (side, local, transport) in [
             (Side::Server, forward.sent_by.into(), forward.transport),
             (Side::Caller, arrival.local, arrival.transport),
@@ -106,7 +112,12 @@ impl Dispatch {
                 Some(name) => write!(out, "@{name}:{}", local.port()),
                 None => write!(out, "@{local}"),
             };
-            let _ = write!(out, "{param};lr>");
+            out.extend_from_slice(param.as_bytes());
+            if let Some(identifier) = identifier {
+                let _ = write!(out, ";{IDENTIFIER_PARAM}=");
+                out.extend_from_slice(&identifier.text());
+            }
+            out.extend_from_slice(b";lr>");
         }
     }
 
@@ -136,7 +147,8 @@ impl Dispatch {
             }
         };
         let Some(to) = to else {
-            return Some(self.server_is_away(case, proxy));
+            let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict: false };
+            return Some(self.server_is_away(case, proxy, routes));
         };
         let proxy = proxy.unwrap_or(ProxyId::NONE);
         let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict };
@@ -145,14 +157,6 @@ impl Dispatch {
             let Target::Forward(forward) = decision.target else { return decision };
             Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }
         }))
-    }
-
-    /// Decides about a request inside a dialog whose server has no connection, or is gone from the settings.
-    fn server_is_away(&mut self, case: &Case<'_>, server: Option<ProxyId>) -> Decision {
-        match server {
-            Some(_) => unless_ack(case, self.unavailable(case, Reason::NoProxy)),
-            None => self.refuse_to_forward(case, 480, Reason::NoProxy),
-        }
     }
 
     /// The next address towards the server of a dialog, and whether it is that of a strict router (§16.6 step 6).

@@ -124,10 +124,13 @@ impl Dispatch {
     ) -> Option<Decision> {
         let id = self.contexts.of(name)?;
         let (under_way, status) = (self.contexts.get(id)?, message.status()?);
-        let (keeps, back) = (under_way.context.keeps(status), under_way.back);
+        let (keeps, back, side) = (under_way.context.keeps(status), under_way.back, under_way.forward.side);
         let mut scratch = self.contexts.take_scratch();
         if keeps {
             scratch.edits.take_via(message);
+            if let Some(identifier) = self.identifier_for(proxy).filter(|_| side == Side::Caller) {
+                scratch.edits.put_extension(message, self.rules.identifier_header.as_bytes(), &identifier.text());
+            }
             if let Hop::Connection(_) = back {
                 scratch.edits.state_length(message);
             }

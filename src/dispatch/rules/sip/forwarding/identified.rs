@@ -1,0 +1,79 @@
+//! Requests that name their downstream proxy by an identifier (see `transaction::identifier`): in the Route or the
+//! request-URI, as our Record-Route had it, or in the extension header.
+
+use super::{Case, unless_ack};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Decision, Forward, Reason, Routes, Target, Tried};
+use crate::dispatch::select::Ask;
+use crate::dispatch::targets::proxies::Choice;
+use crate::ids::{ProxyId, TargetId};
+use crate::transaction::identifier::{IDENTIFIER_PARAM, Identifier};
+use crate::wire::sip::{Method, Uri};
+
+impl Dispatch {
+    /// The proxy that a URI of ours names.
+    pub(super) fn identified_by(&self, uri: &Uri<'_>) -> Option<ProxyId> {
+        self.proxies.identified(uri.param(IDENTIFIER_PARAM.as_bytes())?)
+    }
+
+    /// The proxy that a request names: its topmost Routes as far as they are ours, its request-URI, its extension
+    /// header. A proxy that sends a request does not name itself.
+    pub(super) fn identified(&self, case: &Case<'_>) -> Option<ProxyId> {
+        if !self.proxies.has_identifiers() {
+            return None;
+        }
+        let in_header = || {
+            let value = case.request.message.extension(self.rules.identifier_header.as_bytes())?;
+            self.proxies.identified(value)
+        };
+        let in_uri = || case.request.read.uri.and_then(|uri| self.identified_by(&uri));
+        let proxy = self.own_routes(case).identified.or_else(in_uri).or_else(in_header)?;
+        let address = self.proxies.get(proxy)?.address()?.ip().to_canonical();
+        (case.sender().to_canonical() != address).then_some(proxy)
+    }
+
+    /// The identifier that messages to and from a proxy get in the extension header; `None`: they get none.
+    pub fn identifier_for(&self, proxy: ProxyId) -> Option<Identifier> {
+        self.proxies.get(proxy).filter(|proxy| proxy.is_identified())?;
+        self.proxies.identifier(proxy)
+    }
+
+    /// Forwards a request inside a dialog, or an ACK, to the proxy that it names. `None`: it names none.
+    pub(in crate::dispatch::rules::sip) fn forward_identified(&mut self, case: &Case<'_>) -> Option<Decision> {
+        let proxy = self.identified(case)?;
+        let reason = Reason::Identified;
+        match self.proxies.has_way_to(proxy) {
+            true => Some(
+                self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)),
+            ),
+            false => Some(self.server_is_away(case, Some(proxy), Routes::default())),
+        }
+    }
+
+    /// Decides about a request inside a dialog whose proxy has no connection, or is gone from the settings: another
+    /// member of its pool gets it where the operator wants that.
+    pub(super) fn server_is_away(&mut self, case: &Case<'_>, server: Option<ProxyId>, routes: Routes) -> Decision {
+        let Some(server) = server else {
+            return self.refuse_to_forward(case, 480, Reason::NoProxy);
+        };
+        let away = |dispatch: &mut Self| unless_ack(case, dispatch.unavailable(case, Reason::NoProxy));
+        if !self.proxies.get(server).is_some_and(|proxy| proxy.moves_dialogs()) || case.request.method == Method::Ack {
+            return away(self);
+        }
+        let mut ask = Ask { size: 1, key: case.call.short(), tried: Tried::default() };
+        ask.tried.add(TargetId::Proxy(server));
+        let other = self.proxies.pool_id_of(server).and_then(|pool| self.proxies.choose(pool, &ask, 0, case.now).ok());
+        let Some(Choice::Proxy(other)) = other else { return away(self) };
+        let reason = Reason::MovedError;
+        self.proxies.on_moved(server);
+        self.forward_within(case, (case.name, reason), |dispatch| {
+            let decision = dispatch.forward(case, other, reason, 0);
+            match decision.target {
+                Target::Forward(forward) if routes != Routes::default() => {
+                    Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }
+                }
+                _ => decision,
+            }
+        })
+    }
+}
