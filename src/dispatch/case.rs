@@ -106,6 +106,7 @@ impl<R: Request> Case<'_, R> {
             life,
             hold: None,
             is_invite: self.request.is_invite(),
+            is_remembered: false,
             state,
             source: self.source(dispatch).print(),
         }

@@ -38,6 +38,8 @@ const MOST_BYTES: usize = 128 << 20;
 /// Most requests that are over whose memory is kept, and the largest of them in bytes.
 const MOST_SPARE: usize = 1_024;
 const LARGEST_SPARE: usize = 4_096;
+/// Memory of requests is a multiple of this.
+const SPARE_STEP: usize = 1 << 10;
 
 /// All requests under way.
 #[derive(Debug)]
@@ -225,6 +227,8 @@ impl Contexts {
         match Arc::get_mut(&mut kept) {
             Some(bytes) => {
                 bytes.clear();
+                // Another request in this memory later may be larger.
+                bytes.reserve(request.len().next_multiple_of(SPARE_STEP));
                 bytes.extend_from_slice(request);
                 kept
             }

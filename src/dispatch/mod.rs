@@ -178,7 +178,11 @@ impl Dispatch {
                 proxies
             },
             selector: Selector::new(rules.policy, &rules.weights, workers, seed),
-            table: Table::new(table_cap, rules.pending_max),
+            table: {
+                let mut table = Table::new(table_cap, rules.pending_max);
+                table.set_remember(rules.remember);
+                table
+            },
             groups: Groups::new(group_cap),
             access: Access::new(&rules.access),
             history: History::new(),
@@ -238,6 +242,7 @@ impl Dispatch {
     pub fn set_rules(&mut self, rules: Rules, now: Time) {
         self.allow = rules.methods.allow();
         self.table.set_pending_max(rules.pending_max);
+        self.table.set_remember(rules.remember);
         self.pool.set_slow_start(rules.slow_start);
         self.access.set_rules(&rules.access);
         self.selector.set(rules.policy, &rules.weights, self.pool.len());

@@ -22,7 +22,7 @@ use crate::ids::TargetId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 pub use entry::{Entry, Hold, NewEntry, State};
-use entry::{FINISHED, INVITES, Neighbours};
+use entry::{FINISHED, INVITES, Neighbours, REMEMBERED};
 
 /// Recent transactions.
 #[derive(Debug)]
@@ -32,8 +32,9 @@ pub struct Table {
     free: u32,
     by_name: Index,
     by_call: Index,
-    queues: [Queue; 3],
+    queues: [Queue; 4],
     pending_max: Duration,
+    remember: Duration,
     shares: Shares,
     len: usize,
 }
@@ -65,10 +66,24 @@ impl Table {
             free: NONE,
             by_name: Index::new(cap),
             by_call: Index::new(cap),
-            queues: [Queue { first: NONE, last: NONE }; 3],
+            queues: [Queue { first: NONE, last: NONE }; 4],
             pending_max,
+            remember: LIFETIME,
             shares: Shares::default(),
             len: 0,
+        }
+    }
+
+    /// Sets the time for which entries that lead later requests stay after their final response, from the next one on.
+    pub fn set_remember(&mut self, remember: Duration) {
+        self.remember = remember;
+    }
+
+    /// An entry has led a request of its call: it stays for its whole time again.
+    pub fn renew(&mut self, id: EntryId, now: Time) {
+        if let Some(entry) = self.get(id).filter(|entry| entry.queue == REMEMBERED) {
+            let state = entry.state;
+            self.stand(id, state, now);
         }
     }
 
@@ -88,7 +103,7 @@ impl Table {
         }
         let mut evicted = None;
         if self.free == NONE && self.entries.len() == self.cap {
-            let oldest = self.queues[FINISHED as usize].first;
+            let oldest = self.oldest();
             if oldest == NONE {
                 return Err(Full);
             }
@@ -103,6 +118,7 @@ impl Table {
             hold: new.hold,
             state: new.state,
             is_invite: new.is_invite,
+            is_remembered: new.is_remembered,
             deaths: 0,
             source: new.source,
             generation: 0,
@@ -122,7 +138,7 @@ impl Table {
     /// In a large table each lies in a different cache line; read together, they are waited for once.
     pub fn touch(&self, name: Fingerprint, call: Fingerprint) {
         let wanted = self.by_name.first(name.short()) ^ self.by_call.first(call.short());
-        let oldest = self.entries.get(self.queues[FINISHED as usize].first as usize);
+        let oldest = self.entries.get(self.oldest() as usize);
         let given_up = oldest
             .filter(|_| self.entries.len() == self.cap && self.free == NONE)
             .map_or(0, |oldest| self.by_name.first(oldest.name.short()) ^ self.by_call.first(oldest.call.short()));
@@ -140,16 +156,16 @@ impl Table {
         self.newest(call).map(|index| self.id(index))
     }
 
-    /// The newest INVITE of this call with this CSeq number that a worker has or has answered. An INVITE that
-    /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its name alone.
+    /// The newest INVITE of this call with this CSeq number that a worker has or has answered. An INVITE that the
+    /// dispatcher has refused, or whose refusal has been acknowledged, is found by its name alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
         let is_its = |entry: &Entry| entry.is_invite && entry.discriminator == cseq;
         let with_worker = |entry: &Entry| !matches!(entry.state, State::AnsweredHere(_)) && !entry.is_over();
         self.of_call(call).find(|(_, entry)| is_its(entry) && with_worker(entry)).map(|(id, _)| id)
     }
 
-    /// The transactions of this call, newest first, sixteen at most: a caller cannot make a look-up long by
-    /// sending many.
+    /// The transactions of this call, newest first, sixteen at most: a caller cannot make a look-up long by sending
+    /// many.
     pub fn of_call(&self, call: Fingerprint) -> impl Iterator<Item = (EntryId, &Entry)> {
         let older = |&at: &u32| Some(self.entry(at).call_links.next).filter(|&next| next != NONE);
         std::iter::successors(self.newest(call), older).take(16).map(|at| (self.id(at), self.entry(at)))
@@ -169,8 +185,7 @@ impl Table {
         }
     }
 
-    /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns what it
-    /// held.
+    /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns what it held.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<Hold> {
         let state = match self.get(id)?.state {
             State::Pending { acknowledged: true, .. } => State::Over,
@@ -196,8 +211,7 @@ impl Table {
         }
     }
 
-    /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns what it
-    /// held.
+    /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns what it held.
     pub fn answered_here(&mut self, id: EntryId, status: u16, now: Time) -> Option<Hold> {
         self.stand(id, State::AnsweredHere(status), now)
     }
@@ -277,7 +291,7 @@ impl Table {
             while head != at {
                 head = self.entry(head).call_links.next;
             }
-            assert_eq!(entry.queue == FINISHED, !entry.is_pending(), "entry {at} in the wrong queue");
+            assert_eq!(entry.queue >= FINISHED, !entry.is_pending(), "entry {at} in the wrong queue");
         }
         let mut queued = 0;
         for queue in &self.queues {
@@ -389,9 +403,22 @@ impl Table {
         hold
     }
 
+    /// The entry that makes room first: the oldest that waits for no answer, one that leads no later request before one
+    /// that does.
+    const fn oldest(&self) -> u32 {
+        match self.queues[FINISHED as usize].first {
+            NONE => self.queues[REMEMBERED as usize].first,
+            first => first,
+        }
+    }
+
     fn enqueue(&mut self, index: u32, now: Time) {
         let queue = self.entry(index).queue_for_state();
-        let life = if queue == INVITES { self.pending_max } else { LIFETIME };
+        let life = match queue {
+            INVITES => self.pending_max,
+            REMEMBERED => self.remember,
+            _ => LIFETIME,
+        };
         let last = std::mem::replace(&mut self.queues[queue as usize].last, index);
         match last {
             NONE => self.queues[queue as usize].first = index,
@@ -402,14 +429,14 @@ impl Table {
         entry.deadline = now + life;
         entry.queue_links = Neighbours { previous: last, next: NONE };
         let source = entry.source;
-        if queue != FINISHED {
+        if queue < FINISHED {
             self.shares.add(source);
         }
     }
 
     fn dequeue(&mut self, index: u32) {
         let Entry { queue, queue_links: Neighbours { previous, next }, source, .. } = *self.entry(index);
-        if queue != FINISHED {
+        if queue < FINISHED {
             self.shares.remove(source);
         }
         match previous {

@@ -75,6 +75,7 @@ impl Dispatch {
                 life,
                 hold: None,
                 is_invite: held.is_invite,
+                is_remembered: false,
                 state: if held.is_answered { State::ANSWERED } else { State::PENDING },
                 // The source is not known, so each transaction counts as a source of its own.
                 source: SourcePrint(name.short() as u16),

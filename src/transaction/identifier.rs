@@ -6,8 +6,8 @@
 //!
 //! It is the same over restarts, and for all dispatchers with the same token key. Without the key nobody can think of
 //! one, so a message cannot choose its proxy by guessing. It stands in an extension header, and as a parameter of the
-//! URIs in our Record-Route, which each user agent repeats. The characters are digits and small letters, and are read in
-//! either case.
+//! URIs in our Record-Route, which each user agent repeats. The characters are digits and small letters, and are read
+//! in either case.
 
 use crate::fingerprint::Printer;
 use crate::fingerprint::Text::AsItIs;

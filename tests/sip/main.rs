@@ -17,6 +17,7 @@ mod rig;
 mod selection;
 mod sizes;
 mod stateful;
+mod systems;
 mod table;
 mod unserved;
 

@@ -76,6 +76,7 @@ pub fn dispatch(workers: usize, policy: Policy, table_cap: usize) -> Dispatch {
 pub fn enter(table: &mut Table, printer: &Printer, number: u64) {
     let text = number.to_le_bytes();
     let new = NewEntry {
+        is_remembered: false,
         name: printer.print(1, &[&text]),
         call: printer.print(2, &[&text]),
         discriminator: 1,

@@ -388,7 +388,12 @@ impl Dispatch {
             Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {
                 self.answer_stranger(case, 481, Reason::UnknownDialog)
             }
-            Some(entry) if self.is_alive(&entry) => self.follow_entry(case, &entry, Reason::InDialog),
+            Some(entry) if self.is_alive(&entry) => {
+                if let Some(id) = self.table.by_name(entry.name) {
+                    self.table.renew(id, case.now);
+                }
+                self.follow_entry(case, &entry, Reason::InDialog)
+            }
             Some(_) => self.answer(case, 481, Reason::WorkerGone),
             None => match self.unrecorded_target(case) {
                 Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),

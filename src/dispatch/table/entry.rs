@@ -27,6 +27,8 @@ pub struct Entry {
     pub state: State,
     /// Whether it is an INVITE.
     pub is_invite: bool,
+    /// Whether it leads later requests of its call: it stays for longer.
+    pub is_remembered: bool,
     /// Number of workers that have died with it.
     pub deaths: u8,
     /// Its source.
@@ -49,6 +51,8 @@ pub(super) const INVITES: u8 = 0;
 const OTHERS: u8 = 1;
 /// Queue of transactions that wait for no answer.
 pub(super) const FINISHED: u8 = 2;
+/// Queue of those that lead later requests of their calls for a longer time.
+pub(super) const REMEMBERED: u8 = 3;
 
 impl Entry {
     /// The conference in which it waits.
@@ -61,6 +65,8 @@ impl Entry {
         match (self.is_pending(), self.is_invite) {
             (true, true) => INVITES,
             (true, false) => OTHERS,
+            // What was refused leads nothing.
+            _ if self.is_remembered && matches!(self.state, State::Answered { .. }) => REMEMBERED,
             _ => FINISHED,
         }
     }
@@ -159,6 +165,8 @@ pub struct NewEntry {
     pub hold: Option<Hold>,
     /// Whether it is an INVITE.
     pub is_invite: bool,
+    /// Whether it leads later requests of its call: it stays for longer.
+    pub is_remembered: bool,
     /// Its first state.
     pub state: State,
     /// Its source.

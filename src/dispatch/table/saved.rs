@@ -8,7 +8,7 @@ use super::{
 use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed, saved};
 
-saved!(Table { entries, free, queues, by_name, by_call } else { cap, shares, pending_max, len } then Table::resume);
+saved!(Table { entries, free, queues, by_name, by_call } else { cap, shares, pending_max, remember, len } then Table::resume);
 packed!(Entry {
     name,
     call,
@@ -19,6 +19,7 @@ packed!(Entry {
     hold,
     state,
     is_invite,
+    is_remembered,
     deaths,
     generation,
     deadline,
@@ -42,6 +43,7 @@ impl Table {
             hold: None,
             state: State::PENDING,
             is_invite: false,
+            is_remembered: false,
             deaths: 0,
             generation: 0,
             deadline: Time(0),
@@ -58,8 +60,8 @@ impl Table {
     }
 
     /// Checks a restored table, and sums up what follows from its entries. The places in its lists are checked once,
-    /// here; those in its indexes at each search, because a check of every bucket would take longer than the rest.
-    /// The list of free places is made anew: whether a list that was read has an end is not seen place by place.
+    /// here; those in its indexes at each search, because a check of every bucket would take longer than the rest. The
+    /// list of free places is made anew: whether a list that was read has an end is not seen place by place.
     fn resume(&mut self) -> Result<(), Damaged> {
         let places = self.entries.len();
         if places > self.cap {
@@ -87,7 +89,7 @@ impl Table {
                 following = following.wrapping_add(pair(entry.queue, at, next));
             }
             let (queue, source) = (entry.queue, entry.source);
-            if queue != FINISHED {
+            if queue < FINISHED {
                 self.shares.add(source);
             }
             self.len += 1;

@@ -13,6 +13,7 @@ fn print(purpose: u8, number: u32) -> Fingerprint {
 
 fn invite(name: u32, call: u32) -> NewEntry {
     NewEntry {
+        is_remembered: false,
         name: print(1, name),
         call: print(2, call),
         discriminator: name,
@@ -288,4 +289,37 @@ proptest! {
             table.check();
         }
     }
+}
+
+#[test]
+fn a_transaction_that_leads_later_requests_stays_for_its_time_and_makes_room_last() {
+    let mut table = Table::new(2, Duration::from_secs(300));
+    table.set_remember(Duration::from_secs(3_600));
+    let remembered = |name| NewEntry { is_remembered: true, ..invite(name, name) };
+    let (first, _) = table.insert(remembered(1), second(0)).unwrap();
+    table.answered(first, second(1));
+    assert_eq!(table.poll_expired(second(3_600)), None);
+    table.renew(first, second(3_000));
+    assert_eq!(table.poll_expired(second(6_599)), None, "a later request of its call has used it");
+    let (other, _) = table.insert(invite(2, 2), second(6_000)).unwrap();
+    table.answered(other, second(6_001));
+    let (third, evicted) = table.insert(remembered(3), second(6_002)).unwrap();
+    assert_eq!(evicted.map(|entry| entry.name), Some(invite(2, 2).name), "one that leads nothing makes room first");
+    table.check();
+    table.answered(third, second(6_003));
+    let (_, evicted) = table.insert(invite(4, 4), second(6_004)).unwrap();
+    assert_eq!(evicted.map(|entry| entry.name), Some(invite(1, 1).name));
+    assert_eq!(table.poll_expired(second(9_602)).map(|entry| entry.name), Some(invite(4, 4).name));
+    assert_eq!(table.poll_expired(second(9_603)).map(|entry| entry.name), Some(invite(3, 3).name));
+    table.check();
+}
+
+#[test]
+fn a_refused_transaction_leads_nothing_and_goes_after_32_s() {
+    let mut table = Table::new(2, Duration::from_secs(300));
+    table.set_remember(Duration::from_secs(3_600));
+    let (id, _) = table.insert(NewEntry { is_remembered: true, ..invite(1, 1) }, second(0)).unwrap();
+    table.answered(id, second(1));
+    table.acknowledged(id, second(2));
+    assert!(table.poll_expired(second(34)).is_some());
 }

@@ -49,6 +49,11 @@ impl Sent {
 
 impl Rig {
     fn new(connections: u8) -> Self {
+        Rig::with(connections, |_| {})
+    }
+
+    /// The same with changes of the settings of each server.
+    fn with(connections: u8, change: impl Fn(&mut Proxy)) -> Self {
         let proxy = |name: &str, host: &str| Proxy {
             name: name.to_owned(),
             host: host.to_owned(),
@@ -57,9 +62,14 @@ impl Rig {
             connections,
             ..Proxy::default()
         };
+        let proxies = ["a", "b"].into_iter().zip(["192.0.2.11", "192.0.2.12"]).map(|(name, host)| {
+            let mut proxy = proxy(name, host);
+            change(&mut proxy);
+            proxy
+        });
         let rules = Rules {
             pools: vec![Pool { policy: crate::config::PoolPolicy::RoundRobin, ..Pool::default() }],
-            proxies: vec![proxy("a", "192.0.2.11"), proxy("b", "192.0.2.12")],
+            proxies: proxies.collect(),
             unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
             udp_listeners: vec![(ListenerId(0), UDP.parse().unwrap())],
             stream_listeners: vec![(ListenerId(1), Transport::Tcp, TCP.parse().unwrap())],
@@ -74,6 +84,17 @@ impl Rig {
     /// Two servers with this many connections each: a has those from 1 on, b those from 101 on.
     fn connected(connections: u8) -> Self {
         let mut rig = Rig::new(connections);
+        rig.open();
+        rig
+    }
+
+    /// A dispatcher that has started later, with the same key.
+    fn later(connections: u8) -> Self {
+        let mut rig = Rig::new(connections);
+        let rules = rig.switch.dispatch().rules().clone();
+        let keys = Keyring::new(TokenKey::new([1; 32]));
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+        rig.switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 77));
         rig.open();
         rig
     }
@@ -201,8 +222,8 @@ fn a_dialog_between_udp_and_tcp_goes_by_two_record_routes_of_each_sides_own_tran
     let mut rig = Rig::connected(1);
     let sent = one(rig.udp(&invite(BY_UDP)));
     let [server, caller] = &sent.routes()[..] else { panic!("{}", sent.text) };
-    assert!(server.ends_with("@192.0.2.2:5070;transport=tcp;lr>"), "{server}");
-    assert!(caller.ends_with("@192.0.2.2:5060;lr>"), "{caller}");
+    assert!(server.contains("@192.0.2.2:5070;transport=tcp;system=") && server.ends_with(";lr>"), "{server}");
+    assert!(caller.contains("@192.0.2.2:5060;system=") && caller.ends_with(";lr>"), "{caller}");
     let ok = one(rig.responds(&sent, "200 OK"));
     let mut routes = ok.routes();
     routes.reverse();
@@ -333,4 +354,100 @@ fn a_late_refusal_of_a_call_that_has_got_503_for_its_connection_goes_no_further(
     let by_another = Sent { to: "#2".to_owned(), ..sent.clone() };
     assert_eq!(shown(&rig.responds(&by_another, "302 Moved")), ["ACK to #2"], "its server is told, and nobody else");
     assert!(rig.passes(70_000).is_empty());
+}
+
+/// Two servers whose messages name them in the extension header, with a connection each.
+fn identified() -> Rig {
+    let mut rig = Rig::with(1, |proxy| proxy.identifier = true);
+    rig.open();
+    rig
+}
+
+const HEADER: &str = "X-Pointsman-System";
+
+#[test]
+fn a_server_and_its_caller_see_its_identifier_which_leads_the_next_call_to_it() {
+    let mut rig = identified();
+    let forged = invite(BY_UDP).replace("Contact:", "x-pointsman-system: me\r\nX-Pointsman-System: you\r\nContact:");
+    let sent = one(rig.udp(&forged));
+    let identifier = sent.field(HEADER).to_owned();
+    assert_eq!(sent.text.to_lowercase().matches("x-pointsman-system").count(), 1, "{}", sent.text);
+    let ok = one(rig.responds(&sent, "200 OK"));
+    assert_eq!(ok.field(HEADER), identifier);
+    let with =
+        |call: &str, value: &str| another(BY_UDP, call).replace("Contact:", &format!("{HEADER}: {value}\r\nContact:"));
+    for call in ["d", "e", "f"] {
+        assert_eq!(one(rig.udp(&with(call, &identifier))).to, sent.to);
+    }
+    let others: Vec<_> = ["g", "h"].iter().map(|call| one(rig.udp(&with(call, "0000000000000"))).to).collect();
+    assert_ne!(others[0], others[1], "one that is none of ours leads nowhere");
+}
+
+#[test]
+fn a_request_inside_a_dialog_finds_its_server_by_the_header_alone() {
+    let mut rig = identified();
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let identifier = sent.field(HEADER).to_owned();
+    // Another dispatcher with the same key knows nothing of the call.
+    let mut rig = identified();
+    for (method, branch) in [("INFO", 2), ("ACK", 3), ("BYE", 4)] {
+        let text = request(method, BY_UDP, branch, &[], ";tag=s");
+        let found = one(rig.udp(&text.replace("Contact:", &format!("{HEADER}: {identifier}\r\nContact:"))));
+        assert_eq!(found.shown(), format!("{method} to {}", sent.to));
+    }
+    assert_eq!(one(rig.udp(&request("BYE", BY_UDP, 5, &[], ";tag=s"))).shown(), "481 to 198.51.100.7:4711");
+}
+
+#[test]
+fn a_caller_on_a_connection_of_an_earlier_dispatcher_finds_its_server_by_the_identifier_in_its_route() {
+    let mut rig = Rig::connected(1);
+    another_call(&mut rig);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(sent.to, "#102");
+    let mut routes = sent.routes();
+    routes.reverse();
+    let mut later = Rig::later(1);
+    let found = one(later.stream(&request("BYE", BY_TCP, 2, &routes, ";tag=s"), ConnId(9), CALLER));
+    assert_eq!(found.shown(), "BYE to #102");
+    assert!(!found.text.contains("\r\nRoute:"), "{}", found.text);
+    // The server's own request has nobody to go to.
+    routes.reverse();
+    let bye = request("BYE", "TCP 192.0.2.12:5080", 3, &routes, ";tag=1");
+    assert_eq!(later.stream(&bye, ConnId(102), "192.0.2.12:5080").len(), 1);
+}
+
+/// A call that takes the first turn.
+fn another_call(rig: &mut Rig) {
+    assert_eq!(one(rig.udp(&another(BY_UDP, "first"))).to, "#1");
+}
+
+#[test]
+fn a_request_inside_a_dialog_without_route_and_header_follows_the_call_while_it_is_remembered() {
+    let mut rig = Rig::connected(1);
+    let rules = Rules { remember: Duration::from_secs(600), ..rig.switch.dispatch().rules().clone() };
+    rig.switch.reload(rules, Insert::None, 0, NOW);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    rig.responds(&sent, "200 OK");
+    for (branch, at) in [(2, 599_000), (3, 1_198_000)] {
+        rig.passes(at);
+        let info = one(rig.udp(&request("INFO", BY_UDP, branch, &[], ";tag=s")));
+        assert_eq!(info.shown(), "INFO to #1");
+        rig.responds(&info, "200 OK");
+    }
+    rig.passes(1_800_000);
+    assert_eq!(one(rig.udp(&request("INFO", BY_UDP, 4, &[], ";tag=s"))).shown(), "481 to 198.51.100.7:4711");
+}
+
+#[test]
+fn requests_inside_the_dialogs_of_a_dead_server_move_to_another_one_where_the_operator_wants_that() {
+    let mut rig = Rig::with(1, |proxy| proxy.system_down = crate::config::SystemDown::Move);
+    rig.open();
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    rig.ends(1);
+    let bye = one(rig.udp(&request("BYE", BY_UDP, 2, &routes, ";tag=s")));
+    assert_eq!(bye.shown(), "BYE to #102");
+    assert!(!bye.text.contains("\r\nRoute:"), "{}", bye.text);
+    assert!(rig.udp(&request("ACK", BY_UDP, 3, &routes, ";tag=s")).is_empty(), "an ACK is for one server");
 }

@@ -137,7 +137,8 @@ impl Dispatch {
         if let Target::Forward(forward) = &decision.target {
             let sent = self.proxies.on_sent(proxy, case.now);
             let hold = Some(Hold::Unheard { proxy, sent });
-            let new = NewEntry { hold, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
+            let is_remembered = self.proxies.identifier(proxy).is_some();
+            let new = NewEntry { hold, is_remembered, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
             if let Some(id) = self.record(new, case.now)
                 && self.begin_context(case, forward, Some(sent))
             {
