@@ -341,6 +341,18 @@ impl Conns {
         }
     }
 
+    /// Reads once from each of the connections that we have opened; others wait.
+    pub fn read_own(&mut self, now: Time, sink: &mut impl FnMut(Origin<'_>, Received<'_>)) {
+        for _ in 0..self.readable.len() {
+            let Some(key) = self.readable.pop_front() else { return };
+            if self.ends(key).is_some_and(|ends| ends.listener.is_some()) {
+                self.readable.push_back(key);
+            } else {
+                self.visit(key, now, sink);
+            }
+        }
+    }
+
     /// Reads once from a connection. Returns the number of bytes that have come.
     fn visit(&mut self, key: ConnKey, now: Time, sink: &mut impl FnMut(Origin<'_>, Received<'_>)) -> usize {
         let Some(connection) = self.places.get_mut(key) else { return 0 };

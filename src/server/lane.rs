@@ -189,6 +189,8 @@ impl Lane {
             self.switch.set_prober_room(self.mailbox.as_ref().map_or(0, Mailbox::room));
             self.read_parcels(now);
             self.read_ports();
+        }
+        if self.holding_until.is_none() || self.awaited == 0 {
             // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
             if !self.switch.has_parcels() {
                 self.read_streams(now);

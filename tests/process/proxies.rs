@@ -3,7 +3,7 @@
 mod broken;
 mod bursts;
 mod callers;
-mod connections;
+pub(crate) mod connections;
 mod flows;
 mod followed;
 mod killed;

@@ -66,11 +66,13 @@ impl Lane {
         }
     }
 
-    /// Reads the connections in turn.
+    /// Reads the connections in turn. While calls wait for the first connection to a downstream proxy, those that we
+    /// have opened alone: they are open after their handshakes.
     pub(super) fn read_streams(&mut self, now: Time) {
         let lane = self.switch.own();
+        let is_holding = self.holding_until.is_some();
         let Lane { conns, switch, on_streams, .. } = self;
-        conns.read(now, &mut |origin, received| {
+        let mut take = |origin: Origin<'_>, received: Received<'_>| {
             let Origin { key, ends, transport, certificate } = origin;
             let connection = ConnId::new(lane, key.number());
             // What comes on a connection to a downstream proxy came as if to the listener beside it.
@@ -84,7 +86,8 @@ impl Lane {
                 }
                 Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
             }
-        });
+        };
+        if is_holding { conns.read_own(now, &mut take) } else { conns.read(now, &mut take) }
     }
 
     /// Writes the answers, once for each connection.

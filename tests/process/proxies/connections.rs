@@ -35,13 +35,13 @@ fn start_as(transport: &str, settings: &str, setup: Setup) -> Front {
 }
 
 /// A CA, and the files that it makes.
-struct Authority {
+pub(crate) struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -57,7 +57,7 @@ impl Authority {
 
     /// Writes a certificate for `host`, a name or an address, and its key. Returns the configuration of a server with
     /// it.
-    fn certify(&self, host: &str) -> Arc<ServerConfig> {
+    pub(crate) fn certify(&self, host: &str) -> Arc<ServerConfig> {
         let params = CertificateParams::new([host.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -71,7 +71,7 @@ impl Authority {
     }
 
     /// The table `tls` of a dispatcher that trusts this CA.
-    fn tls(&self) -> String {
+    pub(crate) fn tls(&self) -> String {
         self.certify("edge.example.test");
         let dir = self.dir.path().display();
         format!(
