@@ -26,11 +26,15 @@ fn addresses(systems: &[System]) -> Vec<SocketAddr> {
     systems.iter().map(System::address).collect()
 }
 
-/// A dispatcher in front of them, which takes SIP over UDP and TCP at the same address.
+/// Distance of the port for WebSocket from that for UDP and TCP.
+const WEBSOCKET: u16 = 2;
+
+/// A dispatcher in front of them, which takes SIP over UDP and TCP at the same address, and over WebSocket.
 fn start(settings: &str, lanes: usize) -> Front {
     let setup = Setup::new(0).lanes(lanes);
     let listen = format!("tcp:{}", SocketAddr::new(setup.ip, setup.port));
-    Front::start_as(settings, setup.with(["--listen", &listen]))
+    let websocket = format!("ws:{}", SocketAddr::new(setup.ip, setup.port + WEBSOCKET));
+    Front::start_as(settings, setup.with(["--listen", &listen, "--listen", &websocket]))
 }
 
 /// Waits until each system has so many connections of a lane's or more.

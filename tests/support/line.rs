@@ -1,4 +1,4 @@
-//! A caller on a connection: TCP, or TLS over it.
+//! A caller on a connection: TCP, or TLS or WebSocket over it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,7 +25,14 @@ pub struct Line {
 enum Wire {
     Tcp(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// The bytes are those of a frame that is not whole yet.
+    WebSocket(TcpStream, Vec<u8>),
 }
+
+/// Begin of a connection over WebSocket (RFC 7118 §4.1).
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Protocol: sip\r\n\r\n";
 
 /// A call that was answered.
 #[derive(Clone, Debug)]
@@ -60,6 +67,22 @@ impl Line {
         Ok(Line { wire: Wire::Tls(Box::new(wire)), transport: "TLS", bytes: Vec::new() })
     }
 
+    /// A connection over WebSocket.
+    pub fn websocket(to: SocketAddr) -> io::Result<Self> {
+        let mut socket = connect(to)?;
+        socket.write_all(UPGRADE.as_bytes())?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        if !head.starts_with(b"HTTP/1.1 101") {
+            return Err(io::Error::other(String::from_utf8_lossy(&head)));
+        }
+        Ok(Line { wire: Wire::WebSocket(socket, Vec::new()), transport: "WS", bytes: Vec::new() })
+    }
+
     /// Its own address.
     pub fn local_addr(&self) -> SocketAddr {
         self.socket().local_addr().expect("a connection of ours")
@@ -67,16 +90,29 @@ impl Line {
 
     fn socket(&self) -> &TcpStream {
         match &self.wire {
-            Wire::Tcp(socket) => socket,
+            Wire::Tcp(socket) | Wire::WebSocket(socket, _) => socket,
             Wire::Tls(tls) => &tls.sock,
         }
     }
 
-    /// Sends bytes as they are.
+    /// Whether it is over WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.wire, Wire::WebSocket(..))
+    }
+
+    /// Sends bytes, over WebSocket as one message.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.wire {
             Wire::Tcp(socket) => socket.write_all(bytes),
             Wire::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
+            Wire::WebSocket(socket, _) => {
+                // A whole text, masked with zeros (RFC 6455 §5.2).
+                let mut frame = vec![0x81, 0x80 | 126];
+                frame.extend(u16::try_from(bytes.len()).map_err(io::Error::other)?.to_be_bytes());
+                frame.extend([0; 4]);
+                frame.extend(bytes);
+                socket.write_all(&frame)
+            }
         }
     }
 
@@ -128,13 +164,21 @@ impl Line {
     fn read_more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 8 << 10];
         let read = match &mut self.wire {
-            Wire::Tcp(socket) => socket.read(&mut buffer)?,
+            Wire::Tcp(socket) | Wire::WebSocket(socket, _) => socket.read(&mut buffer)?,
             Wire::Tls(tls) => tls.read(&mut buffer)?,
         };
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.bytes.extend_from_slice(&buffer[..read]);
+        let Wire::WebSocket(_, frames) = &mut self.wire else {
+            self.bytes.extend_from_slice(&buffer[..read]);
+            return Ok(());
+        };
+        frames.extend_from_slice(&buffer[..read]);
+        while let Some((head, length)) = frame(frames) {
+            let payload = frames.drain(..head + length).skip(head);
+            self.bytes.extend(payload);
+        }
         Ok(())
     }
 
@@ -203,6 +247,15 @@ impl Answered {
         let contact = contact.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
         Ok(Answered { call_id, to, contact })
     }
+}
+
+/// Lengths of the head and of the payload of a whole frame of a server's.
+fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (head, length) = match *bytes.get(1)? {
+        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+        length => (2, usize::from(length)),
+    };
+    (bytes.len() >= head + length).then_some((head, length))
 }
 
 fn connect(to: SocketAddr) -> io::Result<TcpStream> {

@@ -1,9 +1,10 @@
-//! A caller over UDP or TCP who says exactly what goes over the wire.
+//! A caller over UDP, TCP or WebSocket who says exactly what goes over the wire.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::WEBSOCKET;
 use crate::proxies::systems::Came;
 use crate::support::line::Line;
 use crate::support::phone::{Phone, Received};
@@ -12,7 +13,7 @@ use crate::support::{DEADLINE, wait_for};
 /// The way from a caller to the dispatcher.
 pub(super) enum Way {
     Udp(Phone),
-    Tcp(Line),
+    Line(Line),
 }
 
 /// A caller with one call.
@@ -48,7 +49,12 @@ impl Caller {
     pub(super) fn tcp(front: SocketAddr) -> Self {
         let line = Line::tcp(front).unwrap();
         let own = line.local_addr();
-        Caller::new(Way::Tcp(line), front, own)
+        Caller::new(Way::Line(line), front, own)
+    }
+
+    pub(super) fn websocket(front: SocketAddr) -> Self {
+        let line = Line::websocket(SocketAddr::new(front.ip(), front.port() + WEBSOCKET)).unwrap();
+        Caller::new(Way::Line(line), front, "192.0.2.99:5099".parse().unwrap())
     }
 
     fn new(way: Way, front: SocketAddr, own: SocketAddr) -> Self {
@@ -72,9 +78,10 @@ impl Caller {
     /// A request of its call. The branch is made of `step`.
     pub(super) fn request(&self, method: &str, cseq: u32, step: &str) -> String {
         let Caller { front, own, call, routes, to_tag, remote, .. } = self;
-        let (transport, parameter) = match self.way {
+        let (transport, parameter) = match &self.way {
             Way::Udp(_) => ("UDP", ""),
-            Way::Tcp(_) => ("TCP", ";transport=tcp"),
+            Way::Line(line) if line.is_websocket() => ("WS", ";transport=ws"),
+            Way::Line(_) => ("TCP", ";transport=tcp"),
         };
         format!(
             "{method} {remote} SIP/2.0\r\nVia: SIP/2.0/{transport} {own};branch=z9hG4bK-{call}-{step};rport\r\n{routes}\
@@ -87,7 +94,7 @@ impl Caller {
     pub(super) fn send(&mut self, text: &str) {
         match &mut self.way {
             Way::Udp(phone) => phone.send_bytes(text.as_bytes(), self.front),
-            Way::Tcp(line) => line.send(text.as_bytes()).unwrap(),
+            Way::Line(line) => line.send(text.as_bytes()).unwrap(),
         }
     }
 
@@ -100,7 +107,7 @@ impl Caller {
     pub(super) fn expect(&mut self, what: &str, is_it: impl Fn(&Received) -> bool) -> Received {
         match &mut self.way {
             Way::Udp(phone) => phone.expect(what, is_it),
-            Way::Tcp(line) => wait_for(what, DEADLINE, || {
+            Way::Line(line) => wait_for(what, DEADLINE, || {
                 let text = line.receive().unwrap_or_else(|error| panic!("waited for {what}: {error}"));
                 Some(Received { text, from: self.front }).filter(|received| is_it(received))
             }),
@@ -134,7 +141,7 @@ impl Caller {
     pub(super) fn next(&mut self) -> Option<Received> {
         match &mut self.way {
             Way::Udp(phone) => phone.receive(Duration::from_millis(1)),
-            Way::Tcp(line) => {
+            Way::Line(line) => {
                 let text = line.receive_if_there()?;
                 Some(Received { text, from: self.front })
             }

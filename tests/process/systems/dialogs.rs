@@ -44,9 +44,9 @@ fn system_hangs_up(system: &System, invite: &Came, by: SocketAddr, caller: &mut 
     assert_eq!((ok.message.status(), ok.by), (200, by), "{}", ok.message.text);
 }
 
-fn callers(front: &Front) -> [Caller; 3] {
+fn callers(front: &Front) -> [Caller; 4] {
     let to = front.pointsman.address();
-    [Caller::udp(to), Caller::behind_nat(to), Caller::tcp(to)]
+    [Caller::udp(to), Caller::behind_nat(to), Caller::tcp(to), Caller::websocket(to)]
 }
 
 #[test]
@@ -64,6 +64,30 @@ fn a_bye_of_the_system_reaches_each_kind_of_caller_over_any_connection_of_two_la
         }
     }
     assert!(peers.iter().all(|peer| system.peers().contains(peer)), "a lane has lost its connection");
+}
+
+#[test]
+fn calls_that_ring_or_stand_over_a_takeover_are_answered_and_hung_up_by_their_system() {
+    let (system, mut front) = one_system(2, "");
+    let standing = callers(&front).map(|mut caller| (call(&system, &mut caller), caller));
+    let ringing = callers(&front).map(|mut caller| {
+        let invite = invited(&system, &mut caller);
+        system.respond(&invite, 180, "");
+        caller.hears("INVITE", 180);
+        (invite, caller)
+    });
+    front.pointsman.take_over();
+    for (invite, mut caller) in standing {
+        system_hangs_up(&system, &invite, invite.by, &mut caller);
+    }
+    for (invite, mut caller) in ringing {
+        system.respond(&invite, 200, "");
+        let answer = caller.hears("INVITE", 200);
+        caller.join(&answer);
+        caller.says("ACK", 1, "a");
+        system.expect("its ACK", |message| message.method() == "ACK");
+        system_hangs_up(&system, &invite, invite.by, &mut caller);
+    }
 }
 
 #[test]
