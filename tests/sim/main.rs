@@ -21,6 +21,7 @@ mod process;
 mod scene;
 mod servers;
 mod streams;
+mod systems;
 mod text;
 mod town;
 mod truth;

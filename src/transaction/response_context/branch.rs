@@ -139,27 +139,37 @@ impl Branch {
     }
 
     /// The request could not be sent. Returns whether it is over by that: one that was answered has arrived.
-    pub(super) fn on_unsent(&mut self) -> bool {
+    pub(super) fn on_unsent(&mut self, now: Time) -> bool {
         let is_over = self.is_unheard();
         if is_over {
-            self.outcome = Outcomes::Unsent;
-            self.give_up();
+            self.lose(now);
         }
         is_over
     }
 
-    /// The connection is gone that its responses were to come by. Returns whether it is over by that. A response that
-    /// comes by another connection after all must not pass for the one that the caller gets now.
+    /// The connection is gone that its responses were to come by. Returns whether it is over by that.
     pub(super) fn on_cut(&mut self, now: Time) -> bool {
         let is_over = self.is_pending();
         if is_over {
-            self.outcome = Outcomes::Unsent;
-            self.cancel = Cancel::No;
-            (self.answer_by, self.give_up_at) = (Time::NEVER, Time::NEVER);
-            self.request.stop_sending();
-            self.request.end_at(now + LIFETIME);
+            self.lose(now);
         }
         is_over
+    }
+
+    /// It counts as failed from now on.
+    fn lose(&mut self, now: Time) {
+        self.outcome = Outcomes::Unsent;
+        self.cancel = Cancel::No;
+        self.end = now + LIFETIME;
+        self.request.end_at(self.end);
+        self.wait_for_no_response();
+    }
+
+    /// The caller has another response, or gets one now. One that comes after all must find its request, or it would
+    /// pass as well.
+    pub(super) fn wait_for_no_response(&mut self) {
+        (self.answer_by, self.give_up_at) = (Time::NEVER, Time::NEVER);
+        self.request.stop_sending();
     }
 
     /// Whether it has no outcome yet.

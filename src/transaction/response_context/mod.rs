@@ -262,6 +262,10 @@ impl ResponseContext {
         let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == response.proxy) else {
             return false;
         };
+        if self.kind == Kind::Other && response.status >= 200 && !self.server.is_proceeding() {
+            // Its copies have to find the request as well.
+            return true;
+        }
         match response.status {
             ..200 => self.on_provisional(index, response, now, out),
             200..300 => self.on_success(index, response, now, out),
@@ -279,7 +283,7 @@ impl ResponseContext {
     /// The request could not be sent to this proxy: as if it had answered 503 (RFC 3261 §16.9).
     pub fn on_unsent(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
         let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
-        if self.branches.get_mut(index).is_some_and(Branch::on_unsent) && self.is_in_use(index) {
+        if self.branches.get_mut(index).is_some_and(|branch| branch.on_unsent(now)) && self.is_in_use(index) {
             self.leave(Why::Unsent, now, out);
         }
     }
@@ -458,7 +462,7 @@ impl ResponseContext {
             // RFC 4320 §4.2: exactly one, and none that is late.
             if self.server.is_proceeding() && !self.is_expired {
                 self.pass(response, now, out);
-                self.branches.iter_mut().for_each(Branch::give_up);
+                self.branches.iter_mut().for_each(Branch::wait_for_no_response);
             }
             return;
         }

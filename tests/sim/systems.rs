@@ -1,0 +1,930 @@
+//! Downstream proxies over connections, in virtual time: callers over UDP and on connections of their own, systems that
+//! answer, die, lose a connection, take no bytes, come back, answer nothing, or answer what nobody has asked.
+//!
+//! A shadow knows each request and each connection. After every step: nothing leaves on a connection that is not its
+//! own, each request is answered once, no system gets an ACK to an answer of the dispatcher's own, what was on a
+//! connection that has ended is placed or answered at once, and the counters add up.
+//!
+//! Broken rules change what the dispatcher hears; each of them has to be noticed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman::config::{Insert, Pool, PoolPolicy, Proxy, RecordRoute, Route};
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::owner::Owners;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::targets::proxy::Ended;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::ids::{ConnId, ListenerId, TokenKey};
+use pointsman::switch::links::Channel;
+use pointsman::switch::owner::Owner;
+use pointsman::switch::{Switch, Way};
+use pointsman::time::Time;
+use pointsman::words::Transport;
+
+use super::dice::Dice;
+use super::text;
+
+const START: Time = Time(1_000_000_000);
+const LOCAL: &str = "192.0.2.200:5060";
+const SYSTEMS: usize = 3;
+const CALLERS: usize = 4;
+/// Steps of trouble of each seed.
+const STEPS: u64 = 70;
+const SEEDS: u64 = 160;
+const PARTS: u64 = 4;
+/// All that a request can wait for has come or timed out after this.
+const CALM: Duration = Duration::from_secs(700);
+/// Within this time after all is well again, each connection is open.
+const REOPENED_WITHIN: Duration = Duration::from_secs(15);
+
+/// One broken rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// The end of a connection to a system is not told.
+    EndsAreLost,
+    /// No time passes for the dispatcher.
+    TimeStands,
+    /// Messages leave on the next connection.
+    MessagesGoAstray,
+    /// ACKs have a branch of their own.
+    AcksAreNew,
+    /// Copies of an INVITE have a branch of their own.
+    CopiesAreNew,
+    /// A system that takes no bytes is not told of.
+    StopsAreLost,
+    /// A connection that is open is not told.
+    OpensAreLost,
+    /// Responses lose what vouches for them.
+    ResponsesAreForged,
+}
+
+impl Broken {
+    const ALL: [Broken; 8] = [
+        Broken::EndsAreLost,
+        Broken::TimeStands,
+        Broken::MessagesGoAstray,
+        Broken::AcksAreNew,
+        Broken::CopiesAreNew,
+        Broken::StopsAreLost,
+        Broken::OpensAreLost,
+        Broken::ResponsesAreForged,
+    ];
+}
+
+/// A link that nothing is written to.
+struct NoLink;
+
+impl Channel for NoLink {
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        unreachable!("there are no workers")
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        unreachable!("there are no workers")
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+/// The end of a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Address(SocketAddr),
+    Connection(ConnId),
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    at: Far,
+    /// Whether the dispatcher has been told that it is open.
+    is_open: bool,
+    is_read: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Far {
+    Caller,
+    System(usize),
+}
+
+/// The behaviour of a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Answers,
+    /// It answers nothing until then.
+    Silent(Time),
+    /// It says what nobody has asked.
+    Raves,
+}
+
+#[derive(Debug)]
+struct System {
+    is_alive: bool,
+    manner: Manner,
+    /// The requests that it has had, each with its final response.
+    had: HashMap<(usize, String), Option<u16>>,
+}
+
+/// A request of a caller.
+#[derive(Clone, Debug)]
+struct Request {
+    call: usize,
+    method: &'static str,
+    from: End,
+    text: String,
+    /// The connection that it has gone by last, with no final response since.
+    at: Option<ConnId>,
+    /// Connections that it has gone by.
+    went: Vec<ConnId>,
+    /// Final responses that came, each once: status and To-tag.
+    finals: Vec<(u16, String)>,
+    copies_of_finals: usize,
+    has_heard: bool,
+    /// Statuses that systems have sent.
+    sent: HashSet<u16>,
+    /// A system had reason to leave it without an answer.
+    is_excused: bool,
+    is_cancelled: bool,
+    begin: Time,
+}
+
+/// Something that happens later.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A message comes to the dispatcher.
+    Comes(End, String),
+    /// A system sends a response.
+    Responds { system: usize, by: ConnId, request: String, status: u16 },
+    /// A connection to a system is open.
+    Opens(ConnId),
+    /// The caller sends its request again, if it has heard nothing.
+    Repeats { request: usize, after: Duration },
+}
+
+/// All connections, in the order in which they were opened.
+type Lines = BTreeMap<u64, Line>;
+
+struct World {
+    switch: Switch<NoLink>,
+    now: Time,
+    dice: Dice,
+    broken: Option<Broken>,
+    per_system: u8,
+    systems: Vec<System>,
+    lines: Lines,
+    callers: Vec<End>,
+    requests: Vec<Request>,
+    /// Requests by their call and method.
+    by_name: HashMap<(usize, String), usize>,
+    events: BTreeMap<(Time, u64), Event>,
+    filed: u64,
+    opened: u64,
+    came: u64,
+    is_calm: bool,
+    figures: Figures,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    requests: u64,
+    answered: u64,
+    moved: u64,
+    refused_here: u64,
+    cuts: u64,
+    repeated: u64,
+}
+
+type Checked = Result<(), String>;
+
+macro_rules! ensure {
+    ($is_so:expr, $($what:tt)*) => {
+        if !$is_so {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
+impl World {
+    fn new(seed: u64, broken: Option<Broken>) -> Self {
+        let mut dice = Dice::new(seed);
+        let per_system = dice.between(1, 2) as u8;
+        let proxy = |number: usize| Proxy {
+            name: format!("s{number}"),
+            host: format!("192.0.2.{}", number + 1),
+            port: Some(5060),
+            transport: Transport::Tcp,
+            connections: per_system,
+            ..Proxy::default()
+        };
+        let policy = dice.pick(PoolPolicy::ALL);
+        let rules = Rules {
+            proxies: (0..SYSTEMS).map(proxy).collect(),
+            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
+            pools: vec![Pool { record_route: RecordRoute::Always, policy, ..Pool::default() }],
+            udp_listeners: vec![(ListenerId(0), LOCAL.parse().unwrap())],
+            stream_listeners: vec![(ListenerId(1), Transport::Tcp, LOCAL.parse().unwrap())],
+            slow_start: Duration::ZERO,
+            ..Rules::default()
+        };
+        let keys = Keyring::new(TokenKey::new([5; 32]));
+        let setup = Setup { rules, keys, table_cap: 512, group_cap: 4, workers: 0, seed };
+        let system = || System { is_alive: true, manner: Manner::Answers, had: HashMap::new() };
+        let mut world = World {
+            switch: Switch::new(Dispatch::new(setup), Insert::None, 0, Owners::new(0, 1, seed)),
+            now: START,
+            dice,
+            broken,
+            per_system,
+            systems: (0..SYSTEMS).map(|_| system()).collect(),
+            lines: BTreeMap::new(),
+            callers: Vec::new(),
+            requests: Vec::new(),
+            by_name: HashMap::new(),
+            events: BTreeMap::new(),
+            filed: 0,
+            opened: 0,
+            came: 0,
+            is_calm: false,
+            figures: Figures::default(),
+        };
+        for number in 0..CALLERS {
+            let caller = world.caller(number);
+            world.callers.push(caller);
+        }
+        world
+    }
+
+    /// Half of the callers have a connection.
+    fn caller(&mut self, number: usize) -> End {
+        if number.is_multiple_of(2) {
+            return End::Address(([198, 51, 100, 7], 4_000 + number as u16).into());
+        }
+        End::Connection(self.line(Far::Caller))
+    }
+
+    fn line(&mut self, at: Far) -> ConnId {
+        self.opened += 1;
+        let conn = ConnId(self.opened);
+        self.lines.insert(conn.0, Line { at, is_open: at == Far::Caller, is_read: true });
+        conn
+    }
+
+    fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
+    }
+
+    fn file(&mut self, after: Duration, event: Event) {
+        self.filed += 1;
+        self.events.insert((self.now + after, self.filed), event);
+    }
+
+    fn soon(&mut self) -> Duration {
+        Duration::from_micros(self.dice.between(200, 30_000))
+    }
+
+    // -- what happens --
+
+    fn trouble(&mut self) -> Checked {
+        let system = self.dice.roll(SYSTEMS as u64) as usize;
+        match self.dice.roll(100) {
+            0..55 => self.call(),
+            55..62 => self.cancel(),
+            62..65 => self.dies(system),
+            65..71 => self.comes_back(system),
+            71..76 => self.cut(system),
+            76..80 => self.stops_reading(system),
+            80..84 => self.manner(system),
+            84..86 => self.caller_comes_anew(),
+            86..88 => self.stranger(),
+            _ => {
+                let span = self.dice.pick(&[1, 50, 300, 2_000, 33_000]);
+                self.pass(Duration::from_millis(span))
+            }
+        }
+    }
+
+    fn call(&mut self) -> Checked {
+        let method = self.dice.weighted(&[(7, "INVITE"), (1, "OPTIONS"), (2, "MESSAGE")]);
+        let from = {
+            let at = self.dice.roll(CALLERS as u64) as usize;
+            self.callers[at]
+        };
+        let call = self.requests.len();
+        self.request((call, method, from), "", "")
+    }
+
+    /// A caller sends a request: a new one, or one in a dialog.
+    fn request(&mut self, (call, method, from): (usize, &'static str, End), routes: &str, tag: &str) -> Checked {
+        let number = self.requests.len();
+        let (via, uri) = match from {
+            End::Address(address) => (format!("UDP {address}"), "sip:7@example.net"),
+            End::Connection(conn) => (format!("TCP 10.0.0.1:{}", 5_000 + conn.0), "sip:7@example.net"),
+        };
+        let cseq = if method == "BYE" { 2 } else { 1 };
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};rport;branch=z9hG4bK-{number}\r\n{routes}Max-Forwards: 70\r\n\
+             From: <sip:b@example.net>;tag=f{call}\r\nTo: <sip:7@example.net>{tag}\r\nCall-ID: c{call}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:b@10.0.0.1>\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.figures.requests += 1;
+        self.by_name.insert((call, method.to_owned()), number);
+        self.requests.push(Request {
+            call,
+            method,
+            from,
+            text: text.clone(),
+            at: None,
+            went: Vec::new(),
+            finals: Vec::new(),
+            copies_of_finals: 0,
+            has_heard: false,
+            sent: HashSet::new(),
+            is_excused: false,
+            is_cancelled: false,
+            begin: self.now,
+        });
+        if let End::Address(_) = from {
+            let after = Duration::from_millis(500);
+            self.file(after, Event::Repeats { request: number, after });
+        }
+        self.comes(from, &text)
+    }
+
+    fn cancel(&mut self) -> Checked {
+        let is_open = |it: &&Request| it.method == "INVITE" && it.finals.is_empty() && it.has_heard && !it.is_cancelled;
+        let Some(request) = self.requests.iter().rev().take(20).find(is_open).cloned() else { return Ok(()) };
+        let number = self.by_name[&(request.call, "INVITE".to_owned())];
+        self.requests[number].is_cancelled = true;
+        let text = request.text.replacen("INVITE ", "CANCEL ", 1).replace("CSeq: 1 INVITE", "CSeq: 1 CANCEL");
+        self.comes(request.from, &text)
+    }
+
+    /// All connections of a system end, and it has forgotten everything.
+    fn dies(&mut self, system: usize) -> Checked {
+        if self.systems.iter().filter(|system| system.is_alive).count() < 2 {
+            return Ok(());
+        }
+        self.systems[system].is_alive = false;
+        self.systems[system].had.clear();
+        let lines: Vec<_> = self.lines_of(system).collect();
+        lines.into_iter().try_for_each(|conn| self.ends(conn))
+    }
+
+    fn comes_back(&mut self, system: usize) -> Checked {
+        self.systems[system].is_alive = true;
+        self.systems[system].manner = Manner::Answers;
+        let lines: Vec<_> = self.lines_of(system).collect();
+        for conn in lines {
+            self.lines.get_mut(&conn.0).unwrap().is_read = true;
+            self.switch.on_connection_taken(conn, true);
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, system: usize) -> Checked {
+        let lines: Vec<_> = self.lines_of(system).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let conn = self.dice.pick(&lines);
+        self.ends(conn)
+    }
+
+    fn stops_reading(&mut self, system: usize) -> Checked {
+        let lines: Vec<_> = self.lines_of(system).filter(|conn| self.lines[&conn.0].is_open).collect();
+        for conn in lines {
+            self.lines.get_mut(&conn.0).unwrap().is_read = false;
+            if !self.breaks(Broken::StopsAreLost) {
+                self.switch.on_connection_taken(conn, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn manner(&mut self, system: usize) -> Checked {
+        let until = self.now + Duration::from_secs(32);
+        self.systems[system].manner = self.dice.pick(&[Manner::Answers, Manner::Silent(until), Manner::Raves]);
+        Ok(())
+    }
+
+    /// The connection of a caller ends, and it opens another.
+    fn caller_comes_anew(&mut self) -> Checked {
+        let at = self.dice.roll(CALLERS as u64) as usize;
+        if let End::Connection(conn) = self.callers[at] {
+            self.lines.remove(&conn.0);
+            self.callers[at] = End::Connection(self.line(Far::Caller));
+        }
+        Ok(())
+    }
+
+    /// Somebody who is no system sends a response with a Via like ours.
+    fn stranger(&mut self) -> Checked {
+        let from = {
+            let at = self.dice.roll(CALLERS as u64) as usize;
+            self.callers[at]
+        };
+        let Some(request) = self.requests.last().cloned() else { return Ok(()) };
+        let via = format!("Via: SIP/2.0/TCP {LOCAL};branch=z9hG4bKforged.{}\r\nVia:", self.dice.number());
+        let text = format!("SIP/2.0 200 OK\r\n{}", request.text.split_once("\r\n").unwrap().1);
+        self.comes(from, &text.replacen("Via:", &via, 1))
+    }
+
+    fn lines_of(&self, system: usize) -> impl Iterator<Item = ConnId> + '_ {
+        self.lines.iter().filter(move |(_, line)| line.at == Far::System(system)).map(|(conn, _)| ConnId(*conn))
+    }
+
+    /// A connection to a system ends: at once, each request on it is on another one, or answered.
+    fn ends(&mut self, conn: ConnId) -> Checked {
+        let line = self.lines.remove(&conn.0).unwrap();
+        self.figures.cuts += 1;
+        let there: Vec<usize> = (0..self.requests.len()).filter(|at| self.requests[*at].at == Some(conn)).collect();
+        if !self.breaks(Broken::EndsAreLost) {
+            let Far::System(system) = line.at else { unreachable!("callers' connections are not told") };
+            let ended = if self.systems[system].is_alive { Ended::Broken } else { Ended::Refused };
+            self.switch.on_connection_closed(conn, ended, self.now);
+        }
+        self.left()?;
+        for at in there {
+            let Request { call, method, at: now_at, finals, from, begin, .. } = &self.requests[at];
+            // RFC 4320 §4.2: nobody waits for the answer to any other request by then.
+            let is_over = *method != "INVITE" && self.now.since(*begin) >= Duration::from_secs(32);
+            ensure!(
+                *now_at != Some(conn) || !finals.is_empty() || is_over || self.is_gone(*from),
+                "{method} of call {call} was on connection {} when it ended, and nothing has become of it",
+                conn.0
+            );
+        }
+        Ok(())
+    }
+
+    fn is_gone(&self, end: End) -> bool {
+        matches!(end, End::Connection(conn) if !self.lines.contains_key(&conn.0))
+    }
+
+    /// Time passes, and all that falls due happens.
+    fn pass(&mut self, span: Duration) -> Checked {
+        let end = self.now + span;
+        loop {
+            self.dial()?;
+            let event = self.events.first_key_value().map(|((at, _), _)| *at);
+            let own = self.switch.poll_timeout().filter(|_| !self.breaks(Broken::TimeStands));
+            let Some(next) = [event, own].into_iter().flatten().min().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(next);
+            if event == Some(next) {
+                let (_, event) = self.events.pop_first().unwrap();
+                self.happens(event)?;
+            } else {
+                self.now = self.now + Duration::from_micros(1);
+                self.switch.handle_timeout(self.now);
+                self.left()?;
+            }
+        }
+        self.now = end.max(self.now);
+        Ok(())
+    }
+
+    fn dial(&mut self) -> Checked {
+        while let Some(dial) = self.switch.poll_dial(self.now) {
+            let SocketAddr::V4(to) = dial.to else { unreachable!("all addresses are of IPv4") };
+            let system = usize::from(to.ip().octets()[3]) - 1;
+            let conn = self.line(Far::System(system));
+            self.switch.on_dialled(&dial, Some(conn), self.now);
+            match self.systems[system].is_alive {
+                true => {
+                    let after = self.soon();
+                    self.file(after, Event::Opens(conn));
+                }
+                false => {
+                    self.lines.remove(&conn.0);
+                    self.switch.on_connection_closed(conn, Ended::Refused, self.now);
+                }
+            }
+        }
+        while let Some(conn) = self.switch.poll_hang_up(self.now) {
+            self.ends(conn)?;
+        }
+        self.left()
+    }
+
+    fn happens(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Comes(from, text) => self.comes(from, &text),
+            Event::Opens(conn) => {
+                if let Some(line) = self.lines.get_mut(&conn.0) {
+                    line.is_open = true;
+                    if !self.breaks(Broken::OpensAreLost) {
+                        self.switch.on_connection_open(conn, self.now);
+                    }
+                }
+                self.left()
+            }
+            Event::Repeats { request, after } => {
+                let Request { has_heard, finals, from, method, text, .. } = self.requests[request].clone();
+                let is_awaited = if method == "INVITE" { !has_heard } else { finals.is_empty() };
+                if !is_awaited || after >= Duration::from_secs(32) {
+                    return Ok(());
+                }
+                self.figures.repeated += 1;
+                self.file(after, Event::Repeats { request, after: after * 2 });
+                match self.breaks(Broken::CopiesAreNew) {
+                    true => self.comes(from, &text.replace("z9hG4bK-", "z9hG4bK-copy-")),
+                    false => self.comes(from, &text),
+                }
+            }
+            Event::Responds { system, by, request, status } => self.responds(system, by, &request, status),
+        }
+    }
+
+    /// A message comes to the dispatcher, unless its connection is gone.
+    fn comes(&mut self, from: End, text: &str) -> Checked {
+        let local = LOCAL.parse().unwrap();
+        let way = match from {
+            End::Address(source) => {
+                let owner = Owner::Listener(ListenerId(0));
+                Way::of_datagram(owner, ListenerId(0), Transport::Udp, (source, local), self.now)
+            }
+            End::Connection(conn) => {
+                let Some(line) = self.lines.get(&conn.0) else { return Ok(()) };
+                let source = match line.at {
+                    Far::Caller => SocketAddr::from(([198, 51, 100, 8], 4_000 + conn.0 as u16)),
+                    Far::System(system) => SocketAddr::from(([192, 0, 2, system as u8 + 1], 5060)),
+                };
+                Way::of_stream(conn, ListenerId(1), Transport::Tcp, (source, local), self.now)
+            }
+        };
+        self.came += 1;
+        self.switch.on_message(text.as_bytes(), &way, self.now);
+        self.left()
+    }
+
+    // -- systems --
+
+    /// A request has come to a system.
+    fn arrives(&mut self, system: usize, by: ConnId, request: &str) {
+        let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
+        let line = self.lines[&by.0];
+        if method == "ACK" || !line.is_read {
+            if !line.is_read
+                && let Some(at) = self.by_name.get(&(call, method))
+            {
+                self.requests[*at].is_excused = true;
+            }
+            return;
+        }
+        let known = self.systems[system].had.insert((call, method.clone()), None).flatten();
+        match self.systems[system].manner {
+            Manner::Silent(until) if self.now < until => {
+                self.excuse(call, &method);
+                return;
+            }
+            Manner::Raves => {
+                self.excuse(call, &method);
+                let nonsense = match self.dice.roll(4) {
+                    0 => "SIP/2.0 200\r\n\r\n".to_owned(),
+                    1 => response(request, 200, system).replace(&format!("c{call}"), &format!("c{}", call + 1)),
+                    2 => response(request, 200, system).replacen("branch=", "branch=z9hG4bKx;x=", 1),
+                    _ => response(request, 200, system).replace("CSeq: ", "CSeq: 7"),
+                };
+                let after = self.soon();
+                self.file(after, Event::Comes(End::Connection(by), nonsense));
+                return;
+            }
+            Manner::Answers | Manner::Silent(_) => {}
+        }
+        let respond = |world: &mut World, status: u16| {
+            let after = world.soon();
+            let after = if status < 200 { after } else { after * 4 };
+            world.file(after, Event::Responds { system, by, request: request.to_owned(), status });
+        };
+        match method.as_str() {
+            _ if known.is_some() => respond(self, known.unwrap()),
+            "INVITE" => {
+                if self.dice.chance(30) {
+                    respond(self, 100);
+                }
+                if self.dice.chance(70) {
+                    respond(self, 180);
+                }
+                if self.dice.chance(85) {
+                    let status = self.dice.pick(&[200, 200, 200, 302, 401, 486, 503, 603]);
+                    respond(self, status);
+                }
+            }
+            "CANCEL" => {
+                respond(self, 200);
+                if self.systems[system].had.get(&(call, "INVITE".to_owned())).is_some_and(Option::is_none) {
+                    let invite = request.replacen("CANCEL ", "INVITE ", 1).replace("1 CANCEL", "1 INVITE");
+                    // Its Vias are those of the INVITE, which has two.
+                    let number = self.by_name[&(call, "INVITE".to_owned())];
+                    let Some(below) = self.requests[number].text.lines().find(|line| line.starts_with("Via:")) else {
+                        return;
+                    };
+                    let at = invite.find("Via:").unwrap();
+                    let end = at + invite[at..].find("\r\n").unwrap() + 2;
+                    let invite = format!("{}{below}\r\n{}", &invite[..end], &invite[end..]);
+                    let after = self.soon() * 5;
+                    self.file(after, Event::Responds { system, by, request: invite, status: 487 });
+                }
+            }
+            _ => respond(self, 200),
+        }
+    }
+
+    fn excuse(&mut self, call: usize, method: &str) {
+        if let Some(at) = self.by_name.get(&(call, method.to_owned())) {
+            self.requests[*at].is_excused = true;
+        }
+    }
+
+    fn responds(&mut self, system: usize, by: ConnId, request: &str, status: u16) -> Checked {
+        let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
+        let Some(known) = self.systems[system].had.get_mut(&(call, method.clone())) else { return Ok(()) };
+        if known.is_some_and(|known| known != status) {
+            return Ok(());
+        }
+        if status >= 200 {
+            *known = Some(status);
+        }
+        // On the connection of its request, else on another one (RFC 3261 §18.2.2).
+        let by = [by]
+            .into_iter()
+            .chain(self.lines_of(system))
+            .find(|conn| self.lines.get(&conn.0).is_some_and(|it| it.is_open));
+        let Some(by) = by else {
+            self.excuse(call, &method);
+            return Ok(());
+        };
+        if let Some(at) = self.by_name.get(&(call, method)) {
+            self.requests[*at].sent.insert(status);
+        }
+        let mut text = response(request, status, system);
+        if self.breaks(Broken::ResponsesAreForged) {
+            text = text.replacen(";flow=", ";flow=0", 1).replacen("branch=z9hG4bK", "branch=z9hG4bK0", 1);
+        }
+        self.comes(End::Connection(by), &text)
+    }
+
+    // -- what leaves --
+
+    /// Looks at all that leaves.
+    fn left(&mut self) -> Checked {
+        let mut left: Vec<(End, String)> = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.switch.flush_answers(|batch| {
+            left.extend(batch.map(|(bytes, to)| (End::Address(to), text(bytes))));
+        });
+        let (lines, strays) = (&self.lines, self.broken == Some(Broken::MessagesGoAstray));
+        self.switch.flush_replies(|conn: ConnId, bytes: &[u8]| {
+            let on = if strays { ConnId(conn.0 % lines.len() as u64 + 1) } else { conn };
+            let is_there = lines.contains_key(&on.0);
+            if is_there {
+                left.push((End::Connection(on), text(bytes)));
+            }
+            is_there
+        });
+        self.switch.check();
+        let counters = self.switch.dispatch().counters();
+        let reasons: u64 = counters.reasons().map(|(_, count)| count).sum();
+        ensure!(
+            counters.received == self.came && reasons == self.came + counters.returned,
+            "{} came, {} were counted, {reasons} reasons, {} returned",
+            self.came,
+            counters.received,
+            counters.returned
+        );
+        left.into_iter().try_for_each(|(to, text)| match text::status(&text) {
+            Some(status) => self.response_leaves(to, status, &text),
+            None => self.request_leaves(to, &text),
+        })
+    }
+
+    fn response_leaves(&mut self, to: End, status: u16, text: &str) -> Checked {
+        let (call, method) = (text::caller(text).unwrap(), text::method(text).to_owned());
+        let name = if method == "CANCEL" { "INVITE" } else { &method };
+        let Some(at) = self.by_name.get(&(call, name.to_owned())).copied() else {
+            return Err(format!("a response to nothing: {text}"));
+        };
+        let request = &mut self.requests[at];
+        ensure!(to == request.from, "a response to {:?} has left to {to:?}: {text}", request.from);
+        ensure!(text.matches("\r\nVia:").count() == 1, "a Via too many: {text}");
+        if method == "CANCEL" {
+            return Ok(());
+        }
+        request.has_heard = true;
+        if status < 200 {
+            let is_between_streams = matches!(to, End::Connection(_));
+            ensure!(
+                request.sent.contains(&status) || status == 100 && !is_between_streams,
+                "a {status} that nobody has sent: {text}"
+            );
+            return Ok(());
+        }
+        request.at = None;
+        let is_theirs = request.sent.contains(&status);
+        ensure!(is_theirs || matches!(status, 408 | 430 | 480 | 481 | 487 | 500 | 503), "whose {status}? {text}");
+        let tag = text::to_tag(text).unwrap_or_default().to_owned();
+        let is_copy = request.finals.contains(&(status, tag.clone()));
+        if is_copy {
+            request.copies_of_finals += 1;
+            // A system repeats a 2xx by itself, and an INVITE that has moved may come to it twice.
+            let may_repeat = matches!(to, End::Address(_)) || status < 300;
+            ensure!(may_repeat, "the {status} to {method} of call {call} has left twice on a connection");
+        } else {
+            self.figures.answered += u64::from(request.finals.is_empty());
+            self.figures.refused_here += u64::from(!is_theirs);
+            // A 2xx passes whatever has been sent before (RFC 3261 §16.7 step 5).
+            let was_refused_here = request.finals.iter().all(|(status, _)| !request.sent.contains(status));
+            let may_follow = status < 300 && request.method == "INVITE" && (was_refused_here || request.went.len() > 1);
+            ensure!(
+                request.finals.is_empty() || may_follow,
+                "{method} of call {call} has got {status} after {:?}",
+                request.finals
+            );
+            request.finals.push((status, tag.clone()));
+        }
+        if method == "INVITE" {
+            let (from, invite) = (request.from, request.text.clone());
+            let mut ack = invite.replacen("INVITE ", "ACK ", 1).replace("CSeq: 1 INVITE", "CSeq: 1 ACK");
+            ack = ack.replace("To: <sip:7@example.net>", &format!("To: <sip:7@example.net>;tag={tag}"));
+            if status < 300 {
+                let routes = routes(text);
+                ack = ack.replace("z9hG4bK-", "z9hG4bK-ack-").replacen(
+                    "Max-Forwards",
+                    &format!("{routes}Max-Forwards"),
+                    1,
+                );
+                let is_first = !is_copy && !self.by_name.contains_key(&(call, "BYE".to_owned()));
+                self.comes(from, &ack)?;
+                if is_first && self.dice.chance(80) {
+                    self.request((call, "BYE", from), &routes, &format!(";tag={tag}"))?;
+                }
+                return Ok(());
+            }
+            if self.breaks(Broken::AcksAreNew) {
+                ack = ack.replace("z9hG4bK-", "z9hG4bK-new-").replacen(
+                    "Max-Forwards",
+                    "Route: <sip:192.0.2.200;lr>\r\nMax-Forwards",
+                    1,
+                );
+            }
+            let after = self.soon();
+            self.file(after, Event::Comes(from, ack));
+        }
+        Ok(())
+    }
+
+    fn request_leaves(&mut self, to: End, request: &str) -> Checked {
+        let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
+        let End::Connection(conn) = to else { return Err(format!("a request has left in a datagram: {request}")) };
+        let line = self.lines[&conn.0];
+        let Far::System(system) = line.at else { return Err(format!("a request has left to a caller: {request}")) };
+        ensure!(line.is_open, "a request on a connection that is not open yet: {request}");
+        ensure!(request.contains("\r\nVia: SIP/2.0/TCP 192.0.2.200:5060;branch="), "no Via of ours: {request}");
+        match method.as_str() {
+            "ACK" => {
+                let had = self.systems[system].had.get(&(call, "INVITE".to_owned())).copied().flatten();
+                let is_forgotten = !self.systems[system].had.contains_key(&(call, "INVITE".to_owned()));
+                let of_success = request.contains("z9hG4bK-ack-");
+                ensure!(
+                    of_success || is_forgotten || had.is_some_and(|status| status >= 300),
+                    "an ACK to an answer that is not the system's ({had:?}): {request}"
+                );
+                ensure!(
+                    of_success || request.matches("\r\nVia:").count() == 1,
+                    "an ACK of the caller's own, to a response that was acknowledged already: {request}"
+                );
+            }
+            "CANCEL" => {}
+            _ => {
+                let others_read = self.lines.values().any(|it| it.is_open && it.is_read && it.at != Far::Caller);
+                let is_new = method != "BYE";
+                let at = self.by_name[&(call, method.clone())];
+                let it = &mut self.requests[at];
+                ensure!(
+                    line.is_read || !others_read || !is_new || !it.went.is_empty(),
+                    "a new request for a system that takes no bytes: {request}"
+                );
+                ensure!(!it.went.contains(&conn), "{method} of call {call} has gone by connection {} twice", conn.0);
+                ensure!(it.finals.is_empty(), "{method} of call {call} has gone on after its answer");
+                self.figures.moved += u64::from(!it.went.is_empty());
+                it.went.push(conn);
+                it.at = Some(conn);
+            }
+        }
+        self.arrives(system, conn, request);
+        Ok(())
+    }
+
+    // -- the end --
+
+    /// All is well again: in the end each request has its answer, and each system its connections.
+    fn come_to_rest(&mut self) -> Checked {
+        self.is_calm = true;
+        for system in 0..SYSTEMS {
+            self.comes_back(system)?;
+        }
+        self.pass(REOPENED_WITHIN)?;
+        for system in 0..SYSTEMS {
+            let open = self.switch.dispatch().proxies().rows(self.now).len();
+            let lines = self.lines_of(system).filter(|conn| self.lines[&conn.0].is_open).count();
+            ensure!(lines == usize::from(self.per_system), "system {system} has {lines} connections ({open} rows)");
+        }
+        self.pass(CALM)?;
+        let left = self.requests.iter().find(|it| {
+            let may_stay = it.method != "INVITE" && it.is_excused || self.is_gone(it.from);
+            it.finals.is_empty() && !may_stay
+        });
+        ensure!(left.is_none(), "never answered: {left:?}");
+        Ok(())
+    }
+}
+
+/// The response of a system.
+fn response(request: &str, status: u16, system: usize) -> String {
+    let (_, rest) = request.split_once("\r\n").unwrap();
+    let (head, _) = rest.split_once("\r\n\r\n").unwrap();
+    let kept = |line: &&str| {
+        ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"].iter().any(|name| line.starts_with(name))
+    };
+    let lines = head.split("\r\n").filter(kept).map(|line| match line.starts_with("To:") && !line.contains(";tag=") {
+        true if status > 100 => format!("{line};tag=s{system}\r\n"),
+        _ => format!("{line}\r\n"),
+    });
+    format!("SIP/2.0 {status} Said\r\n{}Content-Length: 0\r\n\r\n", lines.collect::<String>())
+}
+
+/// The Route of a caller, from the Record-Route of an answer.
+fn routes(answer: &str) -> String {
+    let mut routes: Vec<_> = text::header(answer, "Record-Route").unwrap_or_default().split(", ").collect();
+    routes.reverse();
+    format!("Route: {}\r\n", routes.join(", "))
+}
+
+/// Runs a seed. `Err`: the step, and what was wrong at it.
+fn run(seed: u64, broken: Option<Broken>) -> Result<Figures, String> {
+    let mut world = World::new(seed, broken);
+    let mut all = || -> Checked {
+        world.pass(Duration::from_millis(100))?;
+        for step in 0..STEPS {
+            world.trouble().map_err(|what| format!("step {step}: {what}"))?;
+            let span = world.dice.pick(&[0, 1, 1, 5, 20]);
+            world.pass(Duration::from_millis(span)).map_err(|what| format!("after step {step}: {what}"))?;
+        }
+        world.come_to_rest().map_err(|what| format!("at rest: {what}"))
+    };
+    all()?;
+    Ok(world.figures)
+}
+
+fn check_part(part: u64) {
+    let mut sum = Figures::default();
+    for seed in (0..SEEDS).filter(|seed| seed % PARTS == part) {
+        let it = run(seed, None).unwrap_or_else(|what| panic!("seed {seed}, {what}"));
+        sum.requests += it.requests;
+        sum.answered += it.answered;
+        sum.moved += it.moved;
+        sum.refused_here += it.refused_here;
+        sum.cuts += it.cuts;
+        sum.repeated += it.repeated;
+    }
+    println!("{sum:?}");
+    let Figures { requests, answered, moved, refused_here, cuts, repeated } = sum;
+    assert!(answered * 100 > requests * 80 && [moved, refused_here, cuts, repeated].iter().all(|it| *it > 20));
+}
+
+#[test]
+fn each_request_for_a_system_is_answered_once_part_1() {
+    check_part(0);
+}
+
+#[test]
+fn each_request_for_a_system_is_answered_once_part_2() {
+    check_part(1);
+}
+
+#[test]
+fn each_request_for_a_system_is_answered_once_part_3() {
+    check_part(2);
+}
+
+#[test]
+fn each_request_for_a_system_is_answered_once_part_4() {
+    check_part(3);
+}
+
+#[test]
+fn every_broken_rule_about_systems_is_noticed() {
+    let mut missed = Vec::new();
+    for broken in Broken::ALL {
+        match (0..50).find_map(|seed| Some((seed, run(seed, Some(broken)).err()?))) {
+            Some((seed, what)) => println!("{broken:?}: seed {seed}, {what}"),
+            None => missed.push(broken),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
