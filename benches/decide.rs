@@ -4,12 +4,15 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
 
+#[path = "../tests/support/balancer.rs"]
+mod balancer;
 #[path = "../tests/support/numbered.rs"]
 mod numbered;
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use balancer::{Balancer, End, responses};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use numbered::{KEY, Numbered, arrival, dispatch, enter};
 use pointsman::config::{Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
@@ -19,7 +22,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::Table;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, ListenerId};
+use pointsman::ids::{ConnId, Incarnation, ListenerId};
 use pointsman::time::Time;
 use pointsman::transaction::forwarded::{Flow, ForwardedBranch};
 use pointsman::wire::mgcp;
@@ -224,6 +227,43 @@ fn forwarded(criterion: &mut Criterion) {
     }
 }
 
+/// All that the switch does with an INVITE on a connection that leaves on another one, and with its 200: scan,
+/// decision, table, response context and the edited message, without the system calls.
+fn between_connections(criterion: &mut Criterion) {
+    let text = String::from_utf8(template()).unwrap().replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    let (mut caller, mut balancer) = (Numbered::new(text.into(), 10), Balancer::new(4));
+    // The time that the INVITEs of some batches take, and that their answers take.
+    let mut batches = |count: u64| {
+        let mut spent = [Duration::ZERO; 2];
+        for _ in 0..count.div_ceil(BATCH) {
+            let came: Vec<_> = (0..BATCH)
+                .map(|_| {
+                    caller.next();
+                    (caller.bytes.to_vec(), End::Connection(ConnId(77)))
+                })
+                .collect();
+            let begin = Instant::now();
+            balancer.come(&came);
+            spent[0] += begin.elapsed();
+            let answers = responses(&balancer.left(), "200 OK");
+            let begin = Instant::now();
+            balancer.come(&answers);
+            spent[1] += begin.elapsed();
+            assert_eq!(balancer.left().len(), BATCH as usize);
+        }
+        spent.map(|all| all.mul_f64(count as f64 / (count.div_ceil(BATCH) * BATCH) as f64))
+    };
+    batches(20_000);
+    for (at, name) in
+        ["INVITE between connections, scan to edit", "200 between connections, scan to edit"].iter().enumerate()
+    {
+        criterion.bench_function(name, |bench| bench.iter_custom(|count| batches(count)[at]));
+    }
+}
+
+/// Messages that come together.
+const BATCH: u64 = 32;
+
 fn table(criterion: &mut Criterion) {
     let printer = Printer::new(&KEY);
     for held in [1_000_u64, 1_000_000] {
@@ -243,6 +283,6 @@ fn table(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decide, connections, forwarded, table
+    targets = decide, connections, forwarded, between_connections, table
 }
 criterion_main!(benches);

@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[path = "support/balancer.rs"]
+mod balancer;
 #[path = "../src/stream/tests/certificates.rs"]
 mod certificates;
 #[path = "support/numbered.rs"]
 mod numbered;
 
-use std::io::{self, IoSlice, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use balancer::{Balancer, End, NoLink, in_dialog, responses};
 use numbered::{KEY, Numbered, arrival, dispatch, enter};
 use pointsman::config::{Insert, Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::decision::Target;
@@ -28,7 +31,6 @@ use pointsman::link::Transmit;
 use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::stream::websocket;
 use pointsman::stream::{Kind, Limits, Stream};
-use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
 use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
@@ -152,21 +154,6 @@ fn a_message_on_its_way_through_a_lane_allocates_nothing() {
     }
 }
 
-/// A link that nothing is written to.
-struct NoLink;
-
-impl Channel for NoLink {
-    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
-        unreachable!("there are no workers")
-    }
-
-    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        unreachable!("there are no workers")
-    }
-
-    fn watch_writable(&mut self, _: bool) {}
-}
-
 /// A switch in front of downstream proxies.
 fn in_front(pool: Pool, proxies: u8) -> Switch<NoLink> {
     let proxy = |number: u8| Proxy {
@@ -251,117 +238,6 @@ fn a_request_and_its_responses_pass_to_and_from_a_downstream_proxy_without_an_al
     }
 }
 
-/// The end of a way that messages come and leave by.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    Address(SocketAddr),
-    Connection(ConnId),
-}
-
-/// A switch in front of downstream proxies over TCP, with a connection to each.
-struct Balancer {
-    switch: Switch<NoLink>,
-    now: Time,
-}
-
-impl Balancer {
-    fn new(proxies: u8) -> Self {
-        let proxy = |number: u8| Proxy {
-            name: format!("system{number}"),
-            host: format!("192.0.2.{number}"),
-            port: Some(5060),
-            transport: Transport::Tcp,
-            ..Proxy::default()
-        };
-        let rules = Rules {
-            proxies: (1..=proxies).map(proxy).collect(),
-            unrouted: Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() },
-            pools: vec![Pool { record_route: RecordRoute::Always, ..Pool::default() }],
-            udp_listeners: vec![(ListenerId(0), LOCAL.parse().unwrap())],
-            stream_listeners: vec![(ListenerId(1), Transport::Tcp, LOCAL.parse().unwrap())],
-            slow_start: Duration::ZERO,
-            ..Rules::default()
-        };
-        let setup = Setup { rules, keys: Keyring::new(KEY), table_cap: 10_000, group_cap: 16, workers: 0, seed: 3 };
-        let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 0, Owners::new(0, 1, 3));
-        let now = Time(1_000_000);
-        while let Some(dial) = switch.poll_dial(now) {
-            let SocketAddr::V4(to) = dial.to else { unreachable!("all addresses are of IPv4") };
-            let conn = ConnId(u64::from(to.ip().octets()[3]));
-            switch.on_dialled(&dial, Some(conn), now);
-            switch.on_connection_open(conn, now);
-        }
-        Balancer { switch, now }
-    }
-
-    /// Has messages come. Returns what leaves, and the number of allocations.
-    fn pass(&mut self, came: &[(Vec<u8>, End)]) -> (Vec<(Vec<u8>, End)>, u64) {
-        let Balancer { switch, now } = self;
-        let (now, local) = (*now, LOCAL.parse().unwrap());
-        let counted = measure(|| {
-            for (bytes, from) in came {
-                let way = match from {
-                    End::Address(source) => {
-                        let owner = Owner::Listener(ListenerId(0));
-                        Way::of_datagram(owner, ListenerId(0), Transport::Udp, (*source, local), now)
-                    }
-                    End::Connection(conn) => {
-                        let source = SocketAddr::from(([192, 0, 2, conn.0 as u8], 5060));
-                        Way::of_stream(*conn, ListenerId(1), Transport::Tcp, (source, local), now)
-                    }
-                };
-                switch.on_message(bytes, &way, now);
-            }
-            switch.handle_timeout(now);
-        });
-        let mut out = Vec::new();
-        switch.flush_answers(|leaving| out.extend(leaving.map(|(bytes, to)| (bytes.to_vec(), End::Address(to)))));
-        switch.flush_replies(|conn: ConnId, bytes: &[u8]| {
-            out.push((bytes.to_vec(), End::Connection(conn)));
-            true
-        });
-        self.now = now + Duration::from_millis(5);
-        (out, counted.count_total)
-    }
-}
-
-const LOCAL: &str = "192.0.2.200:5060";
-
-/// The responses of the servers to requests.
-fn responses(requests: &[(Vec<u8>, End)], status: &str) -> Vec<(Vec<u8>, End)> {
-    let response = |(request, at): &(Vec<u8>, End)| {
-        let text = String::from_utf8_lossy(request);
-        let (head, _) = text.split_once("\r\n\r\n").unwrap();
-        let (_, fields) = head.split_once("\r\n").unwrap();
-        let fields = fields.lines().filter(|line| !line.starts_with("Content-"));
-        let fields = fields.map(|line| match line.starts_with("To: ") && !line.contains("tag=") {
-            true => format!("{line};tag=s\r\n"),
-            false => format!("{line}\r\n"),
-        });
-        let fields: String = fields.collect();
-        (format!("SIP/2.0 {status}\r\n{fields}Content-Length: 0\r\n\r\n").into_bytes(), *at)
-    };
-    requests.iter().map(response).collect()
-}
-
-/// The callers' requests in the dialogs that these responses have begun.
-fn in_dialog(method: &str, answers: &[(Vec<u8>, End)]) -> Vec<(Vec<u8>, End)> {
-    let request = |(answer, at): &(Vec<u8>, End)| {
-        let text = String::from_utf8_lossy(answer);
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        let [from, to, call] = ["From: ", "To: ", "Call-ID: "].map(field);
-        let via = field("Via: ").replace("z9hG4bK", &format!("z9hG4bK{method}"));
-        let routes: Vec<_> = field("Record-Route: ").split(", ").collect();
-        let [server, caller] = routes[..] else { panic!("{text}") };
-        let text = format!(
-            "{method} sip:ivr@192.0.2.1 SIP/2.0\r\nVia: {via}\r\nRoute: {caller}, {server}\r\nMax-Forwards: 70\r\n\
-             From: {from}\r\nTo: {to}\r\nCall-ID: {call}\r\nCSeq: 2 {method}\r\nContent-Length: 0\r\n\r\n"
-        );
-        (text.into_bytes(), *at)
-    };
-    answers.iter().map(request).collect()
-}
-
 /// Allocations of so many whole dialogs of callers at this end, when lists that grow with use have their size.
 fn allocations_of_dialogs(caller: End, rounds: u64) -> u64 {
     let mut balancer = Balancer::new(4);
@@ -380,13 +256,14 @@ fn allocations_of_dialogs(caller: End, rounds: u64) -> u64 {
                 (message.bytes.to_vec(), caller)
             })
             .collect();
-        let (invites, mut allocations) = balancer.pass(&came);
+        let mut allocations = 0;
         let mut pass = |came: &[(Vec<u8>, End)]| {
-            let (left, of_these) = balancer.pass(came);
+            allocations += measure(|| balancer.come(came)).count_total;
+            let left = balancer.left();
             assert_eq!(left.len(), came.len());
-            allocations += of_these;
             left
         };
+        let invites = pass(&came);
         pass(&responses(&invites, "180 Ringing"));
         let answers = pass(&responses(&invites, "200 OK"));
         assert!(answers.iter().all(|(_, to)| *to == caller), "{answers:?}");
