@@ -11,7 +11,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Answer, Arrival, Forward, Hop, Reason};
+use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason};
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
@@ -85,8 +85,9 @@ pub(super) struct Scratch {
 #[derive(Debug)]
 pub(super) struct UnderWay {
     pub(super) context: ResponseContext,
-    /// The name of its transaction.
+    /// The name of its transaction, and its place in the table, if it has one.
     pub(super) name: Fingerprint,
+    pub(super) entry: Option<EntryId>,
     /// The name of its call.
     pub(super) call: Fingerprint,
     /// Its CSeq number.
@@ -146,11 +147,12 @@ impl UnderWay {
         (name, call, cseq): (Fingerprint, Fingerprint, u32),
         (request, arrival, back): (Arc<Vec<u8>>, &Arrival, Hop),
         (pool, forward): (PoolId, &Forward),
-        (first, moves): (Option<Sent>, Moves),
+        (first, entry, moves): (Option<Sent>, Option<EntryId>, Moves),
     ) -> Self {
         UnderWay {
             context,
             name,
+            entry,
             call,
             cseq,
             request,

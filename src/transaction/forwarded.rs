@@ -222,13 +222,10 @@ impl Branches {
         branch.hashed(&self.current, came)
     }
 
-    /// The branch of the request that a response answers, if it answers one of ours. `None` for responses that anyone
-    /// else has thought of: sent on, they would make us a reflector.
-    pub fn believed(&self, response: &Message<'_>) -> Option<ForwardedBranch> {
-        let mut vias = response.values(Name::Via);
-        let branch = ForwardedBranch::read(Via::parse(vias.next()?)?.branch()?)?;
-        let below = Via::parse(vias.next()?)?;
-        self.made(branch, below, &mut Call::of(response)).then_some(branch)
+    /// Whether the request with this branch in our Via, and with the Via below it, is one of ours that the response
+    /// answers. It is not so for responses that anyone else has thought of: sent on, they would make us a reflector.
+    pub fn is_answered_by(&self, response: &Message<'_>, branch: &ForwardedBranch, below: &Via<'_>) -> bool {
+        self.made(*branch, *below, &mut Call::of(response))
     }
 
     /// The flow of a request that leaves with this branch, and whose responses go this way.

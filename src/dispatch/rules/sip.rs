@@ -270,15 +270,16 @@ impl Dispatch {
     /// that worker knows whether the request exists, so the number of responses that a source may have handed on is
     /// limited.
     fn response(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let named =
-            message.via().and_then(|via| via.branch()).and_then(branch_token).and_then(|at| self.directory.token(at));
-        match named {
+        let via = message.via();
+        let branch = via.and_then(|via| via.branch());
+        match branch.and_then(branch_token).and_then(|at| self.directory.token(at)) {
             Some(Named::Live(worker)) => self.follow_response(worker, arrival.source.ip(), Reason::Branch, now),
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
             None => {
                 let unknown = Decision { target: Target::Drop, reason: Reason::UnknownResponse };
-                let of_probe = self.answer_to_probe(message, arrival);
-                of_probe.or_else(|| self.forward_response(message, arrival, now)).unwrap_or(unknown)
+                let Some(via) = via else { return unknown };
+                let of_probe = self.answer_to_probe(&via, arrival);
+                of_probe.or_else(|| self.forward_response((message, &via), arrival, now)).unwrap_or(unknown)
             }
         }
     }

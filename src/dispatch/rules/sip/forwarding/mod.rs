@@ -140,7 +140,7 @@ impl Dispatch {
             let is_remembered = self.proxies.identifier(proxy).is_some();
             let new = NewEntry { hold, is_remembered, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
             if let Some(id) = self.record(new, case.now)
-                && self.begin_context(case, forward, Some(sent))
+                && self.begin_context(case, forward, Some((sent, id)))
             {
                 // The context knows whether a response has come.
                 self.table.take_hold(id);

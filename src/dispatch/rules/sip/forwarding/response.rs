@@ -20,18 +20,17 @@ impl Dispatch {
     /// stranger can have the dispatcher send anything anywhere. `None`: it is not such a response.
     pub(in crate::dispatch::rules::sip) fn forward_response(
         &mut self,
-        message: &Message<'_>,
+        (message, ours): (&Message<'_>, &Via<'_>),
         arrival: &Arrival,
         now: Time,
     ) -> Option<Decision> {
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
-        let ours = message.via()?;
         let branch = ForwardedBranch::read(ours.branch()?)?;
-        if self.branches.believed(message).is_none() {
+        let below = message.values(Name::Via).nth(1).and_then(Via::parse);
+        let Some(via) = below.filter(|below| self.branches.is_answered_by(message, &branch, below)) else {
             let of_cancel = self.response_to_cancel(message, branch.proxy(), now);
             return Some(of_cancel.unwrap_or(forged));
-        }
-        let via = message.values(Name::Via).nth(1).and_then(Via::parse)?;
+        };
         let (proxy, listener, side) = (branch.proxy(), branch.listener(), branch.side().other());
         // Another address may answer for a server, but it says nothing about that server. Nor does a caller.
         let address = self.proxies.get(proxy).and_then(|proxy| proxy.address());
@@ -39,7 +38,7 @@ impl Dispatch {
             && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
         if is_own && self.asks_overload(proxy) {
             // Other Vias are for those who have written them.
-            OverloadControl::read(&ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
+            OverloadControl::read(ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
         }
         let name = self.name_of(message, &via);
         if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
@@ -60,10 +59,10 @@ impl Dispatch {
     /// response, or does not come from the address that the probe has gone to.
     pub(in crate::dispatch::rules::sip) fn answer_to_probe(
         &mut self,
-        message: &Message<'_>,
+        via: &Via<'_>,
         arrival: &Arrival,
     ) -> Option<Decision> {
-        ProbeBranch::read(&self.printer, message.via()?.branch()?, arrival.source)?;
+        ProbeBranch::read(&self.printer, via.branch()?, arrival.source)?;
         Some(match self.prober_room.checked_sub(1) {
             Some(left) => {
                 self.prober_room = left;

@@ -12,7 +12,7 @@ use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
-    Answer, Arrival, Decision, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
+    Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
 };
 use crate::dispatch::history::About;
 use crate::dispatch::select::Ask;
@@ -34,10 +34,11 @@ impl Dispatch {
         case.arrival.transport != Transport::Udp && !self.contexts.has_room(case.request.message.bytes().len())
     }
 
-    /// Begins the response context of a request that has just been forwarded, if it is to have one. `sent`: its number
-    /// at the proxy, if it has been counted there; only such a request may move to another one. Returns whether it has
-    /// one.
-    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, sent: Option<Sent>) -> bool {
+    /// Begins the response context of a request that has just been forwarded, if it is to have one. `begun`: its number
+    /// at the proxy and its place in the table, if it is one that begins something; only such a request may move to
+    /// another proxy. Returns whether it has one.
+    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, begun: Option<(Sent, EntryId)>) -> bool {
+        let (sent, entry) = begun.unzip();
         let is_reliable = case.arrival.transport != Transport::Udp;
         let bytes = case.request.message.bytes().len();
         let id = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
@@ -73,7 +74,7 @@ impl Dispatch {
             (case.name, case.call, case.discriminator),
             came,
             (id, forward),
-            (sent, moves),
+            (sent, entry, moves),
         ));
         true
     }
@@ -157,7 +158,7 @@ impl Dispatch {
         if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
             return None;
         }
-        let name = under_way.name;
+        let entry = under_way.entry;
         match under_way.take_unheard(proxy) {
             Some(sent) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
             Some(sent) => self.proxies.on_given_up(proxy, sent, now),
@@ -170,7 +171,7 @@ impl Dispatch {
         }
         if (200..300).contains(&status)
             && !was_answered
-            && let Some(entry) = self.table.by_name(name)
+            && let Some(entry) = entry
             && self.table.get(entry).is_some_and(|entry| entry.target != TargetId::Proxy(proxy))
         {
             // The call stands at a proxy that had lost the request.
@@ -351,8 +352,7 @@ impl Dispatch {
         self.proxies.on_moved(left);
         let sent = self.proxies.on_sent(proxy, now);
         under_way.unheard.push((proxy, sent));
-        let name = under_way.name;
-        if let Some(entry) = self.table.by_name(name) {
+        if let Some(entry) = under_way.entry {
             let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
             self.give_back(hold, now);
         }
@@ -464,8 +464,7 @@ impl Dispatch {
             && !under_way.is_told
         {
             under_way.is_told = true;
-            let name = under_way.name;
-            if let Some(entry) = self.table.by_name(name) {
+            if let Some(entry) = under_way.entry {
                 self.on_answered(entry, now);
             }
         }
