@@ -156,6 +156,14 @@ reasons! {
     RecordRouted = "record-routed";
     /// The identifier in it leads it to a downstream proxy.
     Identified = "identified";
+    /// A request of a system that no flow token leads: it goes to the next Route.
+    OutboundRoute = "outbound-route";
+    /// A request of a system that no flow token leads: it goes to its request-URI.
+    OutboundUri = "outbound-uri";
+    /// A request of a system that names a place where none may be sent: 403.
+    OutboundRefused = "outbound-refused";
+    /// A request of a system that names a place to which there is no way: 480.
+    OutboundUnreachable = "outbound-unreachable";
     /// The connection of a caller is gone: a request for it gets 430 (RFC 5626 §5.3.1), an ACK is dropped.
     FlowFailed = "flow-failed";
     /// Its proxy was found down before it has answered: it goes to another one.

@@ -5,7 +5,8 @@
 //! 2 07k3v 0c0002c34o 2 ... 0f3kq9u2v7a1c
 //! │ │     │          │     └ hash of all before it and of the Call-ID
 //! │ │     │          └ server: the address that the request went to
-//! │ │     └ caller: the address or the connection that the request came from
+//! │ │     └ caller: the address or the connection that the request came from; where the server has begun the dialog,
+//! │ │       the address that its request went to
 //! │ └ listener that the request came to: hash of its transport and address
 //! └ side and kinds
 //! ```
@@ -20,7 +21,7 @@
 //! The number of a listener is its place in `listen`, which may be another one after a restart: the hash leads to the
 //! same socket. Of 100 listeners two have the same hash in one of 7,000 installations.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::fingerprint::Printer;
 use crate::fingerprint::Text::AsItIs;
@@ -81,6 +82,9 @@ pub struct FlowToken {
     pub server: SocketAddr,
     /// Whether it is reached over persistent connections.
     pub is_stream: bool,
+    /// Whether the server itself has begun the dialog: then its requests go to where they name, and the way to the
+    /// caller is that which the first one went.
+    pub is_outbound: bool,
 }
 
 /// Writes tokens, and knows its own again.
@@ -131,8 +135,9 @@ impl FlowTokens {
     /// Appends the text of a token for a dialog.
     pub fn write(&self, out: &mut Vec<u8>, token: &FlowToken, call_id: &[u8]) {
         let from = out.len();
-        let FlowToken { side, listener, caller, server, is_stream } = token;
+        let FlowToken { side, listener, caller, server, is_stream, is_outbound } = token;
         let caller_kind = match caller {
+            Hop::Address(_) if *is_outbound => CALLED,
             Hop::Address(address) if address.ip().to_canonical().is_ipv4() => CALLER_V4,
             Hop::Address(_) => CALLER_V6,
             Hop::Connection(_) => CALLER_CONNECTION,
@@ -144,6 +149,7 @@ impl FlowTokens {
         let named = self.current.listeners.iter().find(|(_, id)| id == listener);
         push(out, named.map_or(0, |(name, _)| *name), LISTENER);
         match caller {
+            Hop::Address(address) if *is_outbound => push_mapped(out, *address),
             Hop::Address(address) => push_address(out, *address),
             Hop::Connection(conn) => push(out, conn.0, CONNECTION),
         }
@@ -173,12 +179,12 @@ impl FlowTokens {
             CALLER_V4 => Hop::Address(take_address(&mut rest, false)?),
             CALLER_V6 => Hop::Address(take_address(&mut rest, true)?),
             CALLER_CONNECTION => Hop::Connection(ConnId(take(&mut rest, CONNECTION)?)),
-            _ => return None,
+            _ => Hop::Address(take_address(&mut rest, true)?),
         };
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
-        let is_stream = kinds & BY_STREAM != 0;
+        let (is_stream, is_outbound) = (kinds & BY_STREAM != 0, kinds & CALLER_KINDS == CALLED);
         let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
-        rest.is_empty().then_some(FlowToken { side, listener, caller, server, is_stream })
+        rest.is_empty().then_some(FlowToken { side, listener, caller, server, is_stream, is_outbound })
     }
 
     fn hash(&self, printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
@@ -194,6 +200,8 @@ impl FlowTokens {
 const CALLER_V4: u64 = 0;
 const CALLER_V6: u64 = 1;
 const CALLER_CONNECTION: u64 = 2;
+/// The server has called it, at an address that is written as one of IPv6.
+const CALLED: u64 = 3;
 const CALLER_KINDS: u64 = 3;
 const SERVER_V6: u64 = 4;
 const OF_SERVER: u64 = 8;
@@ -234,12 +242,22 @@ fn push(out: &mut Vec<u8>, value: u64, length: usize) {
 
 fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address.ip().to_canonical() {
-        IpAddr::V4(ip) => push(out, u64::from(ip.to_bits()), 7),
-        IpAddr::V6(ip) => {
-            push(out, (ip.to_bits() >> 64) as u64, 13);
-            push(out, ip.to_bits() as u64, 13);
+        IpAddr::V4(ip) => {
+            push(out, u64::from(ip.to_bits()), 7);
+            push(out, u64::from(address.port()), 4);
         }
+        IpAddr::V6(_) => push_mapped(out, address),
     }
+}
+
+/// Appends an address as one of IPv6.
+fn push_mapped(out: &mut Vec<u8>, address: SocketAddr) {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    push(out, (ip.to_bits() >> 64) as u64, 13);
+    push(out, ip.to_bits() as u64, 13);
     push(out, u64::from(address.port()), 4);
 }
 
@@ -252,7 +270,10 @@ fn take(rest: &mut &[u8], length: usize) -> Option<u64> {
 fn take_address(rest: &mut &[u8], is_ipv6: bool) -> Option<SocketAddr> {
     let ip = match is_ipv6 {
         false => IpAddr::V4(u32::try_from(take(rest, 7)?).ok()?.into()),
-        true => IpAddr::V6((u128::from(take(rest, 13)?) << 64 | u128::from(take(rest, 13)?)).into()),
+        true => {
+            let ip = Ipv6Addr::from(u128::from(take(rest, 13)?) << 64 | u128::from(take(rest, 13)?));
+            IpAddr::V6(ip).to_canonical()
+        }
     };
     Some(SocketAddr::new(ip, u16::try_from(take(rest, 4)?).ok()?))
 }
@@ -290,8 +311,11 @@ mod tests {
         let sides = [Side::Caller, Side::Server];
         let mut all = Vec::new();
         for (caller, server) in callers.into_iter().flat_map(|caller| servers.map(|server| (caller, server))) {
-            for is_stream in [false, true] {
-                all.extend(sides.map(|side| FlowToken { side, listener: ListenerId(1023), caller, server, is_stream }));
+            let is_address = matches!(caller, Hop::Address(_));
+            for (is_stream, is_outbound) in [(false, false), (true, false), (true, is_address)] {
+                let listener = ListenerId(1023);
+                let token = |side| FlowToken { side, listener, caller, server, is_stream, is_outbound };
+                all.extend(sides.map(token));
             }
         }
         all

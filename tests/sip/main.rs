@@ -9,6 +9,7 @@ mod floods;
 mod forwarding;
 mod identity;
 mod operator;
+mod outbound;
 mod pinned;
 mod reattached;
 mod returned;

@@ -67,7 +67,7 @@ impl Route {
     }
 
     /// Whether every request fits.
-    pub(super) fn fits_all(&self) -> bool {
+    pub fn fits_all(&self) -> bool {
         let Route { method, user, host, from, listen, header, pool: _ } = self;
         let is_any = |pattern: &Option<String>| pattern.as_ref().is_none_or(|pattern| pattern == "*");
         method.is_none() && is_any(user) && is_any(host) && from.is_empty() && listen.is_none() && header.is_none()

@@ -312,7 +312,13 @@ impl Dispatch {
         {
             return decision;
         }
-        if let Some(entry) = by_name.or_else(|| self.entry_of_call(case)) {
+        let entry = by_name.or_else(|| self.entry_of_call(case));
+        if by_name.is_none()
+            && let Some(decision) = self.forward_outbound_in_dialog(case, entry.as_ref())
+        {
+            return decision;
+        }
+        if let Some(entry) = entry {
             return match entry.state {
                 State::AnsweredHere(_) => dropped(Reason::OwnAck),
                 _ if self.is_alive(&entry) => self.follow_entry(case, &entry, Reason::Ack),
@@ -385,7 +391,11 @@ impl Dispatch {
         if let Some(decision) = self.forward_routed(case).or_else(|| self.forward_identified(case)) {
             return decision;
         }
-        match self.entry_of_call(case) {
+        let entry = self.entry_of_call(case);
+        if let Some(decision) = self.forward_outbound_in_dialog(case, entry.as_ref()) {
+            return decision;
+        }
+        match entry {
             Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {
                 self.answer_stranger(case, 481, Reason::UnknownDialog)
             }

@@ -1,5 +1,7 @@
 //! Downstream proxies over TCP: what leaves on which connection.
 
+mod outbound;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

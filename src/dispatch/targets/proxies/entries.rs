@@ -250,6 +250,9 @@ impl Proxies {
         }
         self.addresses = self.iter().filter_map(|(id, proxy)| Some((proxy.address()?, id))).collect();
         self.addresses.sort_unstable();
+        let first = |entry: &Entry| entry.proxies.first().copied();
+        let with_first = self.entries.iter().filter_map(|entry| Some((entry, first(entry)?)));
+        self.sources = with_first.flat_map(|(entry, id)| entry.settings.from.iter().map(move |it| (*it, id))).collect();
         self.busy.resize(self.slots.len());
         let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.note(id, now));

@@ -102,6 +102,8 @@ pub struct Proxies {
     /// Makes the identifiers of proxies; and the proxies over TCP and TLS by theirs.
     naming: Option<Identifiers>,
     identifiers: Vec<(Identifier, ProxyId)>,
+    /// Networks from which proxies open connections of their own.
+    sources: Vec<(config::Network, ProxyId)>,
     slow_start: Duration,
     lanes: u32,
     random: Random,
@@ -145,6 +147,7 @@ impl Proxies {
             addresses: Vec::new(),
             naming: None,
             identifiers: Vec::new(),
+            sources: Vec::new(),
             slow_start,
             lanes: 1,
             random: Random::new(seed),
@@ -481,6 +484,23 @@ impl Proxies {
         let identifier = Identifier::read(text)?;
         let at = self.identifiers.binary_search_by_key(&identifier, |(of, _)| *of).ok()?;
         self.identifiers.get(at).map(|(_, id)| *id)
+    }
+
+    /// The proxy that a connection over this transport leads to, or comes from: it is at this address, or else on this
+    /// host, or has this network.
+    pub fn system_at(&self, address: SocketAddr, transport: Transport) -> Option<ProxyId> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let is_it = |id: &ProxyId| self.get(*id).is_some_and(|proxy| proxy.transport() == transport);
+        let from = self.addresses.partition_point(|(other, _)| *other < SocketAddr::new(address.ip(), 0));
+        let on_host = || {
+            let rest = self.addresses.get(from..).unwrap_or_default();
+            rest.iter().take_while(|(other, _)| other.ip() == address.ip()).map(|(_, id)| *id)
+        };
+        let of_network = || {
+            let sources = self.sources.iter().filter(|(network, _)| network.contains(address.ip()));
+            sources.map(|(_, id)| *id).find(is_it)
+        };
+        self.at(address).find(is_it).or_else(|| on_host().find(is_it)).or_else(of_network)
     }
 
     /// The proxies of the settings with their numbers and addresses: those to probe.

@@ -6,6 +6,7 @@
 
 mod following;
 mod identified;
+mod outbound;
 mod record_route;
 mod response;
 mod stateful;
@@ -15,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::answering::saying;
 use super::echoed::Echoed;
 use super::{Case, SipRequest};
-use crate::config::{Asked, Pool, PoolMode, RecordRoute};
+use crate::config::{Asked, Pool, PoolMode, RecordRoute, Route};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{
     Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Side, Target, Tried,
@@ -38,6 +39,12 @@ impl Dispatch {
     pub(super) fn forward_initial(&mut self, case: &Case<'_>) -> Option<Decision> {
         if self.proxies.is_empty() || self.is_for_us(case) || !matches!(self.echoed(case), Echoed::NoWorker) {
             return None;
+        }
+        if self.system_of(case.arrival).is_some()
+            && self.route_of(case, case.request.method).is_none_or(Route::fits_all)
+            && let Some(decision) = self.forward_outbound(case)
+        {
+            return Some(decision);
         }
         // A request that comes again with credentials must reach the server that has asked for them.
         let is_held = |entry: &Entry| !matches!(entry.state, State::AnsweredHere(_)) && self.is_alive(entry);
@@ -76,6 +83,11 @@ impl Dispatch {
 
     /// The pool of downstream proxies that a request is for, if its method were this one; `None`: that of the workers.
     fn route(&self, case: &Case<'_>, method: Method<'_>) -> Option<PoolId> {
+        self.proxies.pool_id(&self.route_of(case, method).unwrap_or(&self.rules.unrouted).pool)
+    }
+
+    /// The route of the settings that a request fits, if its method were this one.
+    fn route_of(&self, case: &Case<'_>, method: Method<'_>) -> Option<&Route> {
         let (message, uri) = (case.request.message, case.request.read.uri?);
         let (method, host) = (method.as_bytes(), uri.host.as_bytes());
         let listen = self.rules.listen.get(usize::from(case.arrival.listener.0)).copied();
@@ -84,8 +96,7 @@ impl Dispatch {
             let mut named = message.fields().filter(|(of, _)| of.eq_ignore_ascii_case(name.as_bytes()));
             named.any(|(_, value)| test(value))
         };
-        let route = self.rules.routes.iter().find(|route| route.fits(&asked, has));
-        self.proxies.pool_id(&route.unwrap_or(&self.rules.unrouted).pool)
+        self.rules.routes.iter().find(|route| route.fits(&asked, has))
     }
 
     /// Forwards a request to a member of a pool; `None` where the workers are to have it.

@@ -81,8 +81,8 @@ impl Dispatch {
         }
     }
 
-    /// Appends our Record-Route values for a request that is forwarded: that of the server's side, and below it that of
-    /// the caller's.
+    /// Appends our Record-Route values for a request that is forwarded: that of its receiver's side, and below it that
+    /// of its sender's.
     pub fn write_record_route(
         &self,
         out: &mut Vec<u8>,
@@ -90,23 +90,35 @@ impl Dispatch {
         (request, arrival): (&Message<'_>, &Arrival),
     ) {
         let Some(server) = self.proxies.get(forward.proxy).and_then(|proxy| proxy.address()) else { return };
+        // A system has begun the dialog: the side of the called is that which the request goes to.
+        let is_outbound = forward.side == Side::Server;
         let caller = match arrival.reply_to {
+            _ if is_outbound => forward.to,
             ReplyTo::Stream(conn) => Hop::Connection(conn),
             _ => Hop::Address(arrival.source),
         };
         let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
         let scheme = if is_sips { "sips" } else { "sip" };
-        let (is_stream, identifier) = (forward.transport != Transport::Udp, self.proxies.identifier(forward.proxy));
-        for (side, local, transport) in [
-            (Side::Server, forward.sent_by.into(), forward.transport),
-            (Side::Caller, arrival.local, arrival.transport),
-        ] {
+        let came = match arrival.reply_to {
+            // What leaves for the system names the listener that it reaches, whoever has opened the connection.
+            ReplyTo::Stream(conn) if is_outbound => {
+                let to_system = (Hop::Connection(conn), forward.proxy, Side::Caller);
+                self.way_out(arrival, to_system, arrival.listener).map_or(arrival.local, |(_, local, _)| local)
+            }
+            _ => arrival.local,
+        };
+        let identifier = self.proxies.identifier(forward.proxy);
+        let is_stream = if is_outbound { arrival.transport } else { forward.transport } != Transport::Udp;
+        let listener = if is_outbound { forward.listener } else { arrival.listener };
+        for (side, local, transport) in
+            [(forward.side.other(), forward.sent_by.into(), forward.transport), (forward.side, came, arrival.transport)]
+        {
             let (param, is_secure) = transport_param(transport);
             let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
-            let comma = if side == Side::Server { "" } else { ", " };
+            let comma = if side == forward.side { ", " } else { "" };
             // Writing to a Vec cannot fail.
             let _ = write!(out, "{comma}<{scheme}:");
-            let token = FlowToken { side, listener: arrival.listener, caller, server, is_stream };
+            let token = FlowToken { side, listener, caller, server, is_stream, is_outbound };
             self.flow_tokens.write(out, &token, request.call_id());
             let _ = match name {
                 Some(name) => write!(out, "@{name}:{}", local.port()),
@@ -132,6 +144,11 @@ impl Dispatch {
         let token = restored.or(own.token)?;
         if !has_good_routes(case.request.message) {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
+        }
+        if restored.is_none()
+            && let Some(decision) = self.forward_to_called(case, &token, own.count)
+        {
+            return Some(decision);
         }
         let server = self.proxies.at_by(token.server, token.is_stream);
         let (to, proxy, is_strict) = match token.side {
@@ -201,7 +218,7 @@ fn is_way_here(uri: &Uri<'_>, above: u8) -> bool {
 }
 
 /// Whether every Route can be read, and can be a request-URI.
-fn has_good_routes(message: &Message<'_>) -> bool {
+pub(super) fn has_good_routes(message: &Message<'_>) -> bool {
     let is_good = |route: NameAddr<'_>| {
         let uri = route.uri();
         uri.is_some_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && is_uri_text(uri.raw))
@@ -230,7 +247,7 @@ fn is_hidden(request: &Message<'_>, source: IpAddr) -> bool {
 }
 
 /// Whether an address means something on its own network only (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
-fn is_private(ip: IpAddr) -> bool {
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

@@ -1,0 +1,177 @@
+//! Requests of systems that no flow token leads: they go where they name (RFC 3261 §16.5, §16.6 steps 6 and 7).
+//!
+//! A system is a downstream proxy that is reached over connections. Its request has come on one of those, or on one
+//! that it has opened to a listener itself: the source is its address, or in its networks. A datagram counts as no
+//! system's, since its source may be forged. Anyone else's request goes to pools and dialogs alone, so that the
+//! dispatcher is no open relay.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::record_route::{has_good_routes, is_private};
+use super::{Case, unless_ack};
+use crate::config::RecordRoute;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
+use crate::dispatch::table::Entry;
+use crate::ids::{ProxyId, TargetId};
+use crate::transaction::flow_token::FlowToken;
+use crate::wire::sip::{Fault, Message, Name, NameAddr, Scheme, Uri};
+use crate::words::{ReplyTo, Transport};
+
+/// A place that a request names.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    uri: Uri<'a>,
+    /// The address and whether it is reached over connections; `None`: it is a name, or its transport is not known.
+    address: Option<(SocketAddr, bool)>,
+    /// Whether it stands in Route.
+    is_route: bool,
+    /// Whether it is that of a strict router (§16.6 step 6).
+    is_strict: bool,
+}
+
+impl<'a> Place<'a> {
+    /// The place that a request names after so many Route values of ours.
+    fn of(request: &Message<'a>, own: u8) -> Option<Self> {
+        let route = request.values(Name::Route).nth(usize::from(own)).map(NameAddr::parse);
+        let (uri, is_route) = match route {
+            Some(route) => (route?.uri()?, true),
+            None => (request.uri()?, false),
+        };
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+            return None;
+        }
+        let is_strict = is_route && uri.param(b"lr").is_none();
+        Some(Place { uri, address: address_of(&uri), is_route, is_strict })
+    }
+
+    const fn reason(&self) -> Reason {
+        if self.is_route { Reason::OutboundRoute } else { Reason::OutboundUri }
+    }
+}
+
+impl Dispatch {
+    /// The system that a request comes from.
+    pub(super) fn system_of(&self, arrival: &Arrival) -> Option<ProxyId> {
+        let is_on_connection = matches!(arrival.reply_to, ReplyTo::Stream(_));
+        let transport = Some(arrival.transport).filter(|it| is_on_connection && *it != Transport::Udp)?;
+        self.proxies.system_at(arrival.source, transport)
+    }
+
+    /// Forwards a system's request inside a dialog to where it names, unless a worker has the dialog.
+    pub(in crate::dispatch::rules::sip) fn forward_outbound_in_dialog(
+        &mut self,
+        case: &Case<'_>,
+        entry: Option<&Entry>,
+    ) -> Option<Decision> {
+        let is_workers = entry.is_some_and(|it| matches!(it.target, TargetId::Worker(_)) && self.is_alive(it));
+        if is_workers { None } else { self.forward_outbound(case) }
+    }
+
+    /// Forwards a system's request to where it names. `None`: it is none of a system, or names us.
+    pub(super) fn forward_outbound(&mut self, case: &Case<'_>) -> Option<Decision> {
+        let system = self.system_of(case.arrival)?;
+        let own = self.own_routes(case).count;
+        if !has_good_routes(case.request.message) {
+            return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
+        }
+        let place = Place::of(case.request.message, own)?;
+        if !place.is_route && self.names_us(&place.uri, case.arrival) {
+            return None;
+        }
+        Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
+            dispatch.forward_to_place(case, (system, own), place)
+        }))
+    }
+
+    /// Forwards a system's request inside a dialog that it has begun: to where it names, or else the way that the first
+    /// request went. `None`: the token leads it.
+    pub(super) fn forward_to_called(&mut self, case: &Case<'_>, token: &FlowToken, own: u8) -> Option<Decision> {
+        let system = self.system_of(case.arrival).filter(|_| token.is_outbound && token.side == Side::Server)?;
+        let Hop::Address(called) = token.caller else { return None };
+        let place = Place::of(case.request.message, own)?;
+        let (to, _) = place.address?;
+        // The Contact of a called party whose address a NAT hides.
+        let is_hidden = !place.is_route && is_private(to.ip()) && !is_private(called.ip());
+        if is_hidden || self.names_us(&place.uri, case.arrival) {
+            return None;
+        }
+        Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
+            dispatch.forward_to_place(case, (system, own), place)
+        }))
+    }
+
+    fn forward_to_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
+        let Some((to, is_stream)) = place.address else {
+            return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable);
+        };
+        if self.is_own(to, case.arrival) {
+            return self.refuse_to_forward(case, 482, Reason::Loop);
+        }
+        if !may_be_named(to, case.arrival) {
+            return self.refuse_to_forward(case, 403, Reason::OutboundRefused);
+        }
+        let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
+        let decision = match self.proxies.at_by(to, is_stream) {
+            Some(proxy) => self.forward(case, proxy, place.reason(), 0),
+            None if is_stream => return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable),
+            None => {
+                let way = (Hop::Address(to), system, Side::Server);
+                self.forward_to(case, way, place.reason(), case.arrival.listener)
+            }
+        };
+        let Target::Forward(forward) = decision.target else { return decision };
+        let record_route = self.proxies.pool_of(forward.proxy).map_or(RecordRoute::Never, |pool| pool.record_route);
+        let records_route = self.records_route(case, record_route, forward.listener);
+        Decision { target: Target::Forward(Forward { routes, records_route, ..forward }), ..decision }
+    }
+
+    /// Whether a URI names this dispatcher.
+    fn names_us(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
+        match uri.host.ip() {
+            Some(ip) => self.is_own_ip(ip, arrival) && uri.port.is_none_or(|port| self.is_own_port(port)),
+            None => {
+                let name = self.rules.contact_name.as_deref().unwrap_or_default();
+                uri.host.as_bytes().eq_ignore_ascii_case(name.as_bytes())
+            }
+        }
+    }
+
+    fn is_own(&self, address: SocketAddr, arrival: &Arrival) -> bool {
+        self.is_own_ip(address.ip(), arrival) && self.is_own_port(address.port())
+    }
+
+    fn is_own_ip(&self, ip: IpAddr, arrival: &Arrival) -> bool {
+        let known = self.rules.own_addresses.iter().chain(&self.rules.wildcard_addresses).copied();
+        let bound = self.rules.listeners().map(|(.., bound)| bound.ip());
+        let mut own = bound.chain(known).chain([arrival.local.ip()]);
+        own.any(|own| own.to_canonical() == ip.to_canonical())
+    }
+
+    fn is_own_port(&self, port: u16) -> bool {
+        self.rules.listeners().any(|(.., bound)| bound.port() == port)
+    }
+}
+
+/// Whether a system at the source of this message may have requests sent to an address: what only this host reaches is
+/// for systems of this host.
+fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
+    let ip = to.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    let is_near = ip.is_loopback() && !arrival.source.ip().to_canonical().is_loopback();
+    to.port() != 0 && !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_near)
+}
+
+/// The numeric address in a URI (RFC 3263 §4.2), and whether it is reached over connections.
+fn address_of(uri: &Uri<'_>) -> Option<(SocketAddr, bool)> {
+    let is_sips = uri.scheme == Scheme::Sips;
+    let is = |transport: &[u8], name: &str| transport.eq_ignore_ascii_case(name.as_bytes());
+    let is_stream = match uri.param(b"transport") {
+        None => is_sips,
+        Some(transport) if is(transport, "udp") => false,
+        Some(transport) if is(transport, "tcp") || is(transport, "tls") => true,
+        Some(_) => return None,
+    };
+    let default = if is_sips { 5061 } else { 5060 };
+    Some((SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port.unwrap_or(default)), is_stream))
+}

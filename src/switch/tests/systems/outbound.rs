@@ -1,0 +1,265 @@
+//! Requests that systems send by themselves: where they go, and that nobody else is led anywhere.
+
+use super::*;
+use crate::dispatch::decision::Reason;
+
+/// A connection that system a has opened to the TCP listener, and its source.
+const ITS: ConnId = ConnId(50);
+const SYSTEM: &str = "192.0.2.11:40000";
+const PHONE: &str = "203.0.113.9:5062";
+
+/// A request of the system to this URI.
+fn to_uri(method: &str, uri: &str, routes: &[&str]) -> String {
+    let routes: String = routes.iter().map(|route| format!("Route: <{route}>\r\n")).collect();
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.11:5080;rport;branch=z9hG4bK-{method}\r\n{routes}\
+         Max-Forwards: 70\r\nFrom: <sip:ivr@192.0.2.11>;tag=s1\r\nTo: <sip:phone@example.net>\r\nCall-ID: out\r\n\
+         CSeq: 1 {method}\r\nContact: <sip:ivr@192.0.2.11:5080;transport=tcp>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A request inside the dialog, of the side whose Route values these are.
+fn inside(method: &str, uri: &str, via: &str, routes: &[String], (from, to): (&str, &str)) -> String {
+    let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};rport;branch=z9hG4bK-{method}{from}\r\n{routes}\
+         Max-Forwards: 70\r\nFrom: <sip:x@example.net>;tag={from}\r\nTo: <sip:y@example.net>;tag={to}\r\n\
+         Call-ID: out\r\nCSeq: 2 {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// The same request of another call.
+fn of_call(text: &str, call: &str) -> String {
+    text.replace("Call-ID: out", &format!("Call-ID: {call}"))
+        .replace("branch=z9hG4bK-", &format!("branch=z9hG4bK-{call}"))
+}
+
+fn answer(request: &Sent, status: &str) -> String {
+    let rest = request.text.split_once("\r\n").unwrap().1;
+    let tagged = rest.replace("To: <sip:phone@example.net>\r\n", "To: <sip:phone@example.net>;tag=p1\r\n");
+    format!("SIP/2.0 {status}\r\n{tagged}")
+}
+
+impl Rig {
+    /// The system sends on the connection that it has opened.
+    fn system(&mut self, text: &str) -> Vec<Sent> {
+        self.stream(text, ITS, SYSTEM)
+    }
+
+    fn datagram(&mut self, text: &str, source: &str) -> Vec<Sent> {
+        let ends = (source.parse().unwrap(), UDP.parse().unwrap());
+        let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, self.now);
+        self.switch.on_message(text.as_bytes(), &way, self.now);
+        self.left()
+    }
+
+    fn counted(&self, reason: Reason) -> u64 {
+        self.switch.dispatch().counters().of(reason)
+    }
+
+    fn set_rules(&mut self, change: impl FnOnce(&mut Rules)) {
+        let mut rules = self.switch.dispatch().rules().clone();
+        change(&mut rules);
+        self.switch.dispatch.set_rules(rules, self.now);
+    }
+}
+
+#[test]
+fn a_call_of_a_system_goes_to_its_request_uri_over_udp_whichever_side_opened_the_connection() {
+    for conn in [ITS, ConnId(1)] {
+        let mut rig = Rig::connected(1);
+        let source = if conn == ITS { SYSTEM } else { "192.0.2.11:5080" };
+        let sent = one(rig.stream(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[]), conn, source));
+        assert_eq!(sent.shown(), format!("INVITE to {PHONE}"));
+        assert!(sent.text.starts_with("INVITE sip:phone@203.0.113.9:5062 SIP/2.0\r\n"));
+        assert!(sent.field("Via").starts_with("SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bK"), "{}", sent.text);
+        assert_eq!(sent.field("Max-Forwards"), "69");
+        assert_eq!(
+            shown(&rig.passes(700)),
+            [format!("INVITE to {PHONE}"), format!("100 to #{}", conn.0)].into_iter().rev().collect::<Vec<_>>(),
+            "datagrams are lost"
+        );
+        let ok = one(rig.datagram(&answer(&sent, "200 OK"), PHONE));
+        assert_eq!(ok.shown(), format!("200 to #{}", conn.0));
+        assert_eq!(ok.text.matches("Via:").count(), 1);
+        assert_eq!(rig.counted(Reason::OutboundUri), 1);
+    }
+}
+
+#[test]
+fn a_dialog_that_a_system_has_begun_goes_by_record_route_values_of_both_sides() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.system(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[])));
+    let [called, system] = &sent.routes()[..] else { panic!("{}", sent.text) };
+    assert!(called.ends_with("@192.0.2.2:5060;lr>"), "{called}");
+    assert!(system.ends_with("@192.0.2.2:5070;transport=tcp;lr>"), "{system}");
+    one(rig.datagram(&answer(&sent, "200 OK"), PHONE));
+    let as_called = sent.routes();
+    let as_system: Vec<String> = as_called.iter().rev().cloned().collect();
+    // The phone's Contact is another port than that which it was called at.
+    let contact = "sip:phone@203.0.113.9:6000";
+    for method in ["ACK", "INFO", "BYE"] {
+        let text = inside(method, contact, "TCP 192.0.2.11:5080", &as_system, ("s1", "p1"));
+        let sent = one(rig.system(&text));
+        assert_eq!(sent.shown(), format!("{method} to 203.0.113.9:6000"));
+        assert!(!sent.text.contains("\r\nRoute:") && !sent.text.contains("Record-Route"), "{}", sent.text);
+        if method != "ACK" {
+            assert_eq!(one(rig.datagram(&answer(&sent, "200 OK"), PHONE)).shown(), "200 to #50");
+        }
+    }
+    let text = inside("BYE", "sip:ivr@192.0.2.11:5080;transport=tcp", "UDP 203.0.113.9:6000", &as_called, ("p1", "s1"));
+    let bye = one(rig.datagram(&text, PHONE));
+    assert_eq!(bye.shown(), "BYE to #1", "by the connection that we keep open");
+    assert!(!bye.text.contains("\r\nRoute:"), "{}", bye.text);
+    assert_eq!(one(rig.responds(&bye, "200 OK")).shown(), format!("200 to {PHONE}"));
+}
+
+#[test]
+fn a_system_reaches_a_phone_whose_contact_a_nat_hides_the_way_that_it_called_it() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.system(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[])));
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    for contact in ["sip:phone@10.0.0.9:5060", "sip:phone@x.invalid"] {
+        let method = if contact.ends_with("invalid") { "INFO" } else { "BYE" };
+        let bye = inside(method, contact, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+        assert_eq!(one(rig.system(&bye)).shown(), format!("{method} to {PHONE}"));
+    }
+}
+
+#[test]
+fn the_cancel_and_the_ack_of_a_systems_call_are_dealt_with_hop_by_hop() {
+    let mut rig = Rig::connected(1);
+    let invite = to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[]);
+    let sent = one(rig.system(&invite));
+    assert!(rig.system(&invite).is_empty(), "a copy");
+    assert_eq!(shown(&rig.datagram(&answer(&sent, "180 Ringing"), PHONE)), ["180 to #50"]);
+    let cancel = to_uri("CANCEL", "sip:phone@203.0.113.9:5062", &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&rig.system(&cancel)), [format!("CANCEL to {PHONE}"), "200 to #50".to_owned()]);
+    let refused = rig.datagram(&answer(&sent, "487 Request Terminated"), PHONE);
+    assert_eq!(shown(&refused), [format!("ACK to {PHONE}"), "487 to #50".to_owned()]);
+    let ack = to_uri("ACK", "sip:phone@203.0.113.9:5062", &[]).replace("-ACK", "-INVITE");
+    assert!(rig.system(&ack.replace("example.net>\r\nCall", "example.net>;tag=p1\r\nCall")).is_empty());
+}
+
+#[test]
+fn a_route_after_ours_leads_a_systems_request_and_an_other_system_gets_it_by_its_connection() {
+    let mut rig = Rig::connected(1);
+    let ours = "sip:192.0.2.2:5070;transport=tcp;lr";
+    let text = to_uri("OPTIONS", "sip:phone@example.org", &[ours, "sip:198.51.100.30;lr"]);
+    let sent = one(rig.system(&text));
+    assert_eq!(sent.shown(), "OPTIONS to 198.51.100.30:5060");
+    assert_eq!(sent.field("Route"), "<sip:198.51.100.30;lr>");
+    assert!(sent.text.starts_with("OPTIONS sip:phone@example.org "), "{}", sent.text);
+    assert_eq!(rig.counted(Reason::OutboundRoute), 1);
+    let strict = to_uri("MESSAGE", "sip:phone@example.org", &[ours, "sip:198.51.100.30"]);
+    let sent = one(rig.system(&strict));
+    assert!(sent.text.starts_with("MESSAGE sip:198.51.100.30 "), "{}", sent.text);
+    assert_eq!(sent.field("Route"), "<sip:phone@example.org>");
+    let sent = one(rig.system(&to_uri("INVITE", "sip:x@192.0.2.12:5080;transport=tcp", &[])));
+    assert_eq!(sent.shown(), "INVITE to #102");
+    assert_eq!(one(rig.responds(&sent, "200 OK")).shown(), "200 to #50");
+}
+
+#[test]
+fn a_number_of_ours_and_what_a_route_names_go_to_the_pools_also_for_a_system() {
+    let mut rig = Rig::connected(1);
+    for (call, uri) in [("one", "sip:7@192.0.2.2"), ("two", "sip:7@192.0.2.2:5070;transport=tcp")] {
+        let sent = one(rig.system(&of_call(&to_uri("INVITE", uri, &[]), call)));
+        assert!(sent.to.starts_with('#'), "{sent:?}");
+    }
+    assert_eq!(rig.counted(Reason::Proxied), 2);
+    let route = Route { user: Some("9*".to_owned()), pool: Pool::DEFAULT.to_owned(), ..Route::default() };
+    let all = Route { pool: Pool::DEFAULT.to_owned(), ..Route::default() };
+    rig.set_rules(|rules| rules.routes = vec![route, all]);
+    let invite = |user: &str| of_call(&to_uri("INVITE", &format!("sip:{user}@203.0.113.9"), &[]), user);
+    assert!(one(rig.system(&invite("99"))).to.starts_with('#'), "the route that names it");
+    assert_eq!(one(rig.system(&invite("88"))).shown(), "INVITE to 203.0.113.9:5060", "a route for all names nothing");
+}
+
+#[test]
+fn a_system_cannot_have_requests_sent_to_us_to_this_host_or_to_many() {
+    let mut rig = Rig::connected(1);
+    let ours = "sip:192.0.2.2:5070;transport=tcp;lr";
+    for (number, (uri, routes, status)) in [
+        ("sip:x@127.0.0.1:5060", vec![], 403),
+        ("sip:x@[::1]", vec![], 403),
+        ("sip:x@[::ffff:127.0.0.1]", vec![], 403),
+        ("sip:x@0.0.0.0", vec![], 403),
+        ("sip:x@224.0.1.75", vec![], 403),
+        ("sip:x@255.255.255.255", vec![], 403),
+        ("sip:x@203.0.113.9;transport=tcp", vec![], 480),
+        ("sip:x@203.0.113.9;transport=sctp", vec![], 480),
+        ("sip:x@203.0.113.9", vec![ours, ours, ours, ours], 482),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = to_uri("MESSAGE", uri, &routes).replace("-MESSAGE", &format!("-{number}"));
+        let answer = one(rig.system(&text));
+        assert_eq!(answer.shown(), format!("{status} to #50"), "{uri}");
+    }
+    let hops =
+        |count: u8| to_uri("INVITE", "sip:x@203.0.113.9", &[]).replace("Forwards: 70", &format!("Forwards: {count}"));
+    assert_eq!(one(rig.system(&hops(0))).shown(), "483 to #50");
+    let required = to_uri("INFO", "sip:x@203.0.113.9", &[]).replace("Max-F", "Proxy-Require: x\r\nMax-F");
+    assert_eq!(one(rig.system(&required)).shown(), "420 to #50");
+    // What comes again by the same way has looped.
+    let sent = one(rig.system(&to_uri("INVITE", "sip:x@203.0.113.9", &[])));
+    assert_eq!(one(rig.system(&sent.text)).shown(), "482 to #50");
+}
+
+#[test]
+fn nobody_but_a_system_is_routed_to_where_he_names() {
+    let victim = "203.0.113.66";
+    let ours = "sip:192.0.2.2:5070;transport=tcp;lr";
+    let texts = || {
+        let uri = format!("sip:x@{victim}");
+        let route = format!("sip:{victim};lr");
+        ["INVITE", "OPTIONS", "MESSAGE", "BYE", "ACK", "CANCEL"].into_iter().flat_map(move |method| {
+            let (uri, route) = (uri.clone(), route.clone());
+            [
+                to_uri(method, &uri, &[]),
+                to_uri(method, "sip:7@192.0.2.2", &[&route]),
+                to_uri(method, "sip:7@192.0.2.2", &[ours, &route]),
+                to_uri(method, &uri, &[]).replace("example.net>\r\nCall", "example.net>;tag=p\r\nCall"),
+                to_uri(method, &uri, &[ours, &route]).replace("example.net>\r\nCall", "example.net>;tag=p\r\nCall"),
+            ]
+        })
+    };
+    let is_victim = |sent: &Sent| sent.to.contains(victim);
+    for text in texts() {
+        let mut rig = Rig::connected(1);
+        // A caller on a connection, and datagrams that have the source of a system.
+        let mut sent = rig.stream(&text, CALLERS, CALLER);
+        for source in [CALLER, SYSTEM, "192.0.2.11:5080"] {
+            sent.extend(rig.datagram(&text.replace("/TCP 192", "/UDP 192"), source));
+        }
+        sent.extend(rig.passes(2_000));
+        assert!(!sent.iter().any(is_victim), "{text}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_system_is_known_by_its_networks_as_well() {
+    let mut rig = Rig::connected(1);
+    let invite = to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[]);
+    let elsewhere = "198.51.100.77:1234";
+    assert_ne!(rig.stream(&invite, ITS, elsewhere)[0].to, PHONE);
+    rig.set_rules(|rules| rules.proxies[1].from = vec!["198.51.100.64/26".parse().unwrap()]);
+    let invite = of_call(&invite, "other");
+    let sent = one(rig.stream(&invite, ITS, elsewhere));
+    assert_eq!(sent.shown(), format!("INVITE to {PHONE}"));
+    let routes = sent.routes();
+    let bye = inside("BYE", "sip:ivr@198.51.100.77:5080", "UDP 203.0.113.9:6000", &routes, ("p1", "s1"));
+    assert_eq!(one(rig.datagram(&of_call(&bye, "other"), PHONE)).shown(), "BYE to #102");
+}
+
+#[test]
+fn the_called_cannot_have_requests_sent_elsewhere_by_the_systems_route_values() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.system(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[])));
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let victim = "sip:x@203.0.113.66:7000";
+    let text = inside("INFO", victim, "UDP 203.0.113.9:6000", &routes, ("s1", "p1"));
+    assert_eq!(one(rig.datagram(&text, PHONE)).shown(), format!("INFO to {PHONE}"));
+}
