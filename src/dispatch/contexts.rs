@@ -11,7 +11,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason};
+use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
@@ -20,7 +20,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
-use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Terms};
+use crate::transaction::response_context::{Effect, ResponseContext, Terms};
 use crate::wire::sip::Edits;
 use crate::words::Transport;
 
@@ -50,6 +50,8 @@ pub(super) struct Contexts {
     /// INVITEs by their calls and CSeq numbers: so are the responses to their CANCELs found, which have no Via but
     /// ours.
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
+    /// The latest of the requests that have gone by each connection: see [`Place`].
+    by_conn: HashMap<ConnId, ContextId, FixedState>,
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
@@ -79,6 +81,14 @@ pub(super) struct Scratch {
     /// A response without our Via.
     pub(super) response: Vec<u8>,
     pub(super) effects: Vec<Effect>,
+}
+
+/// The connection that a request has gone by last, and its neighbours among those that have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    conn: Option<ConnId>,
+    before: Option<ContextId>,
+    after: Option<ContextId>,
 }
 
 /// A request under way.
@@ -113,6 +123,7 @@ pub(super) struct UnderWay {
     pub(super) stays: Option<Reason>,
     /// When the wheel has it come out.
     armed: Time,
+    place: Place,
 }
 
 /// A message that is to leave.
@@ -167,6 +178,7 @@ impl UnderWay {
             has_copies: first.is_none() && arrival.transport == Transport::Udp,
             stays: None,
             armed: Time::NEVER,
+            place: Place::default(),
         }
     }
 
@@ -187,6 +199,7 @@ impl Contexts {
             all: Slab::new(MOST),
             by_name: HashMap::default(),
             by_call: HashMap::default(),
+            by_conn: HashMap::default(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             bytes: 0,
@@ -255,9 +268,11 @@ impl Contexts {
     pub(super) fn insert(&mut self, under_way: UnderWay) {
         let UnderWay { name, call, cseq, .. } = under_way;
         let (bytes, is_invite) = (under_way.request.len(), under_way.context.is_invite());
+        let to = under_way.forward.to;
         if let Some(id) = self.all.insert(under_way) {
             self.bytes += bytes;
             self.by_name.insert(name, id);
+            self.on_way(id, to);
             if is_invite {
                 self.by_call.insert((call, cseq), id);
             }
@@ -290,11 +305,60 @@ impl Contexts {
         self.all.keys().filter(is_there).collect()
     }
 
-    /// The requests without a final response that have gone by this connection to a proxy.
-    pub(super) fn on_connection(&self, proxy: ProxyId, conn: ConnId) -> Vec<ContextId> {
-        let to = Candidate { proxy, to: Hop::Connection(conn) };
-        let is_there = |id: &ContextId| self.all.get(*id).is_some_and(|under_way| under_way.context.waits_at(to));
-        self.all.keys().filter(is_there).collect()
+    /// Takes note that a request leaves by this way.
+    pub(super) fn on_way(&mut self, id: ContextId, to: Hop) {
+        self.leave_way(id);
+        let Hop::Connection(conn) = to else { return };
+        let after = self.by_conn.get(&conn).copied();
+        let Some(under_way) = self.all.get_mut(id) else { return };
+        under_way.place = Place { conn: Some(conn), before: None, after };
+        self.by_conn.insert(conn, id);
+        if let Some(next) = after.and_then(|after| self.all.get_mut(after)) {
+            next.place.before = Some(id);
+        }
+    }
+
+    /// Takes note that the end of no connection concerns a request any more.
+    pub(super) fn leave_way(&mut self, id: ContextId) {
+        let place = self.all.get_mut(id).map(|under_way| std::mem::take(&mut under_way.place));
+        let Some(Place { conn: Some(conn), before, after }) = place else { return };
+        match (before.and_then(|before| self.all.get_mut(before)), after) {
+            (Some(previous), _) => previous.place.after = after,
+            (None, Some(after)) => {
+                self.by_conn.insert(conn, after);
+            }
+            (None, None) => {
+                self.by_conn.remove(&conn);
+            }
+        }
+        if let Some(next) = after.and_then(|after| self.all.get_mut(after)) {
+            next.place.before = before;
+        }
+    }
+
+    /// Whether a request has gone by this connection.
+    pub(super) fn has_on(&self, conn: ConnId) -> bool {
+        self.by_conn.contains_key(&conn)
+    }
+
+    /// Whether a request that has gone by this connection has no final response.
+    pub(super) fn waits_on(&self, conn: ConnId) -> bool {
+        let first = self.by_conn.get(&conn).copied();
+        let mut all = std::iter::successors(first, |id| self.all.get(*id)?.place.after);
+        all.any(|id| self.all.get(id).is_some_and(|it| it.context.waits_on(Hop::Connection(conn))))
+    }
+
+    /// The requests of one side without a final response that have gone by this connection, which is gone.
+    pub(super) fn take_on(&mut self, conn: ConnId, side: Side) -> Vec<ContextId> {
+        let (mut ids, mut next) = (Vec::new(), self.by_conn.get(&conn).copied());
+        while let Some((id, under_way)) = next.and_then(|id| Some((id, self.all.get(id)?))) {
+            next = under_way.place.after;
+            ids.extend(Some(id).filter(|_| under_way.forward.side == side));
+        }
+        ids.iter().for_each(|id| self.leave_way(*id));
+        let waits = |id: &ContextId| self.all.get(*id).is_some_and(|it| it.context.waits_on(Hop::Connection(conn)));
+        ids.retain(waits);
+        ids
     }
 
     pub(super) fn leave(&mut self, leaving: Leaving) {
@@ -334,6 +398,7 @@ impl Contexts {
             context.is_over(now) || !has_copies && context.is_settled()
         };
         self.all.get(id).filter(|under_way| is_over(under_way))?;
+        self.leave_way(id);
         let under_way = self.all.remove(id)?;
         self.bytes -= under_way.request.len();
         if self.spare.len() < MOST_SPARE && under_way.request.capacity() <= LARGEST_SPARE {
@@ -358,6 +423,16 @@ impl Contexts {
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
         assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");
+        let mut placed = 0;
+        for (conn, first) in &self.by_conn {
+            let (mut next, mut before) = (Some(*first), None);
+            while let Some((id, it)) = next.and_then(|id| Some((id, self.all.get(id)?))) {
+                assert_eq!((it.place.conn, it.place.before), (Some(*conn), before), "a request out of its place");
+                (before, next, placed) = (Some(id), it.place.after, placed + 1);
+            }
+            assert!(before.is_some() && next.is_none(), "a connection leads nowhere");
+        }
+        assert_eq!(all().filter(|(_, it)| it.place.conn.is_some()).count(), placed);
         assert!(all().all(|(_, it)| it.armed <= it.context.poll_timeout()), "a request that is never looked at");
         assert!(self.leaving.is_empty(), "a message that was not sent");
     }

@@ -23,7 +23,7 @@ impl Dispatch {
     /// The next connection that its owner has to close.
     pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
         let Dispatch { proxies, contexts, .. } = self;
-        proxies.poll_hang_up(now, |proxy, conn| contexts.on_connection(proxy, conn).is_empty())
+        proxies.poll_hang_up(now, |conn| !contexts.waits_on(conn))
     }
 
     /// Takes note that a connection is open: requests go by it.

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::parcel::Parcel;
 use super::replies::{Connections, Replies, Reply};
 use super::{Switch, Way};
-use crate::ids::WorkerId;
+use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
 use crate::transaction::forwarded::ForwardedBranch;
 use crate::words::{ReplyTo, Transport};
@@ -33,6 +33,7 @@ impl<C: Channel> Switch<C> {
         }
         parcel.replies.iter().for_each(|reply| self.outbox.answers.replies.push(reply));
         parcel.undelivered.iter().for_each(|request| self.undelivered.push(request));
+        self.gone.extend_from_slice(&parcel.gone);
         self.answer_undelivered(now);
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
@@ -61,8 +62,10 @@ impl<C: Channel> Switch<C> {
             None if !bytes.starts_with(b"SIP/") => forwarded.push(Reply { conn, bytes, from }),
             None => {}
         };
+        let mut gone = Vec::new();
         while let Some((closed, waiting)) = connections.poll_closed() {
             unsent.take(closed, waiting).for_each(|message| return_to(message.from, closed, &message.bytes));
+            gone.push(closed);
         }
         let mut refused = Vec::new();
         for (at, reply) in replies.iter().enumerate() {
@@ -80,6 +83,7 @@ impl<C: Channel> Switch<C> {
             unsent.take(closed, waiting).for_each(|message| return_to(message.from, closed, &message.bytes));
             let queued = replies.iter().enumerate().filter(|(at, reply)| reply.conn == closed && !refused.contains(at));
             queued.for_each(|(_, reply)| return_to(reply.from, closed, reply.bytes));
+            gone.push(closed);
         }
         let is_waiting = |reply: &Reply<'_>| reply.conn.lane() == own && connections.waiting(reply.conn) > 0;
         replies.iter().filter(is_waiting).for_each(|reply| unsent.push(reply));
@@ -93,17 +97,30 @@ impl<C: Channel> Switch<C> {
                 None => self.undelivered.push(request),
             }
         }
+        self.tell_gone(&gone);
+    }
+
+    /// Has all lanes hear of connections that are gone, if they may have sent requests on them.
+    fn tell_gone(&mut self, gone: &[ConnId]) {
+        if gone.is_empty() || self.dispatch.proxies().is_empty() {
+            return;
+        }
+        let (own, dispatch) = (self.owners.own(), &self.dispatch);
+        self.gone.extend(gone.iter().filter(|conn| dispatch.has_gone_by(**conn)));
+        let others = self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own);
+        others.for_each(|(_, parcel)| parcel.gone.extend_from_slice(gone));
     }
 
     /// Has the senders of requests for connections that are gone hear of it.
     pub(super) fn answer_undelivered(&mut self, now: Time) {
-        let Switch { undelivered, scanner, dispatch, outbox, .. } = self;
+        let Switch { undelivered, gone, scanner, dispatch, outbox, .. } = self;
         for request in undelivered.iter() {
             if let Ok(message) = scanner.scan(request.bytes) {
                 dispatch.on_undelivered(&message, now);
             }
         }
         undelivered.clear(KEPT);
+        gone.drain(..).for_each(|conn| dispatch.on_caller_gone(conn, now));
         outbox.send_leaving(dispatch);
     }
 

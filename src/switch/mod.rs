@@ -41,7 +41,7 @@ use crate::dispatch::note::Note;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{ConnId, Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::link::permits::Permits;
 use crate::pack::Damaged;
@@ -100,6 +100,8 @@ pub struct Switch<C> {
     parcels: Vec<Parcel>,
     /// Requests of this lane for connections that are gone.
     undelivered: Replies,
+    /// Connections that are gone, and that requests of this lane may have left on.
+    gone: Vec<ConnId>,
     /// CANCELs that wait for an INVITE that another lane may still pass on.
     early: EarlyCancels,
     /// The ledger of each worker as the other lanes were told it, in units, and the time of that.
@@ -146,6 +148,7 @@ impl<C: Channel> Switch<C> {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
             undelivered: Replies::default(),
+            gone: Vec::new(),
             early: EarlyCancels::default(),
             ledgers_told: Vec::new(),
             ledgers_told_at: Time(0),
@@ -425,7 +428,7 @@ impl<C: Channel> Switch<C> {
             self.chains.poll_timeout(),
             (self.has_orphans() || self.may_clear || !self.given_back.is_empty() || !self.clock_asks.is_empty())
                 .then_some(Time(0)),
-            (!self.undelivered.is_empty()).then_some(Time(0)),
+            (!self.undelivered.is_empty() || !self.gone.is_empty()).then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }

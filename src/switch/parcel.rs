@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use super::Way;
 use super::replies::Replies;
-use crate::ids::WorkerId;
+use crate::ids::{ConnId, WorkerId};
 
 /// Largest parcel whose memory is kept for the next batch, in bytes.
 const KEPT: usize = 1 << 20;
-/// Most changes of the ledger that wait in one parcel.
+/// Most changes of the ledger, and most connections, that wait in one parcel.
 const LEDGER: usize = 1 << 16;
 
 /// Messages for another lane, and the units that the sender has handed over and no report covers. Its memory is reused.
@@ -25,6 +25,8 @@ pub struct Parcel {
     pub replies: Replies,
     /// Requests that the lane has forwarded to connections that are gone.
     pub undelivered: Replies,
+    /// Connections that are gone: those of the lane that packed it.
+    pub gone: Vec<ConnId>,
 }
 
 /// One message: its place in the parcel, and how it came.
@@ -57,7 +59,8 @@ impl Parcel {
 
     /// Whether it holds so much that no more should wait in it.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() + self.replies.bytes() + self.undelivered.bytes() > KEPT || self.ledger.len() > LEDGER
+        self.bytes.len() + self.replies.bytes() + self.undelivered.bytes() > KEPT
+            || self.ledger.len().max(self.gone.len()) > LEDGER
     }
 
     /// The number of its messages to decide about.
@@ -68,7 +71,7 @@ impl Parcel {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         let is_unanswered = self.replies.is_empty() && self.undelivered.is_empty();
-        self.messages.is_empty() && is_unanswered && self.ledger.is_empty()
+        self.messages.is_empty() && is_unanswered && self.ledger.is_empty() && self.gone.is_empty()
     }
 
     /// Takes everything out.
@@ -79,6 +82,7 @@ impl Parcel {
         self.replies.clear(KEPT);
         self.undelivered.clear(KEPT);
         self.ledger.clear();
+        self.gone.clear();
     }
 }
 

@@ -25,6 +25,7 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else 
     parcels,
     // Contexts, whose requests they are, are left behind.
     undelivered,
+    gone,
     early,
     ledgers_told,
     ledgers_told_at,

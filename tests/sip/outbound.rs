@@ -1,6 +1,7 @@
 //! Requests of systems that no flow token leads.
 
 use pointsman::config;
+use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::{Forward, Hop, Side};
 
 use super::forwarding::forward;
@@ -67,4 +68,34 @@ fn a_system_is_led_to_the_next_route_or_the_request_uri_and_refused_where_that_m
     // A stranger's goes to the workers.
     come_by(&mut rig, ConnId(9), "192.0.2.2:5080");
     assert_eq!(rig.send(&to("e", "sip:x@203.0.113.9:5070", "")).reason, Reason::Selected);
+}
+
+#[test]
+fn a_systems_request_goes_to_the_contact_of_a_caller_whose_connection_is_gone() {
+    let mut rig = rig_of_system();
+    let mut rules = rig.dispatch.rules().clone();
+    rules.unrouted.pool = config::Pool::DEFAULT.to_owned();
+    rig.dispatch.set_rules(rules, rig.now);
+    come_by(&mut rig, ConnId(9), "203.0.113.5:4711");
+    let text = to("a", "sip:7@198.51.100.1", "");
+    let sent = forward(rig.send(&text));
+    assert_eq!(sent.to, Hop::Connection(ConnId(1)));
+    let (mut values, mut scanner) = (Vec::new(), Scanner::new());
+    let message = scanner.scan(text.as_bytes()).unwrap();
+    rig.dispatch.write_record_route(&mut values, &sent, (&message, &rig.arrival));
+    come_by(&mut rig, ConnId(1), "192.0.2.1:5080");
+    let values = String::from_utf8(values).unwrap();
+    let bye = format!(
+        "BYE sip:as@203.0.113.5 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1:5080;branch=z9hG4bK-bye\r\nRoute: {values}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:ivr@ms.example.net>;tag=s\r\nTo: <sip:as@example.net>;tag=f-a\r\n\
+         Call-ID: a\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+    );
+    assert_eq!(forward(rig.send(&bye)).to, Hop::Connection(ConnId(9)));
+    assert!(rig.dispatch.has_gone_by(ConnId(9)) && !rig.dispatch.has_gone_by(ConnId(8)));
+    rig.dispatch.on_caller_gone(ConnId(9), rig.now);
+    let leaving = rig.dispatch.poll_leaving().map(|leaving| leaving.message);
+    let Some(LeavingMessage::Request(sent)) = leaving else { panic!("{leaving:?}") };
+    assert_eq!(sent.to, Hop::Address("203.0.113.5:5060".parse().unwrap()));
+    assert_eq!(rig.dispatch.explain(b"a").pop().unwrap().reason, Reason::OutboundContact);
+    rig.dispatch.check();
 }

@@ -318,8 +318,22 @@ impl ResponseContext {
     }
 
     /// Whether a final response is awaited on this way.
-    pub fn waits_at(&self, to: Candidate) -> bool {
-        self.branches.iter().any(|branch| branch.to() == to && branch.is_pending())
+    pub fn waits_on(&self, way: Hop) -> bool {
+        self.branches.iter().any(|branch| branch.to().to == way && branch.is_pending())
+    }
+
+    /// The request has gone by a connection that is gone, and its receiver may be reached by this way. It goes there as
+    /// if it had gone nowhere, unless a response has come or none is wanted. Returns whether it goes.
+    pub fn go_around(&mut self, to: Candidate, now: Time, out: &mut Vec<Effect>) -> bool {
+        let is_free = self.server.is_proceeding() && !self.is_expired && !self.is_cancelled;
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == to.proxy) else { return false };
+        if !is_free || !self.branches.get(index).is_some_and(Branch::is_unheard) {
+            return false;
+        }
+        self.branches.take(|branch| branch.to().proxy == to.proxy);
+        self.is_between_streams = false;
+        self.branch_to(to, now, out);
+        true
     }
 
     /// The owner's answer to [`Effect::Ask`].

@@ -55,15 +55,14 @@ impl Proxies {
     }
 
     /// The next connection that its owner has to close. `is_idle` says whether nothing waits for an answer on one.
-    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ProxyId, ConnId) -> bool) -> Option<ConnId> {
+    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         if let Some(conn) = self.hang_ups.pop() {
             return Some(conn);
         }
         if self.next_connection > now {
             return None;
         }
-        let mut slots = self.slots.iter_mut_numbered();
-        slots.find_map(|(id, slot)| slot.proxy.connections_mut().poll_unwanted(now, |conn| is_idle(id, conn)))
+        self.slots.iter_mut().find_map(|slot| slot.proxy.connections_mut().poll_unwanted(now, &is_idle))
     }
 
     /// Takes note that a connection is open. Returns the proxy that it leads to.

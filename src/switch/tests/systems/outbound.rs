@@ -34,6 +34,31 @@ fn of_call(text: &str, call: &str) -> String {
         .replace("branch=z9hG4bK-", &format!("branch=z9hG4bK-{call}"))
 }
 
+/// The connections of a lane, one of which ends.
+struct Ends(Option<ConnId>);
+
+impl Connections for Ends {
+    fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
+        true
+    }
+
+    fn write(&mut self) {}
+
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
+        Some((self.0.take()?, 0))
+    }
+
+    fn waiting(&self, _: ConnId) -> usize {
+        0
+    }
+}
+
+/// A request of system a to the caller, whose Contact is this.
+fn to_caller(method: &str, contact: &str, routes: &[String]) -> String {
+    let text = inside(method, contact, "TCP 192.0.2.11:5080", routes, ("s", "1"));
+    text.replace("Call-ID: out", "Call-ID: c")
+}
+
 fn answer(request: &Sent, status: &str) -> String {
     let rest = request.text.split_once("\r\n").unwrap().1;
     let tagged = rest.replace("To: <sip:phone@example.net>\r\n", "To: <sip:phone@example.net>;tag=p1\r\n");
@@ -51,6 +76,21 @@ impl Rig {
         let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, self.now);
         self.switch.on_message(text.as_bytes(), &way, self.now);
         self.left()
+    }
+
+    /// A connection of a caller ends.
+    fn closes(&mut self, conn: ConnId) -> Vec<Sent> {
+        self.gone.push(conn);
+        self.switch.flush_replies(Ends(Some(conn)));
+        let so_far = self.now.since(NOW).as_millis() as u64;
+        self.passes(so_far)
+    }
+
+    /// A call of a caller on a connection to system a. The Route values of the system.
+    fn called(&mut self) -> Vec<String> {
+        let sent = one(self.stream(&invite(BY_TCP), CALLERS, CALLER));
+        one(self.responds(&sent, "200 OK"));
+        sent.routes()
     }
 
     fn counted(&self, reason: Reason) -> u64 {
@@ -262,4 +302,72 @@ fn the_called_cannot_have_requests_sent_elsewhere_by_the_systems_route_values() 
     let victim = "sip:x@203.0.113.66:7000";
     let text = inside("INFO", victim, "UDP 203.0.113.9:6000", &routes, ("s1", "p1"));
     assert_eq!(one(rig.datagram(&text, PHONE)).shown(), format!("INFO to {PHONE}"));
+}
+
+#[test]
+fn a_systems_request_for_a_caller_whose_connection_closes_after_it_has_left_ends_by_430_at_once() {
+    for (method, status) in [("INVITE", None), ("INVITE", Some("180 Ringing")), ("INFO", None)] {
+        let mut rig = Rig::connected(1);
+        let routes = rig.called();
+        let sent = one(rig.stream(&to_caller(method, "sip:b@10.0.0.1:5062", &routes), ConnId(1), "192.0.2.11:5080"));
+        assert_eq!(sent.shown(), format!("{method} to #7"));
+        if let Some(status) = status {
+            one(rig.stream(&answer(&sent, status), CALLERS, CALLER));
+        }
+        assert_eq!(shown(&rig.closes(CALLERS)), ["430 to #1"], "{method} {status:?}");
+        assert_eq!(rig.counted(Reason::FlowFailed), 1);
+        assert!(rig.passes(40_000).is_empty());
+    }
+}
+
+#[test]
+fn requests_that_a_caller_has_answered_and_his_own_stay_when_his_connection_closes() {
+    let mut rig = Rig::connected(1);
+    let routes = rig.called();
+    let sent = one(rig.stream(&to_caller("INFO", "sip:b@10.0.0.1:5062", &routes), ConnId(1), "192.0.2.11:5080"));
+    assert_eq!(shown(&rig.stream(&answer(&sent, "200 OK"), CALLERS, CALLER)), ["200 to #1"]);
+    let own = one(rig.stream(&another(BY_TCP, "d"), CALLERS, CALLER));
+    assert_eq!(own.shown(), "INVITE to #102");
+    assert_eq!(shown(&rig.closes(CALLERS)), [""; 0]);
+    assert_eq!(rig.counted(Reason::FlowFailed), 0);
+}
+
+#[test]
+fn a_systems_request_for_a_caller_whose_connection_is_gone_goes_to_his_contact_where_that_can_be_reached() {
+    let contact = "sip:b@198.51.100.7:5099";
+    for is_late in [false, true] {
+        let mut rig = Rig::connected(1);
+        let routes = rig.called();
+        let bye = to_caller("BYE", contact, &routes);
+        let sent = if is_late {
+            assert_eq!(one(rig.stream(&bye, ConnId(1), "192.0.2.11:5080")).shown(), "BYE to #7");
+            one(rig.closes(CALLERS))
+        } else {
+            rig.gone.push(CALLERS);
+            one(rig.stream(&bye, ConnId(1), "192.0.2.11:5080").split_off(1).into_iter().chain(rig.passes(0)).collect())
+        };
+        assert_eq!(sent.shown(), "BYE to 198.51.100.7:5099");
+        assert!(sent.field("Via").starts_with("SIP/2.0/UDP 192.0.2.2:5060;"), "{}", sent.text);
+        assert!(!sent.text.contains("\r\nRoute:"), "{}", sent.text);
+        assert_eq!(shown(&rig.passes(600)), ["BYE to 198.51.100.7:5099"], "datagrams are lost");
+        let ok = one(rig.datagram(&answer(&sent, "200 OK"), "198.51.100.7:5099"));
+        assert_eq!(ok.shown(), "200 to #1");
+        assert_eq!((rig.counted(Reason::OutboundContact), rig.counted(Reason::FlowFailed)), (1, 0));
+    }
+}
+
+#[test]
+fn a_contact_that_means_nothing_here_or_is_ours_gets_430() {
+    for contact in [
+        "sip:b@x.invalid",
+        "sip:b@10.0.0.1",
+        "sip:b@127.0.0.1:5062",
+        "sip:b@192.0.2.2",
+        "sip:b@198.51.100.7;transport=ws",
+    ] {
+        let mut rig = Rig::connected(1);
+        let routes = rig.called();
+        one(rig.stream(&to_caller("BYE", contact, &routes), ConnId(1), "192.0.2.11:5080"));
+        assert_eq!(shown(&rig.closes(CALLERS)), ["430 to #1"], "{contact}");
+    }
 }

@@ -11,11 +11,12 @@ use super::record_route::{has_good_routes, is_private};
 use super::{Case, unless_ack};
 use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::table::Entry;
 use crate::ids::{ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
-use crate::wire::sip::{Fault, Message, Name, NameAddr, Scheme, Uri};
+use crate::wire::sip::{Fault, Message, Name, NameAddr, Scanner, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
 
 /// A place that a request names.
@@ -124,6 +125,19 @@ impl Dispatch {
         let record_route = self.proxies.pool_of(forward.proxy).map_or(RecordRoute::Never, |pool| pool.record_route);
         let records_route = self.records_route(case, record_route, forward.listener);
         Decision { target: Target::Forward(Forward { routes, records_route, ..forward }), ..decision }
+    }
+
+    /// The address by which the receiver of a system's request is reached whose connection is gone: that in its
+    /// Contact, where this means something outside of its own network.
+    pub(super) fn contact_of(&self, id: ContextId) -> Option<SocketAddr> {
+        let UnderWay { request, arrival, forward, .. } = self.contexts.get(id)?;
+        self.system_of(arrival)?;
+        let mut scanner = Scanner::new();
+        let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
+        let (to, is_stream) = place.address?;
+        let is_public = to.ip().is_loopback() || !is_private(to.ip());
+        let is_good = is_public && !is_stream && !self.is_own(to, arrival) && may_be_named(to, arrival);
+        is_good.then_some(to)
     }
 
     /// Whether a URI names this dispatcher.

@@ -246,7 +246,7 @@ impl Dispatch {
     /// connection to that proxy, or else to another proxy; what has only a provisional response is over.
     pub(in crate::dispatch) fn leave_connection(&mut self, proxy: ProxyId, conn: ConnId, now: Time) {
         let other = self.proxies.connection_like(proxy, conn);
-        for id in self.contexts.on_connection(proxy, conn) {
+        for id in self.contexts.take_on(conn, Side::Caller) {
             let Some(under_way) = self.contexts.get_mut(id) else { continue };
             match (under_way.context.is_unheard(proxy), other) {
                 (true, Some(other)) => {
@@ -277,19 +277,64 @@ impl Dispatch {
         if request.method() == Some(Method::Ack) {
             return self.counters.on_returned(&Decision { target: Target::Drop, reason });
         }
-        let Some((branch, id)) = branch.zip(name.and_then(|name| self.contexts.of(name))) else { return };
-        let Some(UnderWay { arrival, context, forward, .. }) = self.contexts.get(id) else { return };
-        if forward.side == Side::Caller {
-            // The end of a connection to a proxy is told, and moves all requests that went by it.
-            return;
+        let Some(id) = branch.and(name).and_then(|name| self.contexts.of(name)) else { return };
+        // The end of a connection to a proxy is told, and moves all requests that went by it.
+        if self.contexts.get(id).is_some_and(|under_way| under_way.forward.side == Side::Server) {
+            self.lose_flow(id, now);
         }
-        let (arrival, was_answered) = (*arrival, context.answered().is_some());
-        self.happen(id, now, |context, effects| context.on_unsent(branch.proxy(), now, effects));
-        if !was_answered && let Some(answer) = self.own_answer(id, 430) {
-            let decision = Decision { target: Target::Answer(answer), reason };
+    }
+
+    /// Whether a request has gone by this connection.
+    pub fn has_gone_by(&self, conn: ConnId) -> bool {
+        self.contexts.has_on(conn)
+    }
+
+    /// Takes note that the connection of a caller has ended: requests for it that have no final response are over, or
+    /// go to its Contact.
+    pub fn on_caller_gone(&mut self, conn: ConnId, now: Time) {
+        for id in self.contexts.take_on(conn, Side::Server) {
+            self.lose_flow(id, now);
+        }
+    }
+
+    /// Has a request whose connection is gone go to the Contact of its receiver, or else tells its sender.
+    fn lose_flow(&mut self, id: ContextId, now: Time) {
+        let contact = self.contact_of(id);
+        let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
+        let (forward, mut scratch) = (under_way.forward, self.contexts.take_scratch());
+        self.contexts.leave_way(id);
+        let proxy = forward.proxy;
+        let goes = contact.zip(self.contexts.get_mut(id)).is_some_and(|(to, under_way)| {
+            under_way.context.go_around(Candidate { proxy, to: Hop::Address(to) }, now, &mut scratch.effects)
+        });
+        if !goes && let Some(under_way) = self.contexts.get_mut(id) {
+            under_way.context.on_cut(proxy, now, &mut scratch.effects);
+        }
+        let decision = match contact.filter(|_| goes) {
+            Some(to) => {
+                let target = Target::Forward(Forward { to: Hop::Address(to), ..forward });
+                Some(Decision { target, reason: Reason::OutboundContact })
+            }
+            None => {
+                let answer = self.own_answer(id, 430).map(Target::Answer);
+                answer.map(|target| Decision { target, reason: Reason::FlowFailed })
+            }
+        };
+        let came = self.contexts.get(id).map(|under_way| (under_way.request.clone(), under_way.arrival));
+        self.carry_out(id, &mut scratch.effects, None, now);
+        self.contexts.give_scratch(scratch);
+        if let Some((decision, (request, arrival))) = decision.zip(came) {
             self.counters.on_returned(&decision);
-            let method = request.method().map_or(crate::wire::Label::Response, Method::label);
-            self.note_text(request.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
+            self.note_again(&request, &arrival, &decision, now);
+        }
+    }
+
+    /// Notes another decision about a request under way for `explain`.
+    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+        let mut scanner = Scanner::new();
+        if let Ok(message) = scanner.scan(request) {
+            let method = message.method().map_or(crate::wire::Label::Response, Method::label);
+            self.note_text(message.call_id(), About { method, fault: None, arrival }, decision, now);
         }
     }
 
@@ -369,12 +414,8 @@ impl Dispatch {
     fn note_attempt(&mut self, id: ContextId, proxy: ProxyId, (weight, reason): (u16, Reason), now: Time) {
         let Some(under_way) = self.contexts.get(id) else { return };
         let (request, arrival, forward) = (under_way.request.clone(), under_way.arrival, under_way.forward);
-        let mut scanner = Scanner::new();
-        if let Ok(message) = scanner.scan(&request) {
-            let method = message.method().map_or(crate::wire::Label::Response, Method::label);
-            let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
-            self.note_text(message.call_id(), About { method, fault: None, arrival: &arrival }, &decision, now);
-        }
+        let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
+        self.note_again(&request, &arrival, &decision, now);
     }
 
     /// The proxy that gets a request next, one that is quick for this time, or why none does.
@@ -400,6 +441,9 @@ impl Dispatch {
 
     /// Sends a message of a request under way.
     fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<&Message<'_>>) {
+        if let Effect::Send { to, .. } = effect {
+            self.contexts.on_way(id, to.to);
+        }
         let to_proxy = |to| self.forward_of(id, to);
         let message = match effect {
             Effect::Send { to, .. } => to_proxy(to).map(LeavingMessage::Request),
