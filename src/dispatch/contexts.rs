@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
+use super::probed::LookUp;
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
@@ -41,6 +42,10 @@ const LARGEST_SPARE: usize = 4_096;
 /// Memory of requests is a multiple of this.
 const SPARE_STEP: usize = 1 << 10;
 
+/// Most requests that wait for a name, and for how long.
+const MOST_WAITING: usize = 1_024;
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(16);
+
 /// All requests under way.
 #[derive(Debug)]
 pub(super) struct Contexts {
@@ -52,6 +57,10 @@ pub(super) struct Contexts {
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
+    /// Requests whose receivers are looked up, with the times at which they give up, the earliest first.
+    waiting: VecDeque<(Time, ContextId, LookUp)>,
+    /// Names that the prober has not been asked for.
+    look_ups: VecDeque<LookUp>,
     wheel: Wheel<ContextId>,
     /// Bytes of their messages.
     bytes: usize,
@@ -200,6 +209,8 @@ impl Contexts {
             by_name: HashMap::default(),
             by_call: HashMap::default(),
             by_conn: HashMap::default(),
+            waiting: VecDeque::new(),
+            look_ups: VecDeque::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             bytes: 0,
@@ -265,19 +276,53 @@ impl Contexts {
         self.scratch = scratch;
     }
 
-    pub(super) fn insert(&mut self, under_way: UnderWay) {
+    pub(super) fn insert(&mut self, under_way: UnderWay) -> Option<ContextId> {
         let UnderWay { name, call, cseq, .. } = under_way;
         let (bytes, is_invite) = (under_way.request.len(), under_way.context.is_invite());
         let to = under_way.forward.to;
-        if let Some(id) = self.all.insert(under_way) {
-            self.bytes += bytes;
-            self.by_name.insert(name, id);
-            self.on_way(id, to);
-            if is_invite {
-                self.by_call.insert((call, cseq), id);
-            }
-            self.arm(id);
+        let id = self.all.insert(under_way)?;
+        self.bytes += bytes;
+        self.by_name.insert(name, id);
+        self.on_way(id, to);
+        if is_invite {
+            self.by_call.insert((call, cseq), id);
         }
+        self.arm(id);
+        Some(id)
+    }
+
+    /// Whether another request may wait for a name.
+    pub(super) fn may_wait(&self) -> bool {
+        self.waiting.len() < MOST_WAITING
+    }
+
+    /// Has a request wait until the name of its receiver has been looked up.
+    pub(super) fn wait_for(&mut self, id: ContextId, look_up: LookUp, now: Time) {
+        if self.waiting.iter().all(|(.., other)| *other != look_up) {
+            self.look_ups.push_back(look_up.clone());
+        }
+        self.waiting.push_back((now + LOOKED_UP_WITHIN, id, look_up));
+    }
+
+    pub(super) fn poll_look_up(&mut self) -> Option<LookUp> {
+        self.look_ups.pop_front()
+    }
+
+    /// Takes out the requests that wait for a name.
+    pub(super) fn take_waiting(&mut self, look_up: &LookUp) -> Vec<ContextId> {
+        let mut ids = Vec::new();
+        self.waiting.retain(|(_, id, of)| {
+            let is_it = of == look_up;
+            ids.extend(Some(*id).filter(|_| is_it));
+            !is_it
+        });
+        ids
+    }
+
+    /// Takes out a request that has waited for a name for too long.
+    pub(super) fn poll_unfound(&mut self, now: Time) -> Option<(ContextId, LookUp)> {
+        self.waiting.front().filter(|(until, ..)| *until <= now)?;
+        self.waiting.pop_front().map(|(_, id, look_up)| (id, look_up))
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
@@ -413,7 +458,8 @@ impl Contexts {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.wheel.poll_timeout()
+        let unfound = self.waiting.front().map(|(until, ..)| *until);
+        self.wheel.poll_timeout().into_iter().chain(unfound).min()
     }
 
     /// Panics if it contradicts itself.

@@ -69,7 +69,7 @@ impl Kind {
         match decision.target {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
-            Target::Forward(_) => Kind::Forwarded,
+            Target::Forward(_) | Target::Waits(_) => Kind::Forwarded,
             Target::ForwardResponse(_) | Target::Passed(..) | Target::Prober => Kind::Response,
             Target::Answer(_) | Target::Redirect(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,

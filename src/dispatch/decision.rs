@@ -83,6 +83,9 @@ pub enum Target {
     /// Pass on a response to a request under way, see `Dispatch::poll_leaving`: that of this side, of this proxy's
     /// dialog.
     Passed(ProxyId, Side),
+    /// Keep it until the name that it goes to has been looked up: see `Dispatch::poll_look_up`. It comes from this
+    /// proxy.
+    Waits(ProxyId),
     /// Give this response to the prober, whose request it answers.
     Prober,
     /// Do nothing.

@@ -202,6 +202,7 @@ impl History {
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),
             Target::Everyone(_) => ShortTarget::Everyone,
             Target::Gathered(_) => ShortTarget::AnsweredAgain,
+            Target::Waits(proxy) => ShortTarget::Forwarded { proxy, side: Side::Server, weight: 0 },
             Target::Prober | Target::Drop => ShortTarget::Dropped,
         };
         let seq = match decision.target {

@@ -1,6 +1,6 @@
 //! Findings of the prober about downstream proxies, told to every lane.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,30 @@ pub enum Found {
         /// Whether they are old: the name servers give no answer at the moment.
         is_stale: bool,
     },
+    /// A lane's name leads to these addresses, best first; none: it leads nowhere.
+    Places(LookUp, Vec<SocketAddr>),
+}
+
+/// A name in a system's request, as the prober looks it up for a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookUp {
+    /// The name, in lower case.
+    pub host: Arc<str>,
+    /// The port; without one SRV records name it (RFC 3263 §4.2).
+    pub port: Option<u16>,
+    /// Whether the place is reached over connections.
+    pub is_stream: bool,
+    /// Whether the request leaves the transport open (RFC 3263 §4.1).
+    pub asks_transports: bool,
+    /// The system that names it.
+    pub from: IpAddr,
+}
+
+impl LookUp {
+    /// The finding that it leads to these addresses.
+    pub fn found(self, addresses: Vec<SocketAddr>, at: Time) -> Finding {
+        Finding { proxy: Arc::clone(&self.host), at, what: Found::Places(self, addresses) }
+    }
 }
 
 /// A response to a probe that has come to a well-known listener.
@@ -142,7 +166,7 @@ impl Found {
             Found::Lost { .. } => Some(ProbeEnd::Lost),
             Found::Late(_) => Some(ProbeEnd::Late),
             Found::Taken(_) => Some(ProbeEnd::Taken),
-            Found::Load(_) | Found::Reported { .. } | Found::Addresses { .. } => None,
+            Found::Load(_) | Found::Reported { .. } | Found::Addresses { .. } | Found::Places(..) => None,
         }
     }
 }
@@ -154,11 +178,19 @@ impl Dispatch {
             if let Some(end) = finding.what.end() {
                 self.counters.on_probe(end);
             }
+            if let Found::Places(look_up, addresses) = &finding.what {
+                self.on_looked_up(look_up, addresses, now);
+            }
             self.proxies.on_finding(finding, now);
             if let Some(proxy) = self.proxies.fallen(finding, now) {
                 self.leave_proxy(proxy, now);
             }
         }
+    }
+
+    /// Takes out a name that is to be looked up for a request of this lane.
+    pub fn poll_look_up(&mut self) -> Option<LookUp> {
+        self.contexts.poll_look_up()
     }
 
     /// Sets the operator's order for a proxy, or for all addresses of one.

@@ -160,6 +160,8 @@ reasons! {
     OutboundRoute = "outbound-route";
     /// A request of a system that no flow token leads: it goes to its request-URI.
     OutboundUri = "outbound-uri";
+    /// The name that a request of a system goes to has been looked up: it goes to one of its addresses.
+    OutboundLookedUp = "outbound-looked-up";
     /// The connection of a caller is gone: a request for it goes to its Contact.
     OutboundContact = "outbound-contact";
     /// A request of a system that names a place where none may be sent: 403.

@@ -1,33 +1,42 @@
-//! The way of responses from a lane to the prober: answers to probes that have left from a well-known listener come
-//! back there, and a lane reads them.
+//! The way from a lane to the prober: answers to probes that have left from a well-known listener come back there, and
+//! a lane reads them; names in requests of systems are looked up by the prober.
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::Waker;
 
-use crate::dispatch::probed::ProbeAnswer;
+use crate::dispatch::probed::{LookUp, ProbeAnswer};
 
 /// A lane's end.
 #[derive(Debug)]
 pub struct Mailbox {
-    answers: Sender<ProbeAnswer>,
+    mail: Sender<Mail>,
     waker: Arc<Waker>,
 }
 
-/// Most responses of a lane that wait for the prober.
+/// Something of a lane for the prober.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A response to a probe.
+    Answer(ProbeAnswer),
+    /// A name to look up.
+    LookUp(LookUp),
+}
+
+/// Most of a lane that waits for the prober.
 pub(super) const WAITING: usize = 256;
 
 impl Mailbox {
     /// A mailbox whose owner `waker` wakes, and the owner's end of it.
-    pub(super) fn new(waker: Arc<Waker>) -> (Self, Receiver<ProbeAnswer>) {
-        let (answers, receiver) = crossbeam_channel::bounded(WAITING);
-        (Mailbox { answers, waker }, receiver)
+    pub(super) fn new(waker: Arc<Waker>) -> (Self, Receiver<Mail>) {
+        let (mail, receiver) = crossbeam_channel::bounded(WAITING);
+        (Mailbox { mail, waker }, receiver)
     }
 
     /// Number of responses that it can take now. Only this lane fills it.
     pub fn room(&self) -> usize {
-        WAITING - self.answers.len().min(WAITING)
+        WAITING - self.mail.len().min(WAITING)
     }
 
     /// Puts responses in, no more than there is room for.
@@ -37,9 +46,16 @@ impl Mailbox {
         }
         for answer in answers {
             // A prober that has ended has said why in the log.
-            let _ = self.answers.try_send(answer);
+            let _ = self.mail.try_send(Mail::Answer(answer));
         }
         let _ = self.waker.wake();
+    }
+
+    /// Asks for a name. Returns whether there is room for the question.
+    pub fn ask(&self, look_up: &LookUp) -> bool {
+        let is_asked = self.mail.try_send(Mail::LookUp(look_up.clone())).is_ok();
+        let _ = self.waker.wake();
+        is_asked
     }
 }
 

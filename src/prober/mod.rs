@@ -29,10 +29,11 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use mio::{Poll, Waker};
 
+use self::mailbox::Mail;
 pub use self::mailbox::Mailbox;
 pub use self::plan::Plan;
 use self::run::WAKER;
-use crate::dispatch::probed::{Finding, ProbeAnswer};
+use crate::dispatch::probed::Finding;
 use crate::fingerprint::Printer;
 use crate::net::random::random_u64;
 use crate::words::LoadReport;
@@ -98,7 +99,7 @@ impl Prober {
             let seed = random_u64()?;
             if let Some(Setup { tell, printer, lanes }) = self.setup.take() {
                 let mailboxes = (0..lanes).map(|_| Mailbox::new(Arc::clone(&waker)));
-                let (mailboxes, answers): (Vec<_>, Vec<Receiver<ProbeAnswer>>) = mailboxes.unzip();
+                let (mailboxes, answers): (Vec<_>, Vec<Receiver<Mail>>) = mailboxes.unzip();
                 self.mailboxes = mailboxes;
                 let prober = run::Prober::new(poll, Arc::clone(&waker), (receiver, answers), tell, (seed, printer))?;
                 std::thread::Builder::new().name("prober".into()).spawn(move || prober.run())?;

@@ -1,5 +1,6 @@
 //! The prober's thread: it feeds the schedule from sockets and the clock, and tells the lanes.
 
+use std::cmp::Reverse;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Source};
-use super::mailbox::WAITING;
+use super::mailbox::{Mail, WAITING};
 use super::names::Names;
 use super::plan::{NOWHERE, Plan};
 use super::schedule::{Output, Schedule, Wanted};
@@ -18,10 +19,10 @@ use super::sockets::Sockets;
 use super::streams::{self, StreamEvent, Streams};
 use super::{Order, Tell};
 use crate::config::{LoadSource, Proxy};
-use crate::dispatch::probed::{Finding, Found, ProbeAnswer};
+use crate::dispatch::probed::{Finding, Found, LookUp, ProbeAnswer};
 use crate::dispatch::targets::proxies::Address;
 use crate::fingerprint::Printer;
-use crate::names::Unfound;
+use crate::names::{self, Asked, Protocol, Question, Unfound};
 use crate::net::clock;
 use crate::net::resolve::Resolver;
 use crate::net::tcp;
@@ -42,18 +43,43 @@ const EVENTS: usize = 256;
 /// Longest answer that is read: one with a large body says nothing more.
 const ANSWER: usize = 16 << 10;
 
+/// Most addresses of a name that a request goes to.
+const ADDRESSES: usize = 16;
+
+/// The asker for a name.
+#[derive(Clone, Debug)]
+enum Asker {
+    /// A proxy of the settings.
+    Proxy(Arc<str>),
+    /// A request in a lane.
+    Lane(LookUp),
+}
+
+/// The question of a lane (RFC 3263 §4).
+fn question(look_up: &LookUp) -> Question {
+    Question {
+        host: (*look_up.host).into(),
+        port: look_up.port,
+        protocols: if look_up.is_stream { &[Protocol::Tcp] } else { &[Protocol::Udp] },
+        asks_transports: look_up.asks_transports,
+        source: names::Source::peer(look_up.from),
+    }
+}
+
 /// Everything that the thread owns.
 pub(super) struct Prober {
     orders: Receiver<Order>,
-    /// Responses to probes that the lanes have read.
-    answers: Vec<Receiver<ProbeAnswer>>,
+    /// Responses to probes that the lanes have read, and names that they ask for.
+    mail: Vec<Receiver<Mail>>,
+    /// Names that have not been asked for.
+    look_ups: Vec<LookUp>,
     tell: Tell,
     poll: Poll,
     waker: Arc<Waker>,
     plan: Plan,
     names: Names,
     /// Looks names up; there is one once a proxy has a name.
-    resolver: Option<Resolver<Arc<str>>>,
+    resolver: Option<Resolver<Asker>>,
     is_resting: bool,
     schedule: Schedule,
     sockets: Sockets,
@@ -71,6 +97,7 @@ pub(super) struct Prober {
     found: Vec<Finding>,
     found_since: Option<Time>,
     no_socket: Seldom,
+    no_resolver: Seldom,
     not_found: Seldom,
 }
 
@@ -82,7 +109,7 @@ impl Prober {
     pub(super) fn new(
         poll: Poll,
         waker: Arc<Waker>,
-        (orders, answers): (Receiver<Order>, Vec<Receiver<ProbeAnswer>>),
+        (orders, mail): (Receiver<Order>, Vec<Receiver<Mail>>),
         tell: Tell,
         makes: (u64, Printer),
     ) -> io::Result<Self> {
@@ -90,7 +117,8 @@ impl Prober {
         let streams = Streams::new(poll.registry().try_clone()?);
         Ok(Prober {
             orders,
-            answers,
+            mail,
+            look_ups: Vec::new(),
             tell,
             poll,
             waker,
@@ -110,6 +138,7 @@ impl Prober {
             found: Vec::new(),
             found_since: None,
             no_socket: Seldom::default(),
+            no_resolver: Seldom::default(),
             not_found: Seldom::default(),
         })
     }
@@ -147,7 +176,7 @@ impl Prober {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return,
                 }
             }
-            self.read_answers();
+            self.read_mail();
             while let Ok(finding) = self.fetched.try_recv() {
                 self.gather(finding);
             }
@@ -255,32 +284,36 @@ impl Prober {
             return;
         }
         while let Some((proxy, question)) = self.names.poll_question(now) {
-            if self.resolver.is_none() {
-                let waker = Arc::clone(&self.waker);
-                match Resolver::new(move || drop(waker.wake())) {
-                    Ok(resolver) => self.resolver = Some(resolver),
-                    Err(error) => {
-                        warn!("names of downstream proxies are not looked up: {error}");
-                        let failed = (Err(Unfound::Failed { name: question.host }), now);
-                        self.names.on_answer(&proxy, failed, &self.plan, 1.0, now);
-                        return;
-                    }
-                }
-            }
-            let Some(resolver) = &mut self.resolver else { return };
-            if let Err(error) = resolver.ask(Arc::clone(&proxy), question, now + LOOKUP_WITHIN, now) {
+            if let Err(error) = self.ask(Asker::Proxy(Arc::clone(&proxy)), question, now) {
                 self.names.on_answer(&proxy, (Err(error), now), &self.plan, 1.0, now);
+            }
+        }
+        for look_up in std::mem::take(&mut self.look_ups) {
+            match self.ask(Asker::Lane(look_up.clone()), question(&look_up), now) {
+                Ok(Asked::Now(endpoint)) => self.gather(look_up.found(vec![endpoint.address], now)),
+                Ok(Asked::Later) => {}
+                Err(_) => self.gather(look_up.found(Vec::new(), now)),
             }
         }
         let mut is_changed = false;
         while let Some(answer) = self.resolver.as_mut().and_then(|resolver| resolver.poll(now)) {
+            let proxy = match answer.key {
+                Asker::Proxy(proxy) => proxy,
+                Asker::Lane(look_up) => {
+                    let mut servers = answer.found.unwrap_or_default();
+                    servers.sort_by_key(|server| (server.priority, Reverse(server.weight)));
+                    let addresses = servers.iter().map(|server| server.endpoint.address).take(ADDRESSES).collect();
+                    self.gather(look_up.found(addresses, now));
+                    continue;
+                }
+            };
             if let Err(error) = &answer.found
                 && let Some(times) = self.not_found.comes_up(now)
             {
-                warn!(%error, times, "{}", answer.key);
+                warn!(%error, times, "{proxy}");
             }
-            let spread = f64::from(answer.key.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31) ^ byte)) / 255.0;
-            is_changed |= self.names.on_answer(&answer.key, (answer.found, answer.until), &self.plan, spread, now);
+            let spread = f64::from(proxy.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31) ^ byte)) / 255.0;
+            is_changed |= self.names.on_answer(&proxy, (answer.found, answer.until), &self.plan, spread, now);
         }
         while let Some(finding) = self.names.poll_finding(now) {
             if let Found::Addresses { members, is_stale } = &finding.what {
@@ -299,13 +332,37 @@ impl Prober {
         }
     }
 
-    /// Reads responses that have come to the well-known listeners.
-    fn read_answers(&mut self) {
-        let Prober { answers, sockets, schedule, scanner, outputs, .. } = self;
-        let waiting = answers.iter().flat_map(|lane| lane.try_iter().take(WAITING));
-        for ProbeAnswer { from, at, bytes } in waiting.filter(|answer| answer.bytes.len() <= ANSWER) {
-            for number in sockets.at_listener(from) {
-                schedule.on_message(number, (from, &bytes), scanner, at, outputs);
+    /// Asks for a name.
+    fn ask(&mut self, asker: Asker, question: Question, now: Time) -> Result<Asked, Unfound> {
+        if self.resolver.is_none() {
+            let waker = Arc::clone(&self.waker);
+            match Resolver::new(move || drop(waker.wake())) {
+                Ok(resolver) => self.resolver = Some(resolver),
+                Err(error) => {
+                    if let Some(times) = self.no_resolver.comes_up(now) {
+                        warn!(%error, times, "no names are looked up");
+                    }
+                }
+            }
+        }
+        match &mut self.resolver {
+            Some(resolver) => resolver.ask(asker, question, now + LOOKUP_WITHIN, now),
+            None => Err(Unfound::Failed { name: question.host }),
+        }
+    }
+
+    /// Reads responses that have come to the well-known listeners, and names that lanes ask for.
+    fn read_mail(&mut self) {
+        let Prober { mail, look_ups, sockets, schedule, scanner, outputs, .. } = self;
+        for mail in mail.iter().flat_map(|lane| lane.try_iter().take(WAITING)) {
+            match mail {
+                Mail::Answer(ProbeAnswer { from, at, bytes }) if bytes.len() <= ANSWER => {
+                    for number in sockets.at_listener(from) {
+                        schedule.on_message(number, (from, &bytes), scanner, at, outputs);
+                    }
+                }
+                Mail::Answer(_) => {}
+                Mail::LookUp(look_up) => look_ups.push(look_up),
             }
         }
         self.carry_out();

@@ -67,6 +67,7 @@ impl Display for Shown {
             Target::Everyone(_) => f.write_str("everyone"),
             Target::Gathered(_) => f.write_str("as-before"),
             Target::Prober => f.write_str("prober"),
+            Target::Waits(_) => f.write_str("looked-up"),
             Target::Drop => f.write_str("dropped"),
         }
     }

@@ -7,7 +7,7 @@ use super::Switch;
 use super::links::Channel;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
-use crate::dispatch::probed::{Finding, ProbeAnswer};
+use crate::dispatch::probed::{Finding, LookUp, ProbeAnswer};
 use crate::dispatch::rules::Rules;
 use crate::dispatch::targets::proxies::StateChange;
 use crate::ids::WorkerId;
@@ -48,6 +48,12 @@ impl<C: Channel> Switch<C> {
     /// The prober has found something out about downstream proxies.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
         self.dispatch.on_found(findings, now);
+        self.outbox.send_leaving(&mut self.dispatch);
+    }
+
+    /// Takes out a name that the prober is to look up for a request of this lane.
+    pub fn poll_look_up(&mut self) -> Option<LookUp> {
+        self.dispatch.poll_look_up()
     }
 
     /// The prober can take so many responses before the next call of this.

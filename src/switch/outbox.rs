@@ -127,7 +127,7 @@ impl<C: Channel> Outbox<C> {
                 let Arrival { source, received, .. } = way.arrival;
                 self.probe_answers.push(ProbeAnswer { from: source, at: received, bytes: message.bytes().into() });
             }
-            Target::Passed(..) | Target::Drop => {}
+            Target::Passed(..) | Target::Waits(_) | Target::Drop => {}
         }
         self.send_leaving(dispatch);
         false

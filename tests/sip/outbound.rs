@@ -65,6 +65,17 @@ fn a_system_is_led_to_the_next_route_or_the_request_uri_and_refused_where_that_m
         let decision = rig.send(&to(call, uri, ""));
         assert_eq!((answer(decision).status, decision.reason), (status, reason));
     }
+    // A name is looked up first.
+    let decision = rig.send(&to("f", "sip:x@example.org", ""));
+    assert!(matches!(decision, Decision { target: Target::Waits(_), reason: Reason::OutboundUri }), "{decision:?}");
+    let look_up = rig.dispatch.poll_look_up().unwrap();
+    assert_eq!(
+        (&*look_up.host, look_up.port, look_up.is_stream, look_up.asks_transports),
+        ("example.org", None, false, true)
+    );
+    rig.dispatch.on_found(&[look_up.found(vec!["203.0.113.7:5060".parse().unwrap()], rig.now)], rig.now);
+    assert!(matches!(rig.dispatch.poll_leaving().map(|it| it.message), Some(LeavingMessage::Request(_))));
+    assert_eq!(rig.dispatch.explain(b"f").pop().unwrap().reason, Reason::OutboundLookedUp);
     // A stranger's goes to the workers.
     come_by(&mut rig, ConnId(9), "192.0.2.2:5080");
     assert_eq!(rig.send(&to("e", "sip:x@203.0.113.9:5070", "")).reason, Reason::Selected);

@@ -108,8 +108,8 @@ pub struct Opening {
     pub kind: Kind,
     /// The terms of its pool.
     pub terms: Arc<Terms>,
-    /// The first proxy that has it.
-    pub first: Candidate,
+    /// The first proxy that has it; `None`: the way to its receiver is still looked up.
+    pub first: Option<Candidate>,
     /// Whether the caller's transport repeats lost messages by itself.
     pub is_reliable: bool,
     /// Whether the caller's address may be forged.
@@ -206,7 +206,8 @@ impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
         let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow } = opening;
-        let is_between_streams = is_reliable && matches!(first.to, Hop::Connection(_));
+        let is_stream = first.is_some_and(|first| matches!(first.to, Hop::Connection(_)));
+        let is_between_streams = is_reliable && is_stream;
         // An ACK is known by its transaction alone, so that the CSeq number does not matter.
         let server = sip_server::Opening { kind, cseq: 0, request: None, is_reliable, may_be_forged };
         let mut context = ResponseContext {
@@ -224,7 +225,7 @@ impl ResponseContext {
             is_reliable,
             is_between_streams,
         };
-        context.branch_to(first, now, out);
+        first.into_iter().for_each(|first| context.branch_to(first, now, out));
         context
     }
 
@@ -255,6 +256,21 @@ impl ResponseContext {
         }
         (self.is_cancelled, self.cancel_ends) = (true, Some(now + LIFETIME));
         self.cancel_all_but(None, now, out);
+        if self.branches.is_empty() {
+            // It has not gone anywhere yet.
+            self.decide(false, now, out);
+        }
+    }
+
+    /// The way to its receiver has been looked up: the request goes there, or is answered with this status.
+    pub fn on_looked_up(&mut self, to: Result<Candidate, u16>, now: Time, out: &mut Vec<Effect>) {
+        if !self.branches.is_empty() || !self.server.is_proceeding() || self.is_expired {
+            return;
+        }
+        match to {
+            Ok(to) => self.branch_to(to, now, out),
+            Err(status) => self.respond(status, Answer::Own(status), now, out),
+        }
     }
 
     /// A response with the branch of a proxy has come. Returns whether the proxy has one here.

@@ -49,7 +49,7 @@ impl Call {
         let opening = Opening {
             kind,
             terms,
-            first: candidate(1),
+            first: Some(candidate(1)),
             is_reliable: false,
             may_be_forged: false,
             leads_to_flow: false,
@@ -449,7 +449,7 @@ fn a_caller_that_may_be_forged_gets_a_refusal_at_most_five_times() {
     let opening = Opening {
         kind: Kind::Invite,
         terms,
-        first: candidate(1),
+        first: Some(candidate(1)),
         is_reliable: false,
         may_be_forged: true,
         leads_to_flow: false,

@@ -35,6 +35,8 @@ impl Proxies {
             }
             // It has counted as lost, and one that comes late is no sign of health.
             Found::Late(_) | Found::Taken(_) => {}
+            // It is about a request.
+            Found::Places(..) => {}
             Found::Reported { address, load } => {
                 if let Some((id, ProbeNumber { life, .. })) = self.probed(proxy, *address, 0) {
                     self.on_load(id, life, &Reported::from(load), *at);

@@ -371,3 +371,78 @@ fn a_contact_that_means_nothing_here_or_is_ours_gets_430() {
         assert_eq!(shown(&rig.closes(CALLERS)), ["430 to #1"], "{contact}");
     }
 }
+
+impl Rig {
+    /// The prober finds that the name that was asked for leads there.
+    fn finds(&mut self, addresses: &[&str]) -> Vec<Sent> {
+        let look_up = self.switch.poll_look_up().expect("a name");
+        let found = look_up.found(addresses.iter().map(|it| it.parse().unwrap()).collect(), self.now);
+        self.switch.on_found(&[found], self.now);
+        self.left()
+    }
+}
+
+#[test]
+fn a_systems_call_to_a_name_waits_until_that_is_looked_up_and_the_system_hears_100() {
+    let mut rig = Rig::connected(1);
+    let invite = to_uri("INVITE", "sip:phone@Phone.Example.org;user=phone", &[]);
+    assert!(rig.system(&invite).is_empty());
+    assert!(rig.system(&invite).is_empty(), "a copy");
+    assert_eq!(shown(&rig.passes(250)), ["100 to #50"]);
+    let sent = one(rig.finds(&["203.0.113.9:5062", "203.0.113.8:5062"]));
+    assert_eq!(sent.shown(), format!("INVITE to {PHONE}"));
+    assert!(sent.text.starts_with("INVITE sip:phone@Phone.Example.org;user=phone SIP/2.0\r\n"), "{}", sent.text);
+    assert_eq!(sent.routes().len(), 2);
+    assert_eq!(shown(&rig.passes(900)), [format!("INVITE to {PHONE}")], "datagrams are lost");
+    assert_eq!(one(rig.datagram(&answer(&sent, "200 OK"), PHONE)).shown(), "200 to #50");
+    // Our Record-Route leads to it.
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let bye = inside("BYE", "sip:phone@x.invalid", "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+    assert_eq!(one(rig.system(&bye)).shown(), format!("BYE to {PHONE}"));
+    assert_eq!((rig.counted(Reason::OutboundUri), rig.counted(Reason::OutboundLookedUp)), (2, 1));
+}
+
+#[test]
+fn requests_for_one_name_wait_together_and_each_goes() {
+    let mut rig = Rig::connected(1);
+    for call in ["one", "two"] {
+        assert!(rig.system(&of_call(&to_uri("MESSAGE", "sip:x@example.org", &[]), call)).is_empty());
+    }
+    assert_eq!(shown(&rig.finds(&[PHONE])), [format!("MESSAGE to {PHONE}"), format!("MESSAGE to {PHONE}")]);
+    assert_eq!(rig.switch.poll_look_up(), None);
+}
+
+#[test]
+fn a_name_that_leads_nowhere_or_to_us_or_to_this_host_or_is_never_answered_ends_the_request() {
+    for (addresses, status) in [(&[][..], 480), (&["192.0.2.2:5060"], 482), (&["127.0.0.1:5060"], 403)] {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", "sip:x@example.org", &[])).is_empty());
+        assert_eq!(shown(&rig.finds(addresses)), [format!("{status} to #50")]);
+    }
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", "sip:x@example.org", &[])).is_empty());
+    assert_eq!(shown(&rig.passes(20_000)), ["100 to #50", "480 to #50"]);
+    assert!(rig.finds(&[PHONE]).is_empty(), "too late");
+    assert_eq!(one(rig.system(&of_call(&to_uri("INVITE", "sip:x@y.invalid", &[]), "two"))).shown(), "480 to #50");
+}
+
+#[test]
+fn a_systems_call_that_waits_for_a_name_is_cancelled_at_once() {
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", "sip:x@example.org", &[])).is_empty());
+    let cancel = to_uri("CANCEL", "sip:x@example.org", &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
+    assert!(rig.finds(&[PHONE]).is_empty());
+    assert!(rig.passes(40_000).is_empty());
+}
+
+#[test]
+fn no_more_than_so_many_requests_wait_for_names() {
+    let mut rig = Rig::connected(1);
+    let mut refused = 0;
+    for number in 0..1_100 {
+        let text = of_call(&to_uri("MESSAGE", &format!("sip:x@{number}.example.org"), &[]), &number.to_string());
+        refused += rig.system(&text).iter().filter(|sent| sent.shown() == "503 to #50").count();
+    }
+    assert_eq!(refused, 1_100 - 1_024);
+}

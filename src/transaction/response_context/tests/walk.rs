@@ -75,7 +75,7 @@ fn walk(seed: u64) {
     let opening = Opening {
         kind,
         terms: Arc::new(terms()),
-        first: candidate(1),
+        first: Some(candidate(1)),
         is_reliable: false,
         may_be_forged,
         leads_to_flow: false,

@@ -13,17 +13,18 @@ use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
+use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
 use crate::ids::{ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
-use crate::wire::sip::{Fault, Message, Name, NameAddr, Scanner, Scheme, Uri};
+use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scanner, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
 
 /// A place that a request names.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     uri: Uri<'a>,
-    /// The address and whether it is reached over connections; `None`: it is a name, or its transport is not known.
+    /// The numeric address, and whether it is reached over connections; `None`: see [`Place::look_up`].
     address: Option<(SocketAddr, bool)>,
     /// Whether it stands in Route.
     is_route: bool,
@@ -44,6 +45,17 @@ impl<'a> Place<'a> {
         }
         let is_strict = is_route && uri.param(b"lr").is_none();
         Some(Place { uri, address: address_of(&uri), is_route, is_strict })
+    }
+
+    /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
+    fn look_up(&self, from: IpAddr) -> Option<LookUp> {
+        let is_stream = is_stream(&self.uri)?;
+        let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= 253)?;
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        // RFC 2606: it never leads anywhere.
+        let is_name = self.uri.host.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
+        let asks_transports = self.uri.param(b"transport").is_none() && self.uri.scheme == Scheme::Sip;
+        is_name.then(|| LookUp { host: host.into(), port: self.uri.port, is_stream, asks_transports, from })
     }
 
     const fn reason(&self) -> Reason {
@@ -104,7 +116,7 @@ impl Dispatch {
 
     fn forward_to_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
         let Some((to, is_stream)) = place.address else {
-            return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable);
+            return self.wait_for_place(case, (system, own), place);
         };
         if self.is_own(to, case.arrival) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
@@ -125,6 +137,53 @@ impl Dispatch {
         let record_route = self.proxies.pool_of(forward.proxy).map_or(RecordRoute::Never, |pool| pool.record_route);
         let records_route = self.records_route(case, record_route, forward.listener);
         Decision { target: Target::Forward(Forward { routes, records_route, ..forward }), ..decision }
+    }
+
+    /// Has a request wait until the name that it goes to has been looked up.
+    fn wait_for_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
+        let look_up = place.look_up(case.sender()).filter(|_| case.request.method != Method::Ack);
+        let (Some(look_up), Some((_, from))) = (look_up, self.rules.udp_listeners.first()) else {
+            return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable);
+        };
+        // The address of the listener that it leaves from stands for the one that is looked up.
+        let way = (Hop::Address(*from), system, Side::Server);
+        let decision = self.forward_to(case, way, place.reason(), case.arrival.listener);
+        let Target::Forward(forward) = decision.target else { return decision };
+        let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
+        let record_route = self.proxies.pool_of(system).map_or(RecordRoute::Never, |pool| pool.record_route);
+        let records_route = self.records_route(case, record_route, forward.listener);
+        if !self.begin_waiting(case, &Forward { routes, records_route, ..forward }, look_up) {
+            return self.unavailable(case, Reason::TableFull);
+        }
+        Decision { target: Target::Waits(system), ..decision }
+    }
+
+    /// The way to the first address of a name that may be named.
+    pub(super) fn way_found(
+        &mut self,
+        (look_up, addresses): (&LookUp, &[SocketAddr]),
+        arrival: &Arrival,
+    ) -> Result<Hop, (u16, Reason)> {
+        let mut refused = (480, Reason::OutboundUnreachable);
+        for to in addresses {
+            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+            if self.is_own(to, arrival) {
+                refused = (482, Reason::Loop);
+                continue;
+            }
+            if !may_be_named(to, arrival) {
+                refused = (403, Reason::OutboundRefused);
+                continue;
+            }
+            let way = match look_up.is_stream {
+                true => self.proxies.at_by(to, true).and_then(|proxy| self.proxies.hop_to(proxy)),
+                false => Some(Hop::Address(to)),
+            };
+            if let Some(way) = way {
+                return Ok(way);
+            }
+        }
+        Err(refused)
     }
 
     /// The address by which the receiver of a system's request is reached whose connection is gone: that in its
@@ -178,14 +237,18 @@ fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
 
 /// The numeric address in a URI (RFC 3263 §4.2), and whether it is reached over connections.
 fn address_of(uri: &Uri<'_>) -> Option<(SocketAddr, bool)> {
-    let is_sips = uri.scheme == Scheme::Sips;
+    let default = if uri.scheme == Scheme::Sips { 5061 } else { 5060 };
+    let address = SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port.unwrap_or(default));
+    Some((address, is_stream(uri)?))
+}
+
+/// Whether the place that a URI names is reached over connections; `None`: its transport is not known.
+fn is_stream(uri: &Uri<'_>) -> Option<bool> {
     let is = |transport: &[u8], name: &str| transport.eq_ignore_ascii_case(name.as_bytes());
-    let is_stream = match uri.param(b"transport") {
-        None => is_sips,
-        Some(transport) if is(transport, "udp") => false,
-        Some(transport) if is(transport, "tcp") || is(transport, "tls") => true,
-        Some(_) => return None,
-    };
-    let default = if is_sips { 5061 } else { 5060 };
-    Some((SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port.unwrap_or(default)), is_stream))
+    match uri.param(b"transport") {
+        None => Some(uri.scheme == Scheme::Sips),
+        Some(transport) if is(transport, "udp") => Some(false),
+        Some(transport) if is(transport, "tcp") || is(transport, "tls") => Some(true),
+        Some(_) => None,
+    }
 }

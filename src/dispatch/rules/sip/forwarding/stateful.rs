@@ -15,6 +15,7 @@ use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
 };
 use crate::dispatch::history::About;
+use crate::dispatch::probed::LookUp;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::{Final, Sent};
@@ -58,7 +59,7 @@ impl Dispatch {
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
-            first: Candidate { proxy: forward.proxy, to: forward.to },
+            first: Some(Candidate { proxy: forward.proxy, to: forward.to }),
             is_reliable,
             may_be_forged: !is_reliable,
             leads_to_flow: forward.side == Side::Server,
@@ -77,6 +78,63 @@ impl Dispatch {
             (sent, entry, moves),
         ));
         true
+    }
+
+    /// Begins the response context of a system's request whose receiver is looked up first. Returns whether there is
+    /// room for one.
+    pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, look_up: LookUp) -> bool {
+        let name = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
+        let Some((id, pool)) = self.proxies.pool_id(name).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
+            return false;
+        };
+        if !self.contexts.may_wait() || !self.contexts.has_room(case.request.message.bytes().len()) {
+            return false;
+        }
+        let opening = context::Opening {
+            kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
+            terms: self.contexts.terms((id, pool), Moves::Never, self.rules.pending_max),
+            first: None,
+            is_reliable: true,
+            may_be_forged: false,
+            leads_to_flow: false,
+        };
+        let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
+        let back = way_back(case.request.message, case.arrival);
+        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, back);
+        let names = (case.name, case.call, case.discriminator);
+        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
+        let id = self.contexts.insert(under_way);
+        id.into_iter().for_each(|id| self.contexts.wait_for(id, look_up.clone(), case.now));
+        id.is_some()
+    }
+
+    /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
+    pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
+        for id in self.contexts.take_waiting(look_up) {
+            self.go_to_found(id, (look_up, addresses), now);
+        }
+    }
+
+    fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
+        let Some(UnderWay { arrival, forward, request, context, .. }) = self.contexts.get(id) else { return };
+        let (arrival, forward, request, was_answered) =
+            (*arrival, *forward, request.clone(), context.answered().is_some());
+        if was_answered {
+            return;
+        }
+        let to = self.way_found(found, &arrival);
+        let (next, target, reason) = match to {
+            Ok(to) => {
+                let next = Ok(Candidate { proxy: forward.proxy, to });
+                (next, Some(Target::Forward(Forward { to, ..forward })), Reason::OutboundLookedUp)
+            }
+            Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
+        };
+        self.happen(id, now, |context, effects| context.on_looked_up(next, now, effects));
+        if let Some(decision) = target.map(|target| Decision { target, reason }) {
+            self.counters.on_returned(&decision);
+            self.note_again(&request, &arrival, &decision, now);
+        }
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
@@ -207,6 +265,9 @@ impl Dispatch {
 
     /// Does everything that is due for requests under way.
     pub(in crate::dispatch) fn handle_contexts(&mut self, now: Time) {
+        while let Some((id, look_up)) = self.contexts.poll_unfound(now) {
+            self.go_to_found(id, (&look_up, &[]), now);
+        }
         while let Some(id) = self.contexts.poll_due(now) {
             self.happen(id, now, |context, effects| context.handle_timeout(now, effects));
         }
