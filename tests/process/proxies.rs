@@ -12,6 +12,7 @@ mod listener;
 mod loops;
 mod names;
 mod orders;
+mod outbound;
 mod readme;
 mod reports;
 pub(crate) mod servers;

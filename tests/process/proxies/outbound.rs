@@ -1,0 +1,161 @@
+//! Calls that systems make by themselves: real connections and datagrams.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use socket2::{Domain, Socket, Type};
+
+use super::Front;
+use super::systems::System;
+use crate::support::line::Line;
+use crate::support::phone::{Phone, Received};
+use crate::support::pointsman::Setup;
+use crate::support::{DEADLINE, own_address, wait_for};
+
+/// A connection that leaves from this host address.
+fn line_from(from: SocketAddr, to: SocketAddr) -> Line {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.ip(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    Line::of(socket.into())
+}
+
+/// A request of a system, whose listener this is, in the dialog of this call.
+fn request(method: &str, uri: &str, system: SocketAddr, (call_id, to_tag): (&str, &str), routes: &[&str]) -> String {
+    let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+    let cseq = if matches!(method, "INVITE" | "ACK") { 1 } else { 2 };
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP {system};branch=z9hG4bK-{call_id}-{method}\r\n{routes}\
+         Max-Forwards: 70\r\nFrom: <sip:ivr@{system}>;tag=ivr\r\nTo: <sip:phone@example.net>{to_tag}\r\n\
+         Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:ivr@{system};transport=tcp>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// The 200 of a phone.
+fn ok(phone: &Phone, request: &Received) -> String {
+    let fields = ["Via:", "Record-Route:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let lines = request.text.split("\r\n").filter(|line| fields.iter().any(|field| line.starts_with(field)));
+    let tagged = |line: &str| match line.starts_with("To:") && !line.contains(";tag=") {
+        true => format!("{line};tag=phone\r\n"),
+        false => format!("{line}\r\n"),
+    };
+    let lines: String = lines.map(tagged).collect();
+    format!("SIP/2.0 200 OK\r\n{lines}Contact: <sip:phone@{}>\r\nContent-Length: 0\r\n\r\n", phone.address())
+}
+
+fn is(method: &'static str, call_id: &str) -> impl Fn(&Received) -> bool {
+    move |it| it.method() == method && it.header("Call-ID") == Some(call_id)
+}
+
+/// A dispatcher with two lanes in front of a system, and its address.
+fn front(system: &System) -> (Front, SocketAddr) {
+    let settings = format!("[[proxy]]\nname = \"s\"\nuri = \"sip:{};transport=tcp\"\n", system.address());
+    let setup = Setup::new(0).lanes(2);
+    let at = SocketAddr::new(setup.ip, setup.port);
+    let front = Front::start_as(&settings, setup.with(["--listen", &format!("tcp:{at}")]));
+    wait_for("a connection to the system", DEADLINE, || (front.rows()[0]["state"] == "up").then_some(()));
+    (front, at)
+}
+
+#[test]
+fn a_system_calls_phones_over_udp_from_its_own_connection_and_both_sides_reach_each_other() {
+    let system = System::start(None);
+    let (front, at) = front(&system);
+    let phone = Phone::new(own_address().into());
+    let mut line = line_from(system.address(), at);
+    // Its calls are dealt with by either lane.
+    for number in 0..8 {
+        let call = &*format!("out-{number}");
+        let uri = format!("sip:phone@{}", phone.address());
+        line.send(request("INVITE", &uri, system.address(), (call, ""), &[]).as_bytes()).unwrap();
+        let invite = phone.expect("the INVITE", is("INVITE", call));
+        phone.send_bytes(ok(&phone, &invite).as_bytes(), invite.from);
+        let answered = line.receive_final("INVITE").unwrap();
+        assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        let recorded = answered.lines().find_map(|line| line.strip_prefix("Record-Route: ")).unwrap();
+        let mut routes: Vec<&str> = recorded.split(", ").collect();
+        let to_system = format!(
+            "INFO sip:ivr@{0};transport=tcp SIP/2.0\r\nVia: SIP/2.0/UDP {1};rport;branch=z9hG4bK-{call}-info\r\n\
+             Route: {2}\r\nRoute: {3}\r\nMax-Forwards: 70\r\nFrom: <sip:phone@example.net>;tag=phone\r\n\
+             To: <sip:ivr@{0}>;tag=ivr\r\nCall-ID: {call}\r\nCSeq: 9 INFO\r\nContent-Length: 0\r\n\r\n",
+            system.address(),
+            phone.address(),
+            routes[0],
+            routes[1],
+        );
+        phone.send_bytes(to_system.as_bytes(), at);
+        let is_answer = |it: &Received| it.status() == 200 && it.header("CSeq") == Some("9 INFO");
+        phone.expect("the system's answer", |it| is_answer(it) && it.header("Call-ID") == Some(call));
+        routes.reverse();
+        for method in ["ACK", "BYE"] {
+            let text = request(method, &uri, system.address(), (call, ";tag=phone"), &routes);
+            line.send(text.as_bytes()).unwrap();
+            let came = phone.expect(method, is(method, call));
+            assert!(came.header("Route").is_none(), "{}", came.text);
+            if method == "BYE" {
+                phone.send_bytes(ok(&phone, &came).as_bytes(), came.from);
+            }
+        }
+        assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
+    }
+    let forwarded = &front.pointsman.stats("counters")["forwarded"];
+    assert_eq!(forwarded["reasons"]["outbound-uri"], 24, "{forwarded}");
+}
+
+#[test]
+fn strangers_and_datagrams_from_a_systems_address_are_not_led_to_where_they_name() {
+    let system = System::start(None);
+    let (_front, at) = front(&system);
+    let phone = Phone::new(own_address().into());
+    let uri = format!("sip:phone@{}", phone.address());
+    let route = format!("<sip:{};lr>", phone.address());
+    let texts = |call: &str| {
+        [("a", &uri, vec![]), ("b", &uri, vec![route.as_str()])].map(|(number, uri, routes)| {
+            let (first, second) = (format!("{call}-{number}-1"), format!("{call}-{number}-2"));
+            let invite = request("INVITE", uri, system.address(), (&first, ""), &routes);
+            [invite, request("BYE", uri, system.address(), (&second, ";tag=phone"), &routes)]
+        })
+    };
+    let mut stranger = line_from(SocketAddr::new(own_address().into(), 0), at);
+    let spoofed = Phone::new(system.address().ip());
+    for text in texts("tcp").concat() {
+        stranger.send(text.as_bytes()).unwrap();
+        let method = text.split(' ').next().unwrap();
+        stranger.receive_final(method).unwrap();
+    }
+    for text in texts("udp").concat() {
+        let (call, text) = (text.lines().find_map(|line| line.strip_prefix("Call-ID: ")).unwrap().to_owned(), &text);
+        let text = text
+            .replace("/TCP ", "/UDP ")
+            .replace(&format!("UDP {};", system.address()), &format!("UDP {};rport;", spoofed.address()));
+        spoofed.send_bytes(text.as_bytes(), at);
+        spoofed.expect("an answer", |it| it.status() >= 200 && it.header("Call-ID") == Some(&call));
+    }
+    // The first that comes to the phone is the system's.
+    let mut line = line_from(system.address(), at);
+    line.send(request("INVITE", &uri, system.address(), ("own", ""), &[]).as_bytes()).unwrap();
+    let first = phone.receive(DEADLINE).expect("the system's call");
+    assert_eq!(first.header("Call-ID"), Some("own"), "{}", first.text);
+}
+
+#[test]
+fn a_system_calls_a_phone_by_its_name() {
+    let system = System::start(None);
+    let (front, at) = front(&system);
+    // The hosts file has this name.
+    let phone = Phone::new(Ipv4Addr::LOCALHOST.into());
+    let mut line = line_from(system.address(), at);
+    let uri = format!("sip:phone@localhost:{}", phone.address().port());
+    for number in 0..4 {
+        let call = &*format!("named-{number}");
+        line.send(request("INVITE", &uri, system.address(), (call, ""), &[]).as_bytes()).unwrap();
+        let invite = phone.expect("the INVITE", is("INVITE", call));
+        phone.send_bytes(ok(&phone, &invite).as_bytes(), invite.from);
+        assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "));
+    }
+    let missing = request("INVITE", "sip:phone@missing.invalid", system.address(), ("missing", ""), &[]);
+    line.send(missing.as_bytes()).unwrap();
+    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 480 "));
+    let returned = &front.pointsman.stats("counters")["returned"];
+    assert_eq!(returned["reasons"]["outbound-looked-up"], 4, "{returned}");
+}
