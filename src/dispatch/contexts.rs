@@ -449,7 +449,9 @@ impl Contexts {
         if self.spare.len() < MOST_SPARE && under_way.request.capacity() <= LARGEST_SPARE {
             self.spare.push(under_way.request.clone());
         }
-        self.by_name.remove(&under_way.name);
+        if self.by_name.get(&under_way.name) == Some(&id) {
+            self.by_name.remove(&under_way.name);
+        }
         let of_call = (under_way.call, under_way.cseq);
         if self.by_call.get(&of_call) == Some(&id) {
             self.by_call.remove(&of_call);

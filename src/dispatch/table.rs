@@ -35,6 +35,8 @@ pub struct Table {
     queues: [Queue; 4],
     pending_max: Duration,
     remember: Duration,
+    /// Number of entries that lead later requests.
+    remembered: usize,
     shares: Shares,
     len: usize,
 }
@@ -69,6 +71,7 @@ impl Table {
             queues: [Queue { first: NONE, last: NONE }; 4],
             pending_max,
             remember: LIFETIME,
+            remembered: 0,
             shares: Shares::default(),
             len: 0,
         }
@@ -299,7 +302,8 @@ impl Table {
             while at != NONE {
                 let entry = self.entry(at);
                 assert_eq!(entry.queue_links.previous, before, "entry {at} has another entry before it");
-                assert!(entry.deadline >= deadline || self.pending_max != LIFETIME, "queue out of order at {at}");
+                let is_changed = self.pending_max != LIFETIME || entry.queue == REMEMBERED;
+                assert!(entry.deadline >= deadline || is_changed, "queue out of order at {at}");
                 (before, deadline, at) = (at, entry.deadline, entry.queue_links.next);
                 queued += 1;
             }
@@ -404,11 +408,13 @@ impl Table {
     }
 
     /// The entry that makes room first: the oldest that waits for no answer, one that leads no later request before one
-    /// that does.
+    /// that does, as long as these leave a quarter of the table to the others.
     const fn oldest(&self) -> u32 {
-        match self.queues[FINISHED as usize].first {
-            NONE => self.queues[REMEMBERED as usize].first,
-            first => first,
+        let (finished, remembered) = (self.queues[FINISHED as usize].first, self.queues[REMEMBERED as usize].first);
+        match finished {
+            NONE => remembered,
+            _ if self.remembered * 4 > self.cap * 3 => remembered,
+            finished => finished,
         }
     }
 
@@ -432,6 +438,7 @@ impl Table {
         if queue < FINISHED {
             self.shares.add(source);
         }
+        self.remembered += usize::from(queue == REMEMBERED);
     }
 
     fn dequeue(&mut self, index: u32) {
@@ -439,6 +446,7 @@ impl Table {
         if queue < FINISHED {
             self.shares.remove(source);
         }
+        self.remembered -= usize::from(queue == REMEMBERED);
         match previous {
             NONE => self.queues[queue as usize].first = next,
             _ => self.entry_mut(previous).queue_links.next = next,

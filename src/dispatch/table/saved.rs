@@ -3,12 +3,13 @@
 //! nothing must be sorted.
 
 use super::{
-    Entry, FINISHED, FREE, Fingerprint, NONE, Neighbours, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED,
+    Entry, FINISHED, FREE, Fingerprint, NONE, Neighbours, Queue, REMEMBERED, Shares, SourcePrint, State, Table, Time,
+    UNLINKED,
 };
 use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed, saved};
 
-saved!(Table { entries, free, queues, by_name, by_call } else { cap, shares, pending_max, remember, len } then Table::resume);
+saved!(Table { entries, free, queues, by_name, by_call } else { cap, shares, pending_max, remember, remembered, len } then Table::resume);
 packed!(Entry {
     name,
     call,
@@ -69,7 +70,7 @@ impl Table {
         }
         let is_place = |index: u32| index == NONE || (index as usize) < places;
         let are_places = |links: Neighbours| is_place(links.previous) && is_place(links.next);
-        (self.shares, self.len, self.free) = (Shares::default(), 0, NONE);
+        (self.shares, self.len, self.free, self.remembered) = (Shares::default(), 0, NONE, 0);
         // Entries say twice who follows whom. Sums over all compare it without going from one place to a far one.
         let (mut following, mut preceding) = (0_u64, 0_u64);
         for at in 0..places as u32 {
@@ -89,6 +90,7 @@ impl Table {
                 following = following.wrapping_add(pair(entry.queue, at, next));
             }
             let (queue, source) = (entry.queue, entry.source);
+            self.remembered += usize::from(queue == REMEMBERED);
             if queue < FINISHED {
                 self.shares.add(source);
             }

@@ -264,7 +264,12 @@ impl Connection {
     ///
     /// Nothing more can leave on the connection, or too much waits: it has to be closed.
     pub(super) fn queue(&mut self, message: &[u8]) -> Result<(), CloseReason> {
-        if !self.stream.write(message, &mut self.outgoing) || self.waiting() > self.limits().1 {
+        let is_taken = self.stream.write(message, &mut self.outgoing);
+        if is_taken && self.waiting() > self.limits().1 {
+            // One peer may have very many messages in a turn. A connection that is broken shows as such to the poll.
+            let _ = self.write();
+        }
+        if !is_taken || self.waiting() > self.limits().1 {
             return Err(self.ending.map_or(CloseReason::ReadsNothing, |(_, reason)| reason));
         }
         if is_final(message) {

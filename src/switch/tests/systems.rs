@@ -453,3 +453,51 @@ fn requests_inside_the_dialogs_of_a_dead_server_move_to_another_one_where_the_op
     assert!(!bye.text.contains("\r\nRoute:"), "{}", bye.text);
     assert!(rig.udp(&request("ACK", BY_UDP, 3, &routes, ";tag=s")).is_empty(), "an ACK is for one server");
 }
+
+#[test]
+fn a_cancelled_call_without_response_does_not_ring_anew_when_its_connection_ends() {
+    let mut rig = Rig::connected(2);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(sent.shown(), "INVITE to #1");
+    assert_eq!(shown(&rig.udp(&request("CANCEL", BY_UDP, 1, &[], ""))), ["200 to 198.51.100.7:4711"]);
+    assert_eq!(shown(&rig.ends(1)), ["487 to 198.51.100.7:4711"]);
+}
+
+#[test]
+fn a_call_whose_connections_end_one_after_the_other_is_not_sent_without_end() {
+    let mut rig = Rig::connected(3);
+    assert_eq!(one(rig.stream(&invite(BY_TCP), CALLERS, CALLER)).shown(), "INVITE to #1");
+    assert_eq!(shown(&rig.ends(1)), ["INVITE to #2"]);
+    assert_eq!(shown(&rig.ends(2)), ["INVITE to #104"], "another server has its turn");
+}
+
+#[test]
+fn a_registration_that_comes_again_goes_to_another_server_when_its_own_is_dead() {
+    let mut rig = Rig::connected(1);
+    let register = |branch| request("REGISTER", BY_UDP, branch, &[], "");
+    let sent = one(rig.udp(&register(1)));
+    assert_eq!(sent.shown(), "REGISTER to #1");
+    rig.responds(&sent, "200 OK");
+    rig.ends(1);
+    assert_eq!(one(rig.udp(&register(2))).shown(), "REGISTER to #102");
+}
+
+#[test]
+fn a_request_inside_a_remembered_dialog_moves_as_well_when_its_server_is_dead() {
+    let mut rig = Rig::with(1, |proxy| proxy.system_down = crate::config::SystemDown::Move);
+    rig.open();
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    rig.responds(&sent, "200 OK");
+    rig.ends(1);
+    assert_eq!(one(rig.udp(&request("BYE", BY_UDP, 2, &[], ";tag=s"))).shown(), "BYE to #102");
+}
+
+#[test]
+fn a_response_from_a_source_that_is_no_server_goes_nowhere() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let answer = response(&sent.text, "603 Decline");
+    assert!(rig.udp(&answer).is_empty(), "a callee behind the server sees our Via too");
+    assert!(rig.stream(&answer, ConnId(55), "203.0.113.66:5060").is_empty());
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to 198.51.100.7:4711"]);
+}

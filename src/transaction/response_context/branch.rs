@@ -20,6 +20,8 @@ pub(super) struct Branch {
     outcome: Outcomes,
     /// Another proxy has the request by now.
     is_abandoned: bool,
+    /// It has gone by another connection after the first one ended.
+    has_gone_anew: bool,
     /// When it has been silent for too long; never, once a response has come.
     answer_by: Time,
     /// Timer C (RFC 3261 §16.8).
@@ -61,6 +63,7 @@ impl Branch {
             cancel: Cancel::No,
             outcome: Outcomes::Pending,
             is_abandoned: false,
+            has_gone_anew: false,
             answer_by: now + terms.answer_within,
             give_up_at: if kind == Kind::Invite { now + terms.pending_max } else { Time::NEVER },
             end: Time::NEVER,
@@ -275,8 +278,13 @@ impl Branch {
         request.min(cancel).min(self.answer_by).min(self.give_up_at)
     }
 
-    pub(super) const fn go_by(&mut self, to: Hop) {
-        self.to.to = to;
+    /// Goes by another connection, if it has not done so before. Returns whether it does.
+    pub(super) fn go_by(&mut self, to: Hop) -> bool {
+        let may = self.is_unheard() && !std::mem::replace(&mut self.has_gone_anew, true);
+        if may {
+            self.to.to = to;
+        }
+        may
     }
 
     pub(super) const fn to(&self) -> Candidate {

@@ -322,10 +322,12 @@ impl ResponseContext {
         }
     }
 
-    /// The branch to this proxy goes by another connection from now on.
-    pub fn go_by(&mut self, to: Candidate) {
-        let branch = self.branches.iter_mut().find(|branch| branch.to().proxy == to.proxy);
-        branch.into_iter().for_each(|branch| branch.go_by(to.to));
+    /// Has the branch to this proxy, which has not responded, go by another connection from now on. Returns whether it
+    /// may: that the request leaves again is of use only once, and while its outcome is waited for.
+    pub fn go_by(&mut self, to: Candidate) -> bool {
+        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == to.proxy) else { return false };
+        let may = self.is_in_use(index) && !self.is_cancelled;
+        self.branches.get_mut(index).is_some_and(|branch| may && branch.go_by(to.to))
     }
 
     /// Whether this proxy has the request and has not responded at all.

@@ -82,7 +82,7 @@ impl Proxies {
                 continue;
             };
             if transport == Transport::Tls {
-                slot.proxy.connections_mut().on_leaving(conn);
+                slot.proxy.connections_mut().on_leaving(conn, now);
                 self.note_connections(id, now);
                 return true;
             }
@@ -135,7 +135,7 @@ impl Proxies {
     pub fn has_way_to(&self, id: ProxyId) -> bool {
         self.get(id).is_some_and(|proxy| match proxy.transport() {
             Transport::Udp => proxy.address().is_some(),
-            _ => proxy.connections().open() > 0,
+            _ => proxy.connections().has_open(),
         })
     }
 

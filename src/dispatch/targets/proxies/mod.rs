@@ -444,6 +444,11 @@ impl Proxies {
         self.slots.get(id).map(|slot| &slot.proxy)
     }
 
+    /// Whether the settings have a proxy.
+    pub fn is_configured(&self, id: ProxyId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.removed.is_none())
+    }
+
     /// The name of a proxy: of its entry, with its address if the entry may have several.
     pub fn name(&self, id: ProxyId) -> Option<&str> {
         self.slots.get(id).map(|slot| slot.name.as_str())

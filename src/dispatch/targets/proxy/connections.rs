@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::ids::ConnId;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 
 /// Time after a first failed attempt until the next.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub struct Connections {
     turn: usize,
     /// Connections that are wanted no more: they end once nothing waits for an answer on them.
     leaving: Vec<ConnId>,
+    /// The same for those that no request goes by any more: they lead elsewhere, or were never open.
+    retired: Vec<ConnId>,
     /// The time from which it is worth asking whether something does.
     look: Time,
 }
@@ -73,9 +76,21 @@ impl Connections {
     /// may.
     pub fn set_count(&mut self, count: usize, now: Time) {
         for place in self.places.drain(self.places.len().min(count)..) {
-            self.leaving.extend(place.conn());
+            let list = if place.is_open() { &mut self.leaving } else { &mut self.retired };
+            list.extend(place.conn());
         }
         self.places.resize(count, Place { state: State::Closed(now), failures: 0 });
+    }
+
+    /// All connections that there are lead elsewhere: no request goes by them from now on.
+    pub fn retire_all(&mut self) {
+        let conns = self.places.drain(..).filter_map(|place| place.conn());
+        self.retired.extend(conns.chain(self.leaving.drain(..)));
+    }
+
+    /// Whether a request can be sent on one now.
+    pub fn has_open(&self) -> bool {
+        self.open() > 0 || !self.leaving.is_empty()
     }
 
     /// Whether none is wanted: it is reached without.
@@ -120,7 +135,7 @@ impl Connections {
 
     /// All that there are, open or not.
     pub fn all(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.places.iter().filter_map(Place::conn).chain(self.leaving.iter().copied())
+        self.places.iter().filter_map(Place::conn).chain(self.leaving.iter().chain(&self.retired).copied())
     }
 
     /// Whether it is one of these, open or not.
@@ -145,19 +160,21 @@ impl Connections {
         if let Some(slow) = self.places.iter().find(is_slow) {
             return slow.conn();
         }
-        if self.leaving.is_empty() || self.look > now {
+        if self.leaving.is_empty() && self.retired.is_empty() || self.look > now {
             return None;
         }
         self.look = now + LOOK_AGAIN;
-        // Until there is another one they serve.
-        self.leaving.iter().copied().find(|conn| self.open() > 0 && is_idle(*conn))
+        // Until there is another one they serve, if any is wanted.
+        let is_replaced = self.places.is_empty() || self.open() > 0;
+        let leaving = self.leaving.iter().filter(|_| is_replaced);
+        leaving.chain(&self.retired).copied().find(|conn| is_idle(*conn))
     }
 
     /// Takes note that the connection of a place is being opened; `None`: that cannot even begin. `spread`, 0 to 1,
     /// keeps many from trying at the same time.
     pub fn on_begun(&mut self, place: usize, conn: Option<ConnId>, spread: f64, now: Time) {
         let Some(place) = self.places.get_mut(place) else {
-            self.leaving.extend(conn);
+            self.retired.extend(conn);
             return;
         };
         match conn {
@@ -166,8 +183,10 @@ impl Connections {
         }
     }
 
-    /// Takes note of an open connection that is to be replaced: requests that went by it are answered on it.
-    pub fn on_leaving(&mut self, conn: ConnId) {
+    /// Takes note of an open connection of an earlier dispatcher that is to be replaced: requests that went by it are
+    /// answered on it, and nobody here knows of them. Most have an answer in 64·T1.
+    pub fn on_leaving(&mut self, conn: ConnId, now: Time) {
+        self.look = now + LIFETIME;
         self.leaving.push(conn);
     }
 
@@ -188,9 +207,11 @@ impl Connections {
 
     /// Takes note that a connection has ended, or could not be opened. Returns whether it was one of these.
     pub fn on_closed(&mut self, conn: ConnId, ended: Ended, spread: f64, now: Time) -> bool {
-        if let Some(at) = self.leaving.iter().position(|other| *other == conn) {
-            self.leaving.swap_remove(at);
-            return true;
+        for list in [&mut self.leaving, &mut self.retired] {
+            if let Some(at) = list.iter().position(|other| *other == conn) {
+                list.swap_remove(at);
+                return true;
+            }
         }
         let Some(place) = self.places.iter_mut().find(|place| place.conn() == Some(conn)) else { return false };
         match place.state {
@@ -211,7 +232,7 @@ impl Connections {
             State::Opening(Some(_), since) => since + OPEN_WITHIN,
             State::Opening(None, _) | State::Open(..) => Time::NEVER,
         };
-        let look = if self.leaving.is_empty() { Time::NEVER } else { self.look };
+        let look = if self.leaving.is_empty() && self.retired.is_empty() { Time::NEVER } else { self.look };
         self.places.iter().map(due).min().unwrap_or(Time::NEVER).min(look)
     }
 }
@@ -360,11 +381,37 @@ mod tests {
     fn one_that_is_to_be_replaced_serves_until_another_one_is_open() {
         let mut connections = Connections::default();
         connections.set_count(1, at(0));
-        connections.on_leaving(conn(9));
+        connections.on_leaving(conn(9), at(0));
         assert!(connections.has_usable() && connections.next() == Some(conn(9)));
         assert_eq!(connections.poll_unwanted(at(0), |_| true), None);
         open(&mut connections, 1, at(10));
         assert_eq!(connections.next(), Some(conn(1)));
-        assert_eq!(connections.poll_unwanted(at(1_000), |_| true), Some(conn(9)));
+        assert_eq!(connections.poll_unwanted(at(31_999), |_| true), None, "what went by it has time for an answer");
+        assert_eq!(connections.poll_unwanted(at(32_000), |_| true), Some(conn(9)));
+    }
+
+    #[test]
+    fn connections_that_lead_elsewhere_take_no_request_and_end_once_nothing_waits_on_them() {
+        let mut connections = Connections::default();
+        connections.set_count(2, at(0));
+        open(&mut connections, 1, at(0));
+        connections.retire_all();
+        connections.set_count(1, at(0));
+        assert_eq!((connections.next(), connections.like(conn(1)), connections.has_usable()), (None, None, false));
+        assert!(connections.has(conn(1)), "answers still come on it");
+        assert_eq!(connections.poll_unwanted(at(1), |of| of == conn(2)), Some(conn(2)));
+        assert!(connections.on_closed(conn(2), Ended::Broken, 0.5, at(1)));
+        assert_eq!(connections.poll_unwanted(at(2_000), |_| true), Some(conn(1)));
+    }
+
+    #[test]
+    fn a_connection_that_is_not_open_yet_and_no_more_wanted_takes_no_request() {
+        let mut connections = Connections::default();
+        connections.set_count(1, at(0));
+        assert_eq!(connections.poll_due(at(0)), Some(0));
+        connections.on_begun(0, Some(conn(7)), 0.5, at(0));
+        connections.set_count(0, at(1));
+        assert_eq!((connections.next(), connections.has_usable()), (None, false));
+        assert_eq!(connections.poll_unwanted(at(1), |_| true), Some(conn(7)));
     }
 }

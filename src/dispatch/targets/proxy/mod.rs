@@ -238,6 +238,9 @@ impl Proxy {
 
     /// Sets other terms; the state stays.
     pub fn set_terms(&mut self, terms: Terms, now: Time) {
+        if terms.transport != self.terms.transport {
+            self.connections.retire_all();
+        }
         self.connections.set_count(terms.connections, now);
         self.load.set_limits(terms.limits);
         self.terms = terms;

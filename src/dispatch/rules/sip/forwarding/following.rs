@@ -7,7 +7,7 @@ use super::Case;
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
-use crate::dispatch::decision::{Decision, Forward, Reason, Target};
+use crate::dispatch::decision::{Decision, Forward, Reason, Routes, Target};
 use crate::dispatch::table::Entry;
 use crate::fingerprint::Fingerprint;
 use crate::ids::TargetId;
@@ -25,6 +25,11 @@ impl Dispatch {
         let TargetId::Proxy(proxy) = entry.target else {
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         };
+        let is_under_way = self.contexts.of(case.name).is_some() || case.request.method == Method::Cancel;
+        if !is_under_way && self.is_away(proxy) {
+            let known = Some(proxy).filter(|proxy| self.proxies.is_configured(*proxy));
+            return self.server_is_away(case, known, Routes::default());
+        }
         // A CANCEL that has a branch of its own has found its INVITE by the call.
         let name = if case.request.method == Method::Cancel { entry.name } else { case.name };
         self.forward_within(case, (name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0))
@@ -37,6 +42,9 @@ impl Dispatch {
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
         let is_stream = uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp"));
         let proxy = self.proxies.at_by(address, is_stream)?;
+        if self.is_away(proxy) {
+            return Some(self.server_is_away(case, Some(proxy), Routes::default()));
+        }
         let reason = Reason::RequestUri;
         Some(self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)))
     }

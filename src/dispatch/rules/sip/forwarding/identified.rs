@@ -9,6 +9,7 @@ use crate::dispatch::targets::proxies::Choice;
 use crate::ids::{ProxyId, TargetId};
 use crate::transaction::identifier::{IDENTIFIER_PARAM, Identifier};
 use crate::wire::sip::{Method, Uri};
+use crate::words::Transport;
 
 impl Dispatch {
     /// The proxy that a URI of ours names.
@@ -50,6 +51,16 @@ impl Dispatch {
         }
     }
 
+    /// Whether a proxy that has a call can get no request now: it has no connection, or the settings have it no more.
+    /// One that is reached by datagrams may always get one.
+    pub(super) fn is_away(&self, proxy: ProxyId) -> bool {
+        match self.proxies.get(proxy) {
+            None => true,
+            Some(it) if it.transport() == Transport::Udp => false,
+            Some(_) => !self.proxies.has_way_to(proxy) || !self.proxies.is_configured(proxy),
+        }
+    }
+
     /// Decides about a request inside a dialog whose proxy has no connection, or is gone from the settings: another
     /// member of its pool gets it where the operator wants that.
     pub(super) fn server_is_away(&mut self, case: &Case<'_>, server: Option<ProxyId>, routes: Routes) -> Decision {
@@ -69,9 +80,14 @@ impl Dispatch {
         self.forward_within(case, (case.name, reason), |dispatch| {
             let decision = dispatch.forward(case, other, reason, 0);
             match decision.target {
-                Target::Forward(forward) if routes != Routes::default() => {
-                    Decision { target: Target::Forward(Forward { routes, ..forward }), ..decision }
-                }
+                Target::Forward(forward) if routes != Routes::default() => Decision {
+                    target: Target::Forward(Forward {
+                        routes,
+                        rewrites_uri: forward.rewrites_uri && !routes.restores_uri,
+                        ..forward
+                    }),
+                    ..decision
+                },
                 _ => decision,
             }
         })

@@ -51,7 +51,7 @@ impl Dispatch {
         let known = self.table.of_call(case.call).map(|(_, entry)| *entry).find(is_held);
         match known.map(|entry| entry.target) {
             Some(TargetId::Worker(_)) => return None,
-            Some(TargetId::Proxy(proxy)) if self.proxies.get(proxy).is_some() => {
+            Some(TargetId::Proxy(proxy)) if !self.is_away(proxy) => {
                 let refusal = self.not_to_forward(case);
                 return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Again)));
             }
@@ -140,6 +140,10 @@ impl Dispatch {
 
     /// Forwards a request that begins a transaction, and remembers the proxy.
     fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+        // A copy of a request that the table has forgotten meanwhile.
+        if let Some(decision) = self.follow_context(case, case.name, reason) {
+            return decision;
+        }
         if !self.table.has_place(|| case.source(self).print()) || self.lacks_context(case) {
             return self.unavailable(case, Reason::TableFull);
         }

@@ -14,6 +14,7 @@ use crate::transaction::name::sip::Fields;
 use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
+use crate::words::Transport;
 
 impl Dispatch {
     /// Forwards a response whose topmost Via is ours: the one below it gives the hash in our branch again, so that no
@@ -36,6 +37,11 @@ impl Dispatch {
         let address = self.proxies.get(proxy).and_then(|proxy| proxy.address());
         let is_own = side == Side::Server
             && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
+        let is_stream = self.proxies.get(proxy).is_some_and(|proxy| proxy.transport() != Transport::Udp);
+        if side == Side::Server && is_stream && !is_own && self.system_of(arrival).is_none() {
+            // Nobody but a system answers on the connections of systems: its own callees see our Via as well.
+            return Some(forged);
+        }
         if is_own && self.asks_overload(proxy) {
             // Other Vias are for those who have written them.
             OverloadControl::read(ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));

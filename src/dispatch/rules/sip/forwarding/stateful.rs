@@ -309,10 +309,10 @@ impl Dispatch {
         let other = self.proxies.connection_like(proxy, conn);
         for id in self.contexts.take_on(conn, Side::Caller) {
             let Some(under_way) = self.contexts.get_mut(id) else { continue };
-            match (under_way.context.is_unheard(proxy), other) {
-                (true, Some(other)) => {
-                    let to = Candidate { proxy, to: Hop::Connection(other) };
-                    under_way.context.go_by(to);
+            let to = other.map(|other| Candidate { proxy, to: Hop::Connection(other) });
+            let to = to.filter(|to| under_way.context.go_by(*to));
+            match (under_way.context.is_unheard(proxy), to) {
+                (true, Some(to)) => {
                     self.send_of(id, Effect::Send { to, is_copy: true }, None);
                 }
                 (true, None) => {
