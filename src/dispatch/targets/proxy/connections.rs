@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use crate::ids::ConnId;
 use crate::time::Time;
-use crate::transaction::LIFETIME;
 
 /// Time after a first failed attempt until the next.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -27,6 +26,8 @@ const LONGEST_REFUSED: Duration = Duration::from_millis(800);
 const OPEN_WITHIN: Duration = Duration::from_secs(4);
 /// Interval at which connections that are wanted no more are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Time in which requests that an earlier dispatcher has sent get their answers on its connections.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that was open for so long was no failure.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
@@ -184,9 +185,9 @@ impl Connections {
     }
 
     /// Takes note of an open connection of an earlier dispatcher that is to be replaced: requests that went by it are
-    /// answered on it, and nobody here knows of them. Most have an answer in 64·T1.
+    /// answered on it, and nobody here knows of them.
     pub fn on_leaving(&mut self, conn: ConnId, now: Time) {
-        self.look = now + LIFETIME;
+        self.look = now + ANSWERED_WITHIN;
         self.leaving.push(conn);
     }
 
@@ -386,8 +387,8 @@ mod tests {
         assert_eq!(connections.poll_unwanted(at(0), |_| true), None);
         open(&mut connections, 1, at(10));
         assert_eq!(connections.next(), Some(conn(1)));
-        assert_eq!(connections.poll_unwanted(at(31_999), |_| true), None, "what went by it has time for an answer");
-        assert_eq!(connections.poll_unwanted(at(32_000), |_| true), Some(conn(9)));
+        assert_eq!(connections.poll_unwanted(at(9_999), |_| true), None, "what went by it has time for an answer");
+        assert_eq!(connections.poll_unwanted(at(10_000), |_| true), Some(conn(9)));
     }
 
     #[test]
