@@ -6,6 +6,8 @@
 
 #[path = "../tests/support/balancer.rs"]
 mod balancer;
+#[path = "../tests/support/no_link.rs"]
+mod no_link;
 #[path = "../tests/support/numbered.rs"]
 mod numbered;
 

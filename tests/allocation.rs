@@ -6,6 +6,8 @@
 mod balancer;
 #[path = "../src/stream/tests/certificates.rs"]
 mod certificates;
+#[path = "support/no_link.rs"]
+mod no_link;
 #[path = "support/numbered.rs"]
 mod numbered;
 
@@ -15,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use balancer::{Balancer, End, NoLink, in_dialog, responses};
+use balancer::{Balancer, End, in_dialog, responses};
+use no_link::NoLink;
 use numbered::{KEY, Numbered, arrival, dispatch, enter};
 use pointsman::config::{Insert, Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::decision::Target;

@@ -15,6 +15,8 @@ mod delays;
 mod desk;
 mod dice;
 mod mutation;
+#[path = "../support/no_link.rs"]
+mod no_link;
 mod noise;
 mod pipe;
 mod process;

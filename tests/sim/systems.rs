@@ -8,7 +8,6 @@
 //! Broken rules change what the dispatcher hears; each of them has to be noticed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,13 +18,13 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::targets::proxy::Ended;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{ConnId, ListenerId, TokenKey};
-use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
 use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
 use pointsman::words::Transport;
 
 use super::dice::Dice;
+use super::no_link::NoLink;
 use super::text;
 
 const START: Time = Time(1_000_000_000);
@@ -73,21 +72,6 @@ impl Broken {
         Broken::OpensAreLost,
         Broken::ResponsesAreForged,
     ];
-}
-
-/// A link that nothing is written to.
-struct NoLink;
-
-impl Channel for NoLink {
-    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
-        unreachable!("there are no workers")
-    }
-
-    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        unreachable!("there are no workers")
-    }
-
-    fn watch_writable(&mut self, _: bool) {}
 }
 
 /// The end of a way.

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "tests and benches each use their part")]
 
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,29 +11,13 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{ConnId, ListenerId};
-use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
 use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
 use pointsman::words::Transport;
 
+use super::no_link::NoLink;
 use super::numbered::KEY;
-
-/// A link that nothing is written to.
-#[derive(Debug)]
-pub struct NoLink;
-
-impl Channel for NoLink {
-    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
-        unreachable!("there are no workers")
-    }
-
-    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        unreachable!("there are no workers")
-    }
-
-    fn watch_writable(&mut self, _: bool) {}
-}
 
 /// The end of a way that messages come and leave by.
 #[derive(Clone, Copy, Debug, PartialEq)]
