@@ -66,7 +66,7 @@ pub struct ProxyKeys {
     pub from: Option<Vec<Network>>,
     /// Whether its requests get its identifier in the header `identifier-header`. Default false.
     pub identifier: Option<bool>,
-    /// What becomes of requests inside its dialogs while it is down: `refuse` or `move`. Default `refuse`.
+    /// Treatment of requests inside its dialogs while it is down: `refuse` or `move`. Default `refuse`.
     pub system_down: Option<SystemDown>,
     /// The name that its certificate has to be for. Default: the host of its URI.
     pub tls_name: Option<String>,
@@ -330,8 +330,8 @@ impl fmt::Display for ProxyKeys {
             ("identifier", self.identifier.map(|it| it.to_string())),
             ("system-down", self.system_down.map(|it| it.to_string().written())),
             ("tls-name", self.tls_name.as_ref().map(String::written)),
-            ("tls-certificate", self.tls_certificate.as_ref().map(|path| path.display().to_string().written())),
-            ("tls-key", self.tls_key.as_ref().map(|path| path.display().to_string().written())),
+            ("tls-certificate", self.tls_certificate.as_ref().map(PathBuf::written)),
+            ("tls-key", self.tls_key.as_ref().map(PathBuf::written)),
         ]))
     }
 }

@@ -32,7 +32,7 @@ pub struct Proxy {
     pub from: Vec<Network>,
     /// Whether its requests get its identifier in an extension header.
     pub identifier: bool,
-    /// What becomes of requests inside its dialogs while it is down.
+    /// Treatment of requests inside its dialogs while it is down.
     pub system_down: SystemDown,
     /// The name that its certificate has to be for; `None`: the host of its URI.
     pub tls_name: Option<String>,
@@ -100,7 +100,7 @@ impl Default for Proxy {
     }
 }
 
-/// What becomes of a request inside a dialog whose proxy is down.
+/// Treatment of a request inside a dialog whose proxy is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SystemDown {
     /// It is answered 503 with Retry-After.
@@ -232,10 +232,6 @@ pub struct BadLoadSource(String);
 
 written_as_text!(LoadSource, "`none`, `sip`, `http://HOST:PORT/PATH` or `agent:HOST:PORT`");
 
-fn path(path: &std::path::Path) -> String {
-    path.display().to_string().written()
-}
-
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_http = matches!(self.load, LoadSource::Http(_));
@@ -261,8 +257,8 @@ impl fmt::Display for Proxy {
             ("identifier", self.is_stream().then(|| self.identifier.written())),
             ("system-down", self.is_stream().then(|| self.system_down.to_string().written())),
             ("tls-name", self.tls_name.as_ref().map(String::written)),
-            ("tls-certificate", self.tls_files.as_ref().map(|(certificate, _)| path(certificate))),
-            ("tls-key", self.tls_files.as_ref().map(|(_, key)| path(key))),
+            ("tls-certificate", self.tls_files.as_ref().map(|(certificate, _)| certificate.written())),
+            ("tls-key", self.tls_files.as_ref().map(|(_, key)| key.written())),
         ]))
     }
 }
