@@ -65,7 +65,7 @@ impl Entry {
         match (self.is_pending(), self.is_invite) {
             (true, true) => INVITES,
             (true, false) => OTHERS,
-            // What was refused leads nothing.
+            // A refused request leads nothing.
             _ if self.is_remembered && matches!(self.state, State::Answered { .. }) => REMEMBERED,
             _ => FINISHED,
         }

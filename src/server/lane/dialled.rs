@@ -35,8 +35,8 @@ impl Dialled {
         }
     }
 
-    /// What was queued has been written as far as it could. The result are the connections whose proxies have not taken
-    /// it.
+    /// The next connection whose proxy has not taken the messages that were queued, though they have been written as
+    /// far as they could.
     pub(super) fn poll_full(&mut self, conns: &Conns) -> Option<ConnKey> {
         loop {
             let key = self.busy.pop()?;
@@ -60,7 +60,8 @@ impl Dialled {
     }
 }
 
-fn is_dialled(conns: &Conns, key: ConnKey) -> bool {
+/// Whether a connection is one that we have opened.
+pub(super) fn is_dialled(conns: &Conns, key: ConnKey) -> bool {
     conns.ends(key).is_some_and(|ends| ends.listener.is_none())
 }
 

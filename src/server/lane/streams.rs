@@ -4,7 +4,7 @@ use crossbeam_channel::Sender;
 use tracing::debug;
 
 use super::Lane;
-use super::dialled::Dialled;
+use super::dialled::{Dialled, is_dialled};
 use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
 use crate::net::conns::{CloseReason, Closed, Closures, ConnKey, ConnState, Conns, Moved, Origin};
@@ -28,11 +28,6 @@ impl Lane {
             // The gate is gone only when the process ends.
             let _ = self.census.send(Census::Closed(ends.remote.ip()));
         }
-    }
-
-    /// Whether a connection was accepted at a listener.
-    pub(super) fn is_accepted(&self, key: ConnKey) -> bool {
-        self.conns.ends(key).is_some_and(|ends| ends.listener.is_some())
     }
 
     /// Counts of its connections.
@@ -59,7 +54,7 @@ impl Lane {
 
     /// Tells the gate of connections that come from another dispatcher.
     pub(super) fn tell_sources(&self) {
-        let accepted = self.conns.keys().filter(|key| self.is_accepted(*key));
+        let accepted = self.conns.keys().filter(|key| !is_dialled(&self.conns, *key));
         for ends in accepted.filter_map(|key| self.conns.ends(key)) {
             // The gate is gone only when the process ends.
             let _ = self.census.send(Census::Inherited(ends.remote.ip()));
@@ -75,7 +70,7 @@ impl Lane {
         let mut take = |origin: Origin<'_>, received: Received<'_>| {
             let Origin { key, ends, transport, certificate } = origin;
             let connection = ConnId::new(lane, key.number());
-            // What comes on a connection to a downstream proxy came as if to the listener beside it.
+            // A message on a connection to a downstream proxy came as if to the listener beside it.
             let listener = ends.listener.or_else(|| switch.listener_beside(transport, ends.remote.ip()));
             let listener = listener.unwrap_or(ListenerId(0));
             let way = Way::of_stream(connection, listener, transport, (ends.remote, ends.local), now);

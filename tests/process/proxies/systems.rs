@@ -20,7 +20,7 @@ pub(crate) struct System {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// What comes and is no probe, where the test answers it.
+    /// The messages that are no probe, where the test answers them.
     inbox: Option<Receiver<Came>>,
 }
 

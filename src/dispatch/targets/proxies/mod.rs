@@ -172,7 +172,7 @@ impl Proxies {
     /// Lists the proxies of the settings by their identifiers.
     fn list_identifiers(&mut self) {
         let Some(naming) = &self.naming else { return };
-        let is_wanted = |slot: &slots::Slot| slot.removed.is_none() && slot.proxy.transport() != Transport::Udp;
+        let is_wanted = |slot: &slots::Slot| slot.removed.is_none() && slot.proxy.is_stream();
         let wanted = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
         self.identifiers = wanted.flat_map(|(id, slot)| naming.known(&slot.name).map(move |it| (it, id))).collect();
         self.identifiers.sort_unstable_by_key(|(identifier, _)| *identifier);
@@ -468,14 +468,13 @@ impl Proxies {
 
     /// The proxy at an address that is reached over persistent connections, or is not.
     pub fn at_by(&self, address: SocketAddr, is_stream: bool) -> Option<ProxyId> {
-        let is_it =
-            |id: &ProxyId| self.get(*id).is_some_and(|proxy| (proxy.transport() != Transport::Udp) == is_stream);
+        let is_it = |id: &ProxyId| self.get(*id).is_some_and(|proxy| proxy.is_stream() == is_stream);
         self.at(address).find(is_it)
     }
 
     /// The identifier of a proxy; `None`: messages do not name it.
     pub fn identifier(&self, id: ProxyId) -> Option<Identifier> {
-        let slot = self.slots.get(id).filter(|slot| slot.proxy.transport() != Transport::Udp)?;
+        let slot = self.slots.get(id).filter(|slot| slot.proxy.is_stream())?;
         Some(self.naming.as_ref()?.of(&slot.name))
     }
 

@@ -275,6 +275,11 @@ impl Proxy {
         self.terms.moves_dialogs
     }
 
+    /// Whether it is reached over persistent connections.
+    pub fn is_stream(&self) -> bool {
+        self.transport() != Transport::Udp
+    }
+
     /// Its transport.
     pub const fn transport(&self) -> Transport {
         self.terms.transport

@@ -243,7 +243,7 @@ fn a_system_cannot_have_requests_sent_to_us_to_this_host_or_to_many() {
     assert_eq!(one(rig.system(&hops(0))).shown(), "483 to #50");
     let required = to_uri("INFO", "sip:x@203.0.113.9", &[]).replace("Max-F", "Proxy-Require: x\r\nMax-F");
     assert_eq!(one(rig.system(&required)).shown(), "420 to #50");
-    // What comes again by the same way has looped.
+    // A request that comes again by the same way has looped.
     let sent = one(rig.system(&to_uri("INVITE", "sip:x@203.0.113.9", &[])));
     assert_eq!(one(rig.system(&sent.text)).shown(), "482 to #50");
 }

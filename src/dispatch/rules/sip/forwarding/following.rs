@@ -7,7 +7,7 @@ use super::Case;
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
-use crate::dispatch::decision::{Decision, Forward, Reason, Routes, Target};
+use crate::dispatch::decision::{Decision, Forward, Reason, Target};
 use crate::dispatch::table::Entry;
 use crate::fingerprint::Fingerprint;
 use crate::ids::TargetId;
@@ -25,13 +25,12 @@ impl Dispatch {
         let TargetId::Proxy(proxy) = entry.target else {
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         };
-        let is_under_way = self.contexts.of(case.name).is_some() || case.request.method == Method::Cancel;
-        if !is_under_way && self.is_away(proxy) {
-            let known = Some(proxy).filter(|proxy| self.proxies.is_configured(*proxy));
-            return self.server_is_away(case, known, Routes::default());
+        let is_cancel = case.request.method == Method::Cancel;
+        if !is_cancel && self.contexts.of(case.name).is_none() {
+            return self.forward_unless_away(case, proxy, reason);
         }
         // A CANCEL that has a branch of its own has found its INVITE by the call.
-        let name = if case.request.method == Method::Cancel { entry.name } else { case.name };
+        let name = if is_cancel { entry.name } else { case.name };
         self.forward_within(case, (name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0))
     }
 
@@ -42,11 +41,7 @@ impl Dispatch {
         let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
         let is_stream = uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp"));
         let proxy = self.proxies.at_by(address, is_stream)?;
-        if self.is_away(proxy) {
-            return Some(self.server_is_away(case, Some(proxy), Routes::default()));
-        }
-        let reason = Reason::RequestUri;
-        Some(self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)))
+        Some(self.forward_unless_away(case, proxy, Reason::RequestUri))
     }
 
     /// Forwards a CANCEL or ACK whose INVITE is not known (RFC 3261 §16.10, §16.11). For 64·T1 after a start without

@@ -9,7 +9,6 @@ use crate::dispatch::targets::proxies::Choice;
 use crate::ids::{ProxyId, TargetId};
 use crate::transaction::identifier::{IDENTIFIER_PARAM, Identifier};
 use crate::wire::sip::{Method, Uri};
-use crate::words::Transport;
 
 impl Dispatch {
     /// The proxy that a URI of ours names.
@@ -42,13 +41,16 @@ impl Dispatch {
     /// Forwards a request inside a dialog, or an ACK, to the proxy that it names. `None`: it names none.
     pub(in crate::dispatch::rules::sip) fn forward_identified(&mut self, case: &Case<'_>) -> Option<Decision> {
         let proxy = self.identified(case)?;
-        let reason = Reason::Identified;
-        match self.proxies.has_way_to(proxy) {
-            true => Some(
-                self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0)),
-            ),
-            false => Some(self.server_is_away(case, Some(proxy), Routes::default())),
+        Some(self.forward_unless_away(case, proxy, Reason::Identified))
+    }
+
+    /// Forwards a request to the proxy that has its dialog, or decides about it where that one is away.
+    pub(super) fn forward_unless_away(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+        if self.is_away(proxy) {
+            let known = Some(proxy).filter(|proxy| self.proxies.is_configured(*proxy));
+            return self.server_is_away(case, known, Routes::default());
         }
+        self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, proxy, reason, 0))
     }
 
     /// Whether a proxy that has a call can get no request now: it has no connection, or the settings have it no more.
@@ -56,8 +58,7 @@ impl Dispatch {
     pub(super) fn is_away(&self, proxy: ProxyId) -> bool {
         match self.proxies.get(proxy) {
             None => true,
-            Some(it) if it.transport() == Transport::Udp => false,
-            Some(_) => !self.proxies.has_way_to(proxy) || !self.proxies.is_configured(proxy),
+            Some(it) => it.is_stream() && (!self.proxies.has_way_to(proxy) || !self.proxies.is_configured(proxy)),
         }
     }
 

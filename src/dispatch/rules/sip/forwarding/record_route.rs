@@ -100,7 +100,7 @@ impl Dispatch {
         let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
         let scheme = if is_sips { "sips" } else { "sip" };
         let came = match arrival.reply_to {
-            // What leaves for the system names the listener that it reaches, whoever has opened the connection.
+            // A message for the system names the listener that it reaches, whoever has opened the connection.
             ReplyTo::Stream(conn) if is_outbound => {
                 let to_system = (Hop::Connection(conn), forward.proxy, Side::Caller);
                 self.way_out(arrival, to_system, arrival.listener).map_or(arrival.local, |(_, local, _)| local)

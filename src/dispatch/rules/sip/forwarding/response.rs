@@ -14,7 +14,6 @@ use crate::transaction::name::sip::Fields;
 use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
-use crate::words::Transport;
 
 impl Dispatch {
     /// Forwards a response whose topmost Via is ours: the one below it gives the hash in our branch again, so that no
@@ -37,7 +36,7 @@ impl Dispatch {
         let address = self.proxies.get(proxy).and_then(|proxy| proxy.address());
         let is_own = side == Side::Server
             && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
-        let is_stream = self.proxies.get(proxy).is_some_and(|proxy| proxy.transport() != Transport::Udp);
+        let is_stream = self.proxies.get(proxy).is_some_and(|proxy| proxy.is_stream());
         if side == Side::Server && is_stream && !is_own && self.system_of(arrival).is_none() {
             // Nobody but a system answers on the connections of systems: its own callees see our Via as well.
             return Some(forged);
