@@ -13,11 +13,12 @@ use hashbrown::HashMap;
 
 use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
 use super::probed::LookUp;
+use super::share::Shares;
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
 use crate::few::Few;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
@@ -30,11 +31,12 @@ handle! {
     pub(super) struct ContextId;
 }
 
-/// Most requests under way: each takes about a kilobyte beside its message. Beyond it requests in datagrams are
-/// forwarded without state, and those on connections are refused.
+/// Most places of requests under way: each request takes about a kilobyte beside its message. Beyond it requests in
+/// datagrams are forwarded without state, and those on connections are refused. The last eighth of the places is for
+/// sources that have less than their fair share.
 const MOST: usize = 65_536;
-/// Most bytes of their messages.
-const MOST_BYTES: usize = 128 << 20;
+/// Bytes of a message for which a request takes a place.
+const PLACE: usize = 2 << 10;
 
 /// Most requests that are over whose memory is kept, and the largest of them in bytes.
 const MOST_SPARE: usize = 1_024;
@@ -62,8 +64,8 @@ pub(super) struct Contexts {
     /// Names that the prober has not been asked for.
     look_ups: VecDeque<LookUp>,
     wheel: Wheel<ContextId>,
-    /// Bytes of their messages.
-    bytes: usize,
+    /// Places of their messages, by the sources of these.
+    shares: Shares,
     /// Memory of requests that are over.
     spare: Vec<Arc<Vec<u8>>>,
     /// The terms of each pool, by how its requests move, made anew when its settings change.
@@ -114,6 +116,8 @@ pub(super) struct UnderWay {
     /// The request as it came.
     pub(super) request: Arc<Vec<u8>>,
     pub(super) arrival: Arrival,
+    /// Its source, for shares.
+    source: SourcePrint,
     /// The way of its responses.
     pub(super) back: Hop,
     /// Its way to the first proxy.
@@ -165,7 +169,7 @@ impl UnderWay {
     pub(super) fn new(
         context: ResponseContext,
         (name, call, cseq): (Fingerprint, Fingerprint, u32),
-        (request, arrival, back): (Arc<Vec<u8>>, &Arrival, Hop),
+        (request, arrival, source, back): (Arc<Vec<u8>>, &Arrival, SourcePrint, Hop),
         (pool, forward): (PoolId, &Forward),
         (first, entry, moves): (Option<Sent>, Option<EntryId>, Moves),
     ) -> Self {
@@ -177,6 +181,7 @@ impl UnderWay {
             cseq,
             request,
             arrival: *arrival,
+            source,
             back,
             forward: *forward,
             pool,
@@ -202,6 +207,11 @@ impl UnderWay {
     }
 }
 
+/// The places that a message of so many bytes takes.
+fn places(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(PLACE)).unwrap_or(u32::MAX).max(1)
+}
+
 impl Contexts {
     pub(super) fn new() -> Self {
         Contexts {
@@ -213,7 +223,7 @@ impl Contexts {
             look_ups: VecDeque::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
-            bytes: 0,
+            shares: Shares::default(),
             spare: Vec::new(),
             terms: Vec::new(),
             leaving: VecDeque::new(),
@@ -243,8 +253,12 @@ impl Contexts {
         terms
     }
 
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        !self.all.is_full() && self.bytes + bytes <= MOST_BYTES
+    /// Whether there is room for a request of so many bytes from this source.
+    pub(super) fn has_room(&self, bytes: usize, source: impl FnOnce() -> SourcePrint) -> bool {
+        match MOST.checked_sub(self.shares.waiting() + places(bytes) as usize) {
+            Some(left) => left >= MOST / 8 || !self.shares.is_used_up(source()),
+            None => false,
+        }
     }
 
     /// The bytes of a request, in memory of one that is over.
@@ -277,11 +291,11 @@ impl Contexts {
     }
 
     pub(super) fn insert(&mut self, under_way: UnderWay) -> Option<ContextId> {
-        let UnderWay { name, call, cseq, .. } = under_way;
-        let (bytes, is_invite) = (under_way.request.len(), under_way.context.is_invite());
+        let UnderWay { name, call, cseq, source, .. } = under_way;
+        let (places, is_invite) = (places(under_way.request.len()), under_way.context.is_invite());
         let to = under_way.forward.to;
         let id = self.all.insert(under_way)?;
-        self.bytes += bytes;
+        self.shares.add_places(source, places);
         self.by_name.insert(name, id);
         self.on_way(id, to);
         if is_invite {
@@ -445,7 +459,7 @@ impl Contexts {
         self.all.get(id).filter(|under_way| is_over(under_way))?;
         self.leave_way(id);
         let under_way = self.all.remove(id)?;
-        self.bytes -= under_way.request.len();
+        self.shares.remove_places(under_way.source, places(under_way.request.len()));
         if self.spare.len() < MOST_SPARE && under_way.request.capacity() <= LARGEST_SPARE {
             self.spare.push(under_way.request.clone());
         }
@@ -467,7 +481,8 @@ impl Contexts {
     /// Panics if it contradicts itself.
     pub(super) fn check(&self) {
         let all = || self.all.keys().filter_map(|id| Some((id, self.all.get(id)?)));
-        assert_eq!(self.bytes, all().map(|(_, under_way)| under_way.request.len()).sum::<usize>());
+        let taken: u32 = all().map(|(_, under_way)| places(under_way.request.len())).sum();
+        assert_eq!(self.shares.waiting(), taken as usize);
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
         assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");

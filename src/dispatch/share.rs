@@ -36,19 +36,29 @@ impl Default for Shares {
 impl Shares {
     /// Counts a waiting request of this source.
     pub fn add(&mut self, source: SourcePrint) {
-        let count = &mut self.counts[usize::from(source.0)];
-        self.sources += u32::from(*count == 0);
-        *count += 1;
-        self.waiting += 1;
+        self.add_places(source, 1);
     }
 
     /// Takes a request of this source off the count: it waits no longer.
     pub fn remove(&mut self, source: SourcePrint) {
+        self.remove_places(source, 1);
+    }
+
+    /// Counts a waiting request of this source that takes as much room as so many others, one at least.
+    pub fn add_places(&mut self, source: SourcePrint, places: u32) {
         let count = &mut self.counts[usize::from(source.0)];
-        debug_assert!(*count > 0 && self.waiting > 0, "more taken away than was added");
-        self.sources -= u32::from(*count == 1);
-        *count = count.saturating_sub(1);
-        self.waiting = self.waiting.saturating_sub(1);
+        self.sources += u32::from(*count == 0);
+        *count += places;
+        self.waiting += places;
+    }
+
+    /// Takes such a request of this source off the count.
+    pub fn remove_places(&mut self, source: SourcePrint, places: u32) {
+        let count = &mut self.counts[usize::from(source.0)];
+        debug_assert!(*count >= places && self.waiting >= places, "more taken away than was added");
+        self.sources -= u32::from(*count > 0 && *count <= places);
+        *count = count.saturating_sub(places);
+        self.waiting = self.waiting.saturating_sub(places);
     }
 
     /// Whether a source has its share already: the waiting requests divided among their sources and one newcomer, or a

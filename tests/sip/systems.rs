@@ -24,7 +24,7 @@ fn rig_of_systems() -> Rig {
         stream_listeners: vec![(ListenerId(1), Transport::Tcp, "198.51.100.1:5060".parse().unwrap())],
         ..rules()
     };
-    let mut rig = rig_with(1, rules, 1000);
+    let mut rig = rig_with(1, rules, 10_000);
     while let Some(dial) = rig.dispatch.poll_dial(rig.now) {
         let conn = ConnId(101 + u64::from(dial.proxy.0));
         rig.dispatch.on_dialled(&dial, Some(conn), rig.now);
@@ -46,4 +46,50 @@ fn a_request_that_names_its_proxy_goes_by_the_connection_to_it_and_others_take_t
     }
     let turns: Vec<_> = ["d", "e", "f"].map(|call| forward(rig.send(&invite(call))).to).into();
     assert_eq!(turns, [101, 102, 103].map(|number| Hop::Connection(ConnId(number))));
+}
+
+#[test]
+fn one_client_does_not_take_the_room_for_requests_under_way_from_others() {
+    let identified = |call: &str, identifier: &str| {
+        in_dialog(call, "INFO", "s").replace("From:", &format!("X-Pointsman-System: {identifier}\r\nFrom:"))
+    };
+    let addressed = |call: &str, _: &str| {
+        in_dialog(call, "INFO", "s").replace("sip:ivr@ms.example.net SIP", "sip:192.0.2.1;transport=tcp SIP")
+    };
+    // The reason of a decision about requests, and the request of a call, which may name its proxy.
+    type Requests = (Reason, fn(&str, &str) -> String);
+    let requests: [Requests; 3] =
+        [(Reason::Identified, identified), (Reason::RequestUri, addressed), (Reason::Proxied, |call, _| invite(call))];
+    // Each takes as much room as thirty small ones.
+    let body = "x".repeat(60_000);
+    for (reason, request) in requests {
+        let mut rig = rig_of_systems();
+        (rig.arrival.listener, rig.arrival.transport) = (ListenerId(1), Transport::Tcp);
+        rig.arrival.reply_to = ReplyTo::Stream(ConnId(1));
+        let identifier = rig.dispatch.identifier_for(ProxyId(1)).unwrap().text();
+        let identifier = std::str::from_utf8(&identifier).unwrap();
+        let (mut forwarded, mut refused) = (0, Vec::new());
+        for call in 0..2_500 {
+            let text = with_body(&request(&format!("a{call}"), identifier), "text/plain", &body);
+            let decision = rig.send_from("203.0.113.66", &text);
+            match decision.target {
+                Target::Forward(_) => forwarded += 1,
+                _ => refused.push(decision),
+            }
+            assert!(decision.reason == reason || !refused.is_empty(), "{decision:?}");
+        }
+        assert!(forwarded > 1_500 && refused.len() > 500, "{reason}: {forwarded} forwarded");
+        for decision in refused {
+            assert_eq!(status(decision), (503, Reason::TableFull), "{reason}");
+            assert!(answer(decision).retry_after.is_some());
+        }
+        // An honest caller makes calls and ends them.
+        for call in 0..200 {
+            let honest = format!("b{call}");
+            forward(rig.send(&invite(&honest)));
+            forward(rig.send(&in_dialog(&honest, "BYE", "s")));
+        }
+        assert_eq!(rig.dispatch.counters().of(Reason::TableFull), 2_500 - forwarded, "{reason}");
+        rig.dispatch.check();
+    }
 }

@@ -32,7 +32,11 @@ impl Dispatch {
     /// Whether a request that must have the state of a transaction would find no room for it. One that comes in a
     /// datagram can do without: its sender repeats it.
     pub(super) fn lacks_context(&self, case: &Case<'_>) -> bool {
-        case.arrival.transport != Transport::Udp && !self.contexts.has_room(case.request.message.bytes().len())
+        case.arrival.transport != Transport::Udp && !self.has_room_for_context(case)
+    }
+
+    fn has_room_for_context(&self, case: &Case<'_>) -> bool {
+        self.contexts.has_room(case.request.message.bytes().len(), || case.source(self).print())
     }
 
     /// Begins the response context of a request that has just been forwarded, if it is to have one. `begun`: its number
@@ -41,7 +45,6 @@ impl Dispatch {
     pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, begun: Option<(Sent, EntryId)>) -> bool {
         let (sent, entry) = begun.unzip();
         let is_reliable = case.arrival.transport != Transport::Udp;
-        let bytes = case.request.message.bytes().len();
         let id = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
         let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
@@ -53,7 +56,7 @@ impl Dispatch {
             Hop::Address(_) => Moves::Never,
         };
         let is_on_connection = is_reliable || matches!(forward.to, Hop::Connection(_));
-        if !(moves == Moves::Freely || is_on_connection) || !self.contexts.has_room(bytes) {
+        if !(moves == Moves::Freely || is_on_connection) || !self.has_room_for_context(case) {
             return false;
         }
         let opening = context::Opening {
@@ -69,7 +72,8 @@ impl Dispatch {
         let context = ResponseContext::begin(opening, case.now, &mut scratch.effects);
         self.contexts.give_scratch(scratch);
         let back = way_back(case.request.message, case.arrival);
-        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, back);
+        let source = case.source(self).print();
+        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         self.contexts.insert(UnderWay::new(
             context,
             (case.name, case.call, case.discriminator),
@@ -87,7 +91,7 @@ impl Dispatch {
         let Some((id, pool)) = self.proxies.pool_id(name).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
         };
-        if !self.contexts.may_wait() || !self.contexts.has_room(case.request.message.bytes().len()) {
+        if !self.contexts.may_wait() || !self.has_room_for_context(case) {
             return false;
         }
         let opening = context::Opening {
@@ -100,7 +104,8 @@ impl Dispatch {
         };
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let back = way_back(case.request.message, case.arrival);
-        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, back);
+        let source = case.source(self).print();
+        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         let names = (case.name, case.call, case.discriminator);
         let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
         let id = self.contexts.insert(under_way);
