@@ -4,45 +4,20 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
+mod hot_path;
+
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pointsman::dispatch::note::Note;
-use pointsman::ids::{ListenerId, Seq};
+use hot_path::{Link, PAYLOAD, envelope};
 use pointsman::link::Transmit;
-use pointsman::link::dispatcher_end::DispatcherEnd;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
-use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
-use pointsman::words::{Envelope, Message, ReplyTo, Transport};
+use pointsman::words::Message;
 
-/// A usual INVITE with SDP.
-const PAYLOAD: [u8; 1100] = [b'x'; 1100];
-const STORE: usize = 16 << 20;
 /// Frames written between two readings of the clock.
 const FRAMES: u64 = 16;
-
-fn envelope(seq: u64) -> Envelope {
-    Envelope {
-        seq: Seq(seq),
-        received: Time(1),
-        deadline: Some(Time(2)),
-        reply_to: ReplyTo::Datagram,
-        size: 1,
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        pinned: false,
-        again: false,
-        ring_first: false,
-        alias: false,
-        names_size: false,
-        follows: false,
-        source: SocketAddr::from(([192, 0, 2, 1], 5060)),
-        local: SocketAddr::from(([192, 0, 2, 2], 5060)),
-    }
-}
 
 fn frame(c: &mut Criterion) {
     let mut builder = FrameBuilder::new();
@@ -67,43 +42,6 @@ fn frame(c: &mut Criterion) {
     group.finish();
 }
 
-/// A front, and the frames that answer what it has handed over.
-struct Bench {
-    front: DispatcherEnd<Note>,
-    seq: u64,
-    answers: FrameBuilder,
-    pending: Vec<Seq>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Bench { front: DispatcherEnd::new(STORE), seq: 0, answers: FrameBuilder::new(), pending: Vec::new() }
-    }
-
-    fn push(&mut self, records: u64) {
-        for _ in 0..records {
-            self.seq += 1;
-            self.front.push(&envelope(self.seq), Note::default(), &[&PAYLOAD]).expect("the store has room");
-            self.pending.push(Seq(self.seq));
-        }
-    }
-
-    fn transmit(&mut self) {
-        let sent = self.front.poll_transmit(|pieces| {
-            black_box(pieces);
-            Ok(())
-        });
-        assert_eq!(sent.expect("nothing can fail"), Transmit::Drained);
-    }
-
-    fn answer(&mut self) {
-        self.answers.clear();
-        self.answers.push_answered(&self.pending);
-        self.front.on_frame(self.answers.bytes(), &mut |event| drop(black_box(event))).expect("a good frame");
-        self.pending.clear();
-    }
-}
-
 fn retain(c: &mut Criterion) {
     let mut group = c.benchmark_group("front");
     for standing in [0, 4000] {
@@ -111,10 +49,7 @@ fn retain(c: &mut Criterion) {
             group.throughput(Throughput::Elements(records));
             let name = format!("push, gather, answer; {standing} messages standing");
             group.bench_function(BenchmarkId::new(name, records), |b| {
-                let mut bench = Bench::new();
-                bench.push(standing);
-                bench.transmit();
-                bench.pending.clear();
+                let mut bench = Link::holding(standing);
                 b.iter(|| {
                     bench.push(records);
                     bench.transmit();
@@ -123,9 +58,7 @@ fn retain(c: &mut Criterion) {
             });
         }
     }
-    group.bench_function("new, 16 MiB", |b| {
-        b.iter_batched(|| (), |()| <DispatcherEnd<Note>>::new(STORE), BatchSize::SmallInput)
-    });
+    group.bench_function("new, 16 MiB", |b| b.iter_batched(|| (), |()| Link::new(), BatchSize::SmallInput));
     group.finish();
 }
 
@@ -138,7 +71,7 @@ fn link(c: &mut Criterion) {
     for records in [1, 8, 16] {
         group.throughput(Throughput::Elements(records));
         group.bench_function(BenchmarkId::new("push and write a frame", records), |b| {
-            let mut bench = Bench::new();
+            let mut bench = Link::new();
             b.iter_custom(|frames| {
                 let mut spent = Duration::ZERO;
                 let mut left = frames;
@@ -148,7 +81,7 @@ fn link(c: &mut Criterion) {
                     let begin = Instant::now();
                     for _ in 0..now {
                         bench.push(records);
-                        let sent = bench.front.poll_transmit(|pieces| one.send(pieces, &[]));
+                        let sent = bench.end.poll_transmit(|pieces| one.send(pieces, &[]));
                         assert_eq!(sent.expect("the link stands"), Transmit::Drained);
                     }
                     spent += begin.elapsed();
