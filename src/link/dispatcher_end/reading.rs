@@ -222,12 +222,11 @@ impl<N: Copy> DispatcherEnd<N> {
     /// Takes out a record that the worker has read; its blocks are still to be freed. A number that is not retained, or
     /// has not been sent, is a fault of the worker.
     fn release(&mut self, seq: Seq) -> Option<Held<N>> {
-        let place = self.index.get(seq).filter(|_| seq <= self.sent);
+        let place = if seq <= self.sent { self.index.remove(seq) } else { None };
         let Some(place) = place else {
             self.stats.faults += 1;
             return None;
         };
-        self.index.remove(seq);
         let held = self.held.get_mut(place as usize)?.take()?;
         self.vacant.push(place);
         // A worker that answers a message has read it and all before it.
