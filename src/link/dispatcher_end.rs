@@ -172,9 +172,13 @@ impl<N: Copy> DispatcherEnd<N> {
         if self.index.room() <= index_reserve(share, &self.store) {
             return Err(NoRoom::Store);
         }
-        let chain = self.put(&header, payload, share).ok_or(NoRoom::Store)?;
+        let chain = self.store.take(header.len() + length, share).ok_or(NoRoom::Store)?;
+        let head = chain.head();
         self.keep(Held { seq: envelope.seq, note, chain, next: None, sent: false });
         self.pushed = envelope.seq;
+        // The copy comes last: its place is seldom in a cache, and whatever is written after it and read at once would
+        // wait for it.
+        self.store.fill(head, std::iter::once(&header[..]).chain(payload.iter().copied()));
         Ok(())
     }
 
@@ -330,19 +334,6 @@ impl<N: Copy> DispatcherEnd<N> {
         self.unsent_blocks = self.unsent_blocks.saturating_sub(held.chain.blocks());
         self.sent = held.seq;
         self.unsent = held.next.map(|next| (next, last));
-    }
-
-    fn put(&mut self, header: &[u8], payload: &[&[u8]], share: Share) -> Option<Chain> {
-        match *payload {
-            [whole] => self.store.put(&[header, whole], share),
-            [one, two] => self.store.put(&[header, one, two], share),
-            [one, two, three] => self.store.put(&[header, one, two, three], share),
-            // Payloads of more than three pieces are rare, so the list may be copied.
-            _ => {
-                let pieces: Vec<&[u8]> = std::iter::once(header).chain(payload.iter().copied()).collect();
-                self.store.put(&pieces, share)
-            }
-        }
     }
 
     /// Retains a message after all others; a message that has not been sent is also queued for sending.

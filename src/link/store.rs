@@ -8,6 +8,8 @@
 //! knows the source of each call.
 
 use std::io::IoSlice;
+use std::num::NonZeroU32;
+use std::ops::Range;
 
 use crate::words::Room;
 
@@ -38,11 +40,16 @@ pub struct Store {
 pub struct Chain {
     head: u32,
     tail: u32,
-    blocks: u32,
+    blocks: NonZeroU32,
     length: u32,
 }
 
 impl Chain {
+    /// Its first block.
+    pub const fn head(&self) -> u32 {
+        self.head
+    }
+
     /// Number of its bytes.
     pub const fn len(&self) -> usize {
         self.length as usize
@@ -50,7 +57,7 @@ impl Chain {
 
     /// Number of its blocks, and the most pieces that it can consist of.
     pub const fn blocks(&self) -> u32 {
-        self.blocks
+        self.blocks.get()
     }
 
     /// Whether it holds no bytes.
@@ -87,40 +94,53 @@ impl Store {
 
     /// Copies `pieces`, one after the other, into blocks of their own. `None`: `share` is used up.
     pub fn put(&mut self, pieces: &[&[u8]], share: Share) -> Option<Chain> {
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let blocks = length.div_ceil(BLOCK).max(1);
-        if blocks > self.free_blocks(share) {
+        let chain = self.take(pieces.iter().map(|piece| piece.len()).sum(), share)?;
+        self.fill(chain.head(), pieces.iter().copied());
+        Some(chain)
+    }
+
+    /// Takes blocks for so many bytes, to be filled with [`Store::fill`]. `None`: `share` is used up.
+    pub fn take(&mut self, length: usize, share: Share) -> Option<Chain> {
+        let blocks = NonZeroU32::new(length.div_ceil(BLOCK).max(1) as u32)?;
+        if blocks.get() as usize > self.free_blocks(share) {
             return None;
         }
-        let head = self.take();
-        let mut chain = Chain { head, tail: head, blocks: blocks as u32, length: length as u32 };
-        let mut at = 0;
-        for piece in pieces {
-            let mut rest = *piece;
+        self.used += blocks.get();
+        let head = if self.free == NONE { self.fresh() } else { self.free };
+        let mut tail = head;
+        for _ in 1..blocks.get() {
+            if self.next[tail as usize] == NONE {
+                self.next[tail as usize] = self.fresh();
+            }
+            tail = self.next[tail as usize];
+        }
+        self.free = std::mem::replace(&mut self.next[tail as usize], NONE);
+        Some(Chain { head, tail, blocks, length: length as u32 })
+    }
+
+    /// Copies `pieces`, one after the other, into the blocks of the chain that begins with `head`. It was taken for as
+    /// many bytes.
+    pub fn fill<'p>(&mut self, head: u32, pieces: impl Iterator<Item = &'p [u8]>) {
+        let (mut block, mut room) = (head, 0..0);
+        for mut rest in pieces {
             while !rest.is_empty() {
-                if at == BLOCK {
-                    let block = self.take();
-                    self.next[chain.tail as usize] = block;
-                    chain.tail = block;
-                    at = 0;
+                if room.is_empty() {
+                    (room, block) = self.run(block, usize::MAX);
                 }
-                let (now, later) = rest.split_at(rest.len().min(BLOCK - at));
-                let begin = chain.tail as usize * BLOCK + at;
-                self.bytes[begin..begin + now.len()].copy_from_slice(now);
-                at += now.len();
-                rest = later;
+                let (now, later) = rest.split_at(rest.len().min(room.len()));
+                let end = room.start + now.len();
+                self.bytes[room.start..end].copy_from_slice(now);
+                (room.start, rest) = (end, later);
             }
         }
-        self.next[chain.tail as usize] = NONE;
-        Some(chain)
     }
 
     /// Frees the blocks of `chain`.
     pub fn free(&mut self, chain: Chain) {
         self.next[chain.tail as usize] = self.free;
         self.free = chain.head;
-        debug_assert!(self.used >= chain.blocks, "more blocks freed than taken");
-        self.used = self.used.saturating_sub(chain.blocks);
+        debug_assert!(self.used >= chain.blocks(), "more blocks freed than taken");
+        self.used = self.used.saturating_sub(chain.blocks());
     }
 
     /// The bytes of `chain`, in as few pieces as possible.
@@ -176,18 +196,25 @@ impl Store {
         usable.saturating_sub(self.used as usize)
     }
 
-    /// Takes one block; the caller has checked that there is one.
-    fn take(&mut self) -> u32 {
-        self.used += 1;
-        if self.free == NONE {
-            let fresh = self.next.len();
-            self.bytes.resize((fresh + 1) * BLOCK, 0);
-            self.next.push(NONE);
-            return fresh as u32;
+    /// A block that has never been used.
+    fn fresh(&mut self) -> u32 {
+        let block = self.next.len();
+        self.bytes.resize((block + 1) * BLOCK, 0);
+        self.next.push(NONE);
+        block as u32
+    }
+
+    /// The places of the next of `left` bytes of a chain that lie side by side, from this block of it on, and the block
+    /// after them.
+    #[inline]
+    fn run(&self, block: u32, left: usize) -> (Range<usize>, u32) {
+        let first = block as usize;
+        let mut last = first;
+        while (last + 1 - first) * BLOCK < left && self.next[last] as usize == last + 1 {
+            last += 1;
         }
-        let block = self.free;
-        self.free = self.next[block as usize];
-        block
+        let begin = first * BLOCK;
+        (begin..begin + ((last + 1 - first) * BLOCK).min(left), self.next[last])
     }
 }
 
@@ -202,20 +229,15 @@ pub struct Pieces<'a> {
 impl<'a> Iterator for Pieces<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         if self.left == 0 {
             return None;
         }
-        let first = self.block as usize;
-        let mut last = first;
-        while (last + 1 - first) * BLOCK < self.left && self.store.next[last] as usize == last + 1 {
-            last += 1;
-        }
-        self.block = self.store.next[last];
-        let begin = first * BLOCK;
-        let length = ((last + 1 - first) * BLOCK).min(self.left);
-        self.left -= length;
-        Some(&self.store.bytes[begin..begin + length])
+        let (run, behind) = self.store.run(self.block, self.left);
+        self.block = behind;
+        self.left -= run.len();
+        Some(&self.store.bytes[run])
     }
 }
 
@@ -318,7 +340,7 @@ mod tests {
                     Operation::Free { which } => {
                         let Some(key) = naive.keys().nth(which % naive.len().max(1)).copied() else { continue };
                         let (chain, _) = naive.remove(&key).unwrap();
-                        blocks -= chain.blocks as usize;
+                        blocks -= chain.blocks() as usize;
                         store.free(chain);
                     }
                 }
