@@ -4,7 +4,7 @@
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
 //! `proxy` do.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -362,6 +362,12 @@ impl Contexts {
             self.all.get(*id).is_some_and(|under_way| under_way.unheard.iter().any(|(at, _)| *at == proxy))
         };
         self.all.keys().filter(is_there).collect()
+    }
+
+    /// The proxies that have requests under way, or have sent them.
+    pub(super) fn proxies(&self) -> BTreeSet<ProxyId> {
+        let all = self.all.keys().filter_map(|id| self.all.get(id));
+        all.flat_map(|under_way| under_way.context.tried().chain([under_way.forward.proxy])).collect()
     }
 
     /// Takes note that a request leaves by this way.

@@ -41,6 +41,15 @@ impl Dispatch {
         self.proxies.on_connection_taken(conn, is_taken);
     }
 
+    /// Lets go of proxies that the settings have lost long ago, once nothing waits for an answer of theirs. To requests
+    /// that still do it is as if the connection had ended.
+    pub(super) fn let_go_of_proxies(&mut self, now: Time) {
+        if self.proxies.is_farewell_due(now) {
+            let ended = self.proxies.let_go(&self.contexts.proxies(), now);
+            ended.into_iter().for_each(|(proxy, conn)| self.leave_connection(proxy, conn, now));
+        }
+    }
+
     /// Takes note that a connection has ended. Requests that have gone by it and have no response go to another proxy,
     /// or by another connection.
     pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {

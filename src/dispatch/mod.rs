@@ -266,6 +266,7 @@ impl Dispatch {
         self.handle_contexts(now);
         self.gatherings.handle_timeout(now);
         self.proxies.handle_timeout(now);
+        self.let_go_of_proxies(now);
         if self.is_look_due(now) {
             self.pool.look(now - self.rules.silent_after);
             let is_alive = self.pool.iter().any(|(_, worker)| worker.is_alive());

@@ -4,6 +4,7 @@
 //!
 //! Broken rules change what a dispatcher hears or does; each of them has to be noticed.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -209,6 +210,9 @@ impl World {
             self.now = self.now.max(due);
             let proxies = &mut self.dispatchers[at];
             proxies.handle_timeout(due);
+            if proxies.is_farewell_due(due) {
+                proxies.let_go(&BTreeSet::new(), due);
+            }
             while proxies.poll_wish().is_some() || proxies.poll_change().is_some() {}
             self.give_up();
         }

@@ -5,7 +5,7 @@
 //! it has had no response for five seconds. Every policy meets the same arrivals and the same bursts.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use pointsman::config::{self, PoolMode, PoolPolicy};
@@ -228,7 +228,11 @@ impl Queues {
     fn look(&mut self, now: Time) {
         for lane in 0..self.lanes.len() {
             while let Some(due) = self.lanes[lane].poll_timeout().filter(|due| *due <= now) {
-                self.lanes[lane].handle_timeout(due);
+                let proxies = &mut self.lanes[lane];
+                proxies.handle_timeout(due);
+                if proxies.is_farewell_due(due) {
+                    proxies.let_go(&BTreeSet::new(), due);
+                }
             }
             while let Some(id) = self.lanes[lane].poll_wish() {
                 let server = usize::from(id.0);

@@ -112,6 +112,13 @@ impl Rig {
         }
     }
 
+    /// The settings have these servers alone from now on.
+    fn reload(&mut self, change: impl FnOnce(&mut Vec<Proxy>)) {
+        let mut rules = self.switch.dispatch().rules().clone();
+        change(&mut rules.proxies);
+        self.switch.reload(rules, Insert::None, 0, self.now);
+    }
+
     fn left(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -500,4 +507,44 @@ fn a_response_from_a_source_that_is_no_server_goes_nowhere() {
     assert!(rig.udp(&answer).is_empty(), "a callee behind the server sees our Via too");
     assert!(rig.stream(&answer, ConnId(55), "203.0.113.66:5060").is_empty());
     assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to 198.51.100.7:4711"]);
+}
+
+#[test]
+fn a_call_that_rings_for_long_at_a_server_that_the_settings_have_lost_gets_its_answer() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(sent.shown(), "INVITE to #1");
+    rig.reload(|proxies| proxies.retain(|proxy| proxy.name == "b"));
+    // Each 180 has timer C begin anew (RFC 3261 §16.7 step 2).
+    for at in [100, 300, 500, 700] {
+        assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+        assert_eq!(shown(&rig.passes(at * 1_000)), [""; 0]);
+        assert_eq!(rig.switch.poll_hang_up(rig.now), None, "after {at} s");
+    }
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to #7"]);
+    rig.passes(750_000);
+    assert_eq!(rig.switch.poll_hang_up(rig.now), Some(ConnId(1)), "nothing waits for an answer any more");
+}
+
+#[test]
+fn callers_hear_of_it_when_a_server_is_let_go_that_has_their_calls() {
+    let mut rig = Rig::connected(1);
+    let ringing = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&ringing, "180 Ringing");
+    let other = one(rig.stream(&another(BY_TCP, "d"), CALLERS, CALLER));
+    rig.responds(&other, "200 OK");
+    let unheard = one(rig.stream(&another(BY_TCP, "e"), CALLERS, CALLER));
+    assert_eq!((ringing.to.as_str(), unheard.to.as_str()), ("#1", "#1"));
+    // The settings lose so many others afterwards that the oldest of them goes before its time.
+    let other = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Proxy { name: format!("o{number}"), host: format!("10.1.{high}.{low}"), ..Proxy::default() }
+    };
+    rig.reload(|proxies| *proxies = proxies.drain(1..).chain((0..5_000).map(other)).collect());
+    rig.passes(1_000);
+    rig.reload(|proxies| proxies.truncate(1));
+    let mut told = shown(&rig.passes(2_000));
+    told.sort();
+    assert_eq!(told, ["503 to #7", "INVITE to #102"]);
+    assert_eq!(rig.switch.poll_hang_up(rig.now), Some(ConnId(1)));
 }

@@ -244,7 +244,7 @@ impl Proxies {
         self.entries = entries;
         let lost: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).filter(|id| !wanted.contains(id)).collect();
         lost.into_iter().for_each(|id| self.slots.remove(id, now));
-        self.let_go(now);
+        self.next_farewell = self.slots.next_farewell(now);
         for (pool, members) in self.pools.iter_mut().zip(members) {
             pool.set_members(members);
         }

@@ -10,7 +10,7 @@ mod pool;
 mod slots;
 mod turns;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -307,19 +307,25 @@ impl Proxies {
                 at = next + 1;
             }
         }
-        if self.next_farewell.is_some_and(|due| due <= now) {
-            self.let_go(now);
-        }
     }
 
-    /// Lets go of proxies that were removed long ago; their connections end.
-    fn let_go(&mut self, now: Time) {
-        let (next, gone) = self.slots.let_go(now);
+    /// Whether proxies may have to be let go that the settings have lost.
+    pub fn is_farewell_due(&self, now: Time) -> bool {
+        self.next_farewell.is_some_and(|due| due <= now)
+    }
+
+    /// Lets go of proxies that the settings have lost long ago, but not of those in `awaited`: requests wait for an
+    /// answer of theirs. Returns each connection that ends with its proxy.
+    pub fn let_go(&mut self, awaited: &BTreeSet<ProxyId>, now: Time) -> Vec<(ProxyId, ConnId)> {
+        let (next, gone) = self.slots.let_go(|id| awaited.contains(&id), now);
         self.next_farewell = next;
-        self.hang_ups.extend(gone.iter().flat_map(|slot| slot.proxy.connections().all()));
+        let conns = gone.iter().flat_map(|(id, slot)| slot.proxy.connections().all().map(|conn| (*id, conn)));
+        let ended: Vec<_> = conns.collect();
+        self.hang_ups.extend(ended.iter().map(|(_, conn)| *conn));
+        ended
     }
 
-    /// The time at which [`Proxies::handle_timeout`] is due next.
+    /// The time at which [`Proxies::handle_timeout`] or [`Proxies::let_go`] is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let connection = Some(self.next_connection).filter(|at| *at < Time::NEVER);
         self.next_look.into_iter().chain(self.next_farewell).chain(connection).min()

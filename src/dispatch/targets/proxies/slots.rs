@@ -12,9 +12,11 @@ use crate::ids::ProxyId;
 use crate::pack::packed;
 use crate::time::Time;
 
-/// Time for which a removed proxy stays: no transaction with it lasts longer (RFC 3261 §16.6 step 11: timer C is more
-/// than three minutes).
+/// Time for which a removed proxy stays at least: few transactions with it last longer (RFC 3261 §16.6 step 11: timer C
+/// is more than three minutes, and begins anew with each 101–199).
 const STAYS: Duration = Duration::from_secs(300);
+/// Interval at which a proxy is looked at after that, until all that went to it is answered.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Most removed proxies; the oldest go first.
 const REMOVED: usize = 4_096;
 
@@ -106,24 +108,40 @@ impl Slots {
         }
     }
 
-    /// Lets go of those that were removed long ago, or of the oldest when there are too many. Returns when to look
-    /// again, and those that are gone.
-    pub(super) fn let_go(&mut self, now: Time) -> (Option<Time>, Vec<Slot>) {
+    /// When to let go of a removed one: its time is over, or there are too many.
+    pub(super) fn next_farewell(&self, now: Time) -> Option<Time> {
+        let removed = self.removed();
+        let first = removed.first().map(|&(since, _)| since + STAYS);
+        if removed.len() > REMOVED { Some(now) } else { first }
+    }
+
+    /// Lets go of those that were removed long ago, unless they are awaited, and of the oldest when there are too many.
+    /// Returns when to look again, and those that are gone.
+    pub(super) fn let_go(
+        &mut self,
+        is_awaited: impl Fn(ProxyId) -> bool,
+        now: Time,
+    ) -> (Option<Time>, Vec<(ProxyId, Slot)>) {
         self.first_free = 0;
-        let (mut removed, mut gone): (Vec<(Time, usize)>, Vec<Slot>) = (Vec::new(), Vec::new());
-        for (at, place) in self.slots.iter_mut().enumerate() {
-            match place.as_ref().and_then(|slot| slot.removed) {
-                Some(since) if now.since(since) >= STAYS => gone.extend(place.take()),
-                Some(since) => removed.push((since, at)),
-                None => {}
+        let (removed, mut gone, mut next) = (self.removed(), Vec::new(), Time::NEVER);
+        let surplus = removed.len().saturating_sub(REMOVED);
+        for (number, (since, id)) in removed.into_iter().enumerate() {
+            let is_over = now.since(since) >= STAYS;
+            if number < surplus || is_over && !is_awaited(id) {
+                let place = self.slots.get_mut(usize::from(id.0));
+                gone.extend(place.and_then(Option::take).map(|slot| (id, slot)));
+            } else {
+                next = next.min(if is_over { now + LOOK_AGAIN } else { since + STAYS });
             }
         }
+        (Some(next).filter(|next| *next < Time::NEVER), gone)
+    }
+
+    /// Those that were removed, the oldest first.
+    fn removed(&self) -> Vec<(Time, ProxyId)> {
+        let mut removed: Vec<_> = self.iter().filter_map(|(id, slot)| Some((slot.removed?, id))).collect();
         removed.sort_unstable();
-        let surplus = removed.len().saturating_sub(REMOVED);
-        for (_, at) in removed.drain(..surplus) {
-            gone.extend(self.slots.get_mut(at).and_then(Option::take));
-        }
-        (removed.first().map(|&(since, _)| since + STAYS), gone)
+        removed
     }
 
     /// A proxy, also one that was removed.

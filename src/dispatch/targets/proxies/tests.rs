@@ -135,7 +135,8 @@ fn a_reload_keeps_state_and_number_by_name_and_another_address_is_another_life()
     let counts = spread(&mut proxies, 100, at(2));
     assert_eq!((counts[0], counts[2]), (0, 0));
     // It is forgotten, and its place goes to another life.
-    proxies.handle_timeout(at(300_001));
+    assert!(proxies.is_farewell_due(at(300_001)));
+    proxies.let_go(&BTreeSet::new(), at(300_001));
     proxies.check(at(300_001));
     assert_eq!(proxies.address(ProxyId(0), sent.life), None);
     proxies.set(&numbered(5), &[pool(PoolPolicy::Latency)], at(300_002));
