@@ -1,14 +1,19 @@
 //! Requests for downstream proxies over TCP that name their proxy.
 
 use pointsman::config::{Pool, PoolMode, PoolPolicy, Proxy, Route};
+use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::Hop;
 use pointsman::ids::{ConnId, ProxyId};
 
-use super::forwarding::forward;
+use super::forwarding::{forward, response};
 use super::*;
 
 /// Three proxies over TCP, each with one connection: fs1 has number 101 and so on.
 fn rig_of_systems() -> Rig {
+    rig_of_systems_with(10_000)
+}
+
+fn rig_of_systems_with(table_cap: usize) -> Rig {
     let proxy = |number: u8| Proxy {
         name: format!("fs{number}"),
         host: format!("192.0.2.{number}"),
@@ -24,7 +29,7 @@ fn rig_of_systems() -> Rig {
         stream_listeners: vec![(ListenerId(1), Transport::Tcp, "198.51.100.1:5060".parse().unwrap())],
         ..rules()
     };
-    let mut rig = rig_with(1, rules, 10_000);
+    let mut rig = rig_with(1, rules, table_cap);
     while let Some(dial) = rig.dispatch.poll_dial(rig.now) {
         let conn = ConnId(101 + u64::from(dial.proxy.0));
         rig.dispatch.on_dialled(&dial, Some(conn), rig.now);
@@ -92,4 +97,27 @@ fn one_client_does_not_take_the_room_for_requests_under_way_from_others() {
         assert_eq!(rig.dispatch.counters().of(Reason::TableFull), 2_500 - forwarded, "{reason}");
         rig.dispatch.check();
     }
+}
+
+#[test]
+fn a_copy_of_a_call_that_the_table_has_given_up_is_dealt_with_while_its_state_lives() {
+    let mut rig = rig_of_systems_with(8);
+    let refused = |rig: &mut Rig, call: &str| {
+        let sent = forward(rig.send(&invite(call)));
+        let Hop::Connection(conn) = sent.to else { panic!("{sent:?}") };
+        let before = rig.arrival;
+        (rig.arrival.listener, rig.arrival.transport) = (ListenerId(1), Transport::Tcp);
+        rig.arrival.reply_to = ReplyTo::Stream(conn);
+        let text = response(&invite(call), &sent, 486);
+        rig.send_from(&format!("192.0.2.{}", conn.0 - 100), &text);
+        rig.arrival = before;
+        let left = std::iter::from_fn(|| rig.dispatch.poll_leaving()).map(|leaving| leaving.message);
+        left.filter(|message| matches!(message, LeavingMessage::Response(_))).count()
+    };
+    assert_eq!(refused(&mut rig, "first"), 1);
+    (0..8).for_each(|call| assert_eq!(refused(&mut rig, &format!("b{call}")), 1));
+    let decision = rig.send(&invite("first"));
+    assert_eq!((decision.target, decision.reason), (Target::Drop, Reason::Proxied));
+    let left: Vec<_> = std::iter::from_fn(|| rig.dispatch.poll_leaving()).map(|leaving| leaving.message).collect();
+    assert!(matches!(&left[..], [LeavingMessage::Response(_)]), "its 486 again: {left:?}");
 }

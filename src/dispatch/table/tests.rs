@@ -323,3 +323,30 @@ fn a_refused_transaction_leads_nothing_and_goes_after_32_s() {
     table.acknowledged(id, second(2));
     assert!(table.poll_expired(second(34)).is_some());
 }
+
+#[test]
+fn transactions_that_lead_later_requests_make_room_first_while_they_have_more_than_three_quarters_of_the_places() {
+    let mut table = Table::new(8, PENDING_MAX);
+    table.set_remember(Duration::from_secs(3_600));
+    let answer = |table: &mut Table, new: NewEntry| {
+        let (id, evicted) = table.insert(new, second(1)).unwrap();
+        table.answered(id, second(1));
+        table.check();
+        evicted.map(|entry| entry.discriminator)
+    };
+    for name in 1..=7 {
+        answer(&mut table, NewEntry { is_remembered: true, ..invite(name, name) });
+    }
+    let evicted = (8..=12).map(|name| answer(&mut table, invite(name, name)));
+    assert_eq!(evicted.collect::<Vec<_>>(), [None, Some(1), Some(8), Some(9), Some(10)]);
+}
+
+#[test]
+fn an_entry_that_goes_leaves_its_name_to_a_newer_one() {
+    let mut table = Table::new(4, PENDING_MAX);
+    let (older, _) = table.insert(invite(1, 1), second(0)).unwrap();
+    let (newer, _) = table.insert(invite(1, 2), second(1)).unwrap();
+    table.answered(older, second(1));
+    assert!(table.poll_expired(second(40)).is_some() && table.get(older).is_none());
+    assert_eq!(table.by_name(print(1, 1)), Some(newer));
+}

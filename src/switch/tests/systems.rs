@@ -548,3 +548,28 @@ fn callers_hear_of_it_when_a_server_is_let_go_that_has_their_calls() {
     assert_eq!(told, ["503 to #7", "INVITE to #102"]);
     assert_eq!(rig.switch.poll_hang_up(rig.now), Some(ConnId(1)));
 }
+
+#[test]
+fn a_request_of_a_strict_router_that_moves_to_a_server_over_udp_has_the_uri_that_its_caller_gave_it() {
+    let mut rig = Rig::with(1, |proxy| {
+        proxy.system_down = crate::config::SystemDown::Move;
+        proxy.transport = if proxy.name == "a" { Transport::Tcp } else { Transport::Udp };
+    });
+    let mut rules = rig.switch.dispatch().rules().clone();
+    rules.pools[0].rewrite_uri = true;
+    rig.switch.reload(rules, Insert::None, 0, NOW);
+    rig.open();
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(sent.to, "#1");
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    rig.ends(1);
+    // RFC 3261 §16.6 step 6: the router has put our value into the request-URI, and the URI of the callee last.
+    let ours = routes.remove(0);
+    let uri = ours.trim_start_matches('<').trim_end_matches('>').to_owned();
+    routes.push("<sip:7@192.0.2.9:5099>".to_owned());
+    let bye = request("BYE", BY_UDP, 2, &routes, ";tag=s").replacen("sip:7@192.0.2.2", &uri, 1);
+    let moved = one(rig.udp(&bye));
+    assert_eq!(moved.text.lines().next(), Some("BYE sip:7@192.0.2.9:5099 SIP/2.0"), "{}", moved.text);
+    assert_eq!(moved.shown(), "BYE to 192.0.2.12:5080");
+}

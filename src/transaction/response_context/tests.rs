@@ -477,3 +477,17 @@ fn a_pending_call_takes_at_most_a_kibibyte_beside_its_message() {
     let size = size_of::<ResponseContext>() + 3 * size_of::<Branch>();
     assert!(size <= 1_024, "{size}");
 }
+
+#[test]
+fn a_server_that_rings_on_after_its_connection_was_cut_keeps_nothing_for_ever() {
+    let mut call = Call::begin(Kind::Invite);
+    assert_eq!(call.gets(1, 180), ["180 of 1"]);
+    call.context.on_cut(ProxyId(1), call.now, &mut call.out);
+    assert_eq!(call.effects(), ["our 503"]);
+    for late in [1_000, 20_000] {
+        call.passes(late);
+        assert_eq!(call.gets(1, 180), [""; 0], "the caller has its answer");
+    }
+    call.passes(40_000);
+    assert!(call.context.is_over(call.now), "{:?}", call.context);
+}
