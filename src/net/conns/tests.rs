@@ -159,6 +159,38 @@ fn a_peer_that_reads_nothing_is_not_read_any_more_and_closed_in_the_end() {
     assert_eq!(rig.closed(), Some((key, CloseReason::ReadsNothing)));
 }
 
+/// Queues more for a connection than may wait, in one turn. Returns the number of bytes that it takes.
+fn queue_much(rig: &mut Rig, key: ConnKey) -> usize {
+    let long = [OK, &vec![b'x'; 8 << 10]].concat();
+    let messages = CAP / long.len() + 8;
+    (0..messages).take_while(|_| rig.conns.send(key, &long)).count() * long.len()
+}
+
+#[test]
+fn a_peer_that_reads_is_not_closed_though_more_than_the_cap_is_queued_in_each_turn() {
+    let mut rig = Rig::new();
+    let (key, mut peer) = rig.connect();
+    for _ in 0..20 {
+        let queued = queue_much(&mut rig, key);
+        assert!(queued > CAP);
+        assert_eq!(rig.closed(), None);
+        let reader = std::thread::spawn(move || {
+            peer.read_exact(&mut vec![0; queued]).unwrap();
+            peer
+        });
+        rig.until(|rig| rig.conns.waiting(key) == 0);
+        peer = reader.join().unwrap();
+    }
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_closed_though_all_is_queued_in_one_turn() {
+    let mut rig = Rig::new();
+    let (key, _peer) = rig.connect();
+    let queued: usize = (0..1_000).map(|_| queue_much(&mut rig, key)).take_while(|queued| *queued > CAP).sum();
+    assert_eq!(rig.closed(), Some((key, CloseReason::ReadsNothing)), "after {queued} bytes");
+}
+
 #[test]
 fn a_peer_that_takes_nothing_for_half_a_minute_is_closed_though_little_waits_for_it() {
     let mut rig = Rig::new();
