@@ -1,5 +1,6 @@
 //! Takeovers while calls go to systems over connections.
 
+use std::thread;
 use std::time::Duration;
 
 use super::caller::Caller;
@@ -38,19 +39,17 @@ fn calls_over_udp_and_tcp_to_systems_are_not_lost_in_takeovers_and_the_connectio
     let mut front = start(&settings(&addresses(&systems), "probe = \"none\""), 2);
     wait_for_connections(&front, &systems, 2);
     let mut peers = [systems[0].peers(), systems[1].peers()];
-    let mut callers = [0, 2].map(|connections| Generator::new(plan(&front, connections)).unwrap());
+    let callers = [0, 2].map(|connections| Generator::new(plan(&front, connections)).unwrap());
     let progress = callers.each_ref().map(Generator::progress);
-    let outcomes = std::thread::scope(|scope| {
-        let calls = callers.each_mut().map(|callers| scope.spawn(|| callers.run().clone()));
-        for _ in 0..TAKEOVERS {
-            let before = progress.each_ref().map(|progress| progress.completed());
-            let goes_on = || progress.iter().zip(before).all(|(progress, before)| progress.completed() > before + 30);
-            wait_for("more calls", DEADLINE, || goes_on().then_some(()));
-            front.pointsman.take_over();
-        }
-        progress.iter().for_each(|progress| progress.stop());
-        calls.map(|calls| calls.join().unwrap())
-    });
+    let calls = callers.map(|mut callers| thread::spawn(move || callers.run().clone()));
+    for _ in 0..TAKEOVERS {
+        let before = progress.each_ref().map(|progress| progress.completed());
+        let goes_on = || progress.iter().zip(before).all(|(progress, before)| progress.completed() > before + 30);
+        wait_for("more calls", DEADLINE, || goes_on().then_some(()));
+        front.pointsman.take_over();
+    }
+    progress.iter().for_each(|progress| progress.stop());
+    let outcomes = calls.map(|calls| calls.join().unwrap());
     outcomes.iter().for_each(assert_complete);
     println!("{} calls over UDP, {} over TCP", outcomes[0].completed, outcomes[1].completed);
     for (system, peers) in systems.iter().zip(&mut peers) {
@@ -88,21 +87,18 @@ fn a_connection_over_tls_is_replaced_after_a_takeover_no_call_is_lost_and_the_ol
     let before = system.peers();
     let mut callers = Generator::new(plan(&front, 0)).unwrap();
     let progress = callers.progress();
-    let outcome = std::thread::scope(|scope| {
-        let calls = scope.spawn(|| callers.run().clone());
-        let more = || {
-            let before = progress.completed();
-            wait_for("more calls", DEADLINE, || (progress.completed() > before + 50).then_some(()));
-        };
-        more();
-        let mut old = front.pointsman.take_over_and_keep();
-        let status = wait_for("the end of the old process", DEADLINE, || old.try_wait().unwrap());
-        assert!(status.success(), "{status}");
-        more();
-        progress.stop();
-        calls.join().unwrap()
-    });
-    assert_complete(&outcome);
+    let calls = thread::spawn(move || callers.run().clone());
+    let more = || {
+        let before = progress.completed();
+        wait_for("more calls", DEADLINE, || (progress.completed() > before + 50).then_some(()));
+    };
+    more();
+    let mut old = front.pointsman.take_over_and_keep();
+    let status = wait_for("the end of the old process", DEADLINE, || old.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    more();
+    progress.stop();
+    assert_complete(&calls.join().unwrap());
     let after = system.peers();
     assert!(after.len() == 1 && after != before, "{before:?}, then {after:?}");
 }
