@@ -148,6 +148,9 @@ impl Proxies {
                     if entry.settings.load != settings.load {
                         self.forget_reports(&entry);
                     }
+                    if is_secured_otherwise(&entry.settings, settings) {
+                        self.replace_connections(&entry, now);
+                    }
                     entry.set(settings.clone());
                     entry
                 }
@@ -308,6 +311,14 @@ impl Proxies {
         }
     }
 
+    fn replace_connections(&mut self, entry: &Entry, now: Time) {
+        for id in &entry.proxies {
+            if let Some(slot) = self.slots.get_mut(*id) {
+                slot.proxy.connections_mut().replace_all(now);
+            }
+        }
+    }
+
     fn forget_reports(&mut self, entry: &Entry) {
         for id in &entry.proxies {
             if let Some(slot) = self.slots.get_mut(*id) {
@@ -387,6 +398,11 @@ impl Proxies {
         self.rebuild(state.seen);
         Ok(())
     }
+}
+
+/// Whether connections are opened with another name or certificate than before.
+fn is_secured_otherwise(before: &config::Proxy, after: &config::Proxy) -> bool {
+    (&before.tls_name, &before.tls_files) != (&after.tls_name, &after.tls_files)
 }
 
 /// A hash of a name: the same in every lane and dispatcher.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::PoolPolicy;
-use crate::dispatch::decision::Admin;
+use crate::dispatch::decision::{Admin, Hop};
 use crate::dispatch::targets::proxy;
 use crate::ids::TargetId;
 use crate::pack::{Packed, Saved};
@@ -437,4 +437,38 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     assert_eq!((new.get(ProxyId(0)).unwrap().outstanding(), new.rows(at(5)).len()), (0, 3));
     assert_eq!(new.get(ProxyId(2)).unwrap().address().unwrap().to_string(), "192.0.2.3:5060", "it stays for a while");
     assert!(TargetId::Proxy(ProxyId(2)).worker().is_none());
+}
+
+#[test]
+fn a_connection_is_replaced_when_its_server_gets_another_name_or_certificate_and_ends_once_all_is_answered() {
+    let secured = |change: &dyn Fn(&mut config::Proxy)| {
+        let mut settings = config::Proxy { transport: Transport::Tls, ..settings("a", "192.0.2.1") };
+        change(&mut settings);
+        [settings]
+    };
+    let open = |proxies: &mut Proxies, number, now| {
+        let dial = proxies.poll_dial(now).unwrap();
+        proxies.on_dialled(&dial, Some(ConnId(number)), now);
+        proxies.on_connection_open(ConnId(number), now);
+    };
+    let other_files = |settings: &mut config::Proxy| settings.tls_files = Some(("a.pem".into(), "a.key".into()));
+    let changes: [&dyn Fn(&mut config::Proxy); 2] = [&|it| it.tls_name = Some("b.example.net".into()), &other_files];
+    for change in changes {
+        let (mut proxies, id) = (Proxies::new(ms(0), 1), ProxyId(0));
+        proxies.set(&secured(&|_| {}), &[pool(PoolPolicy::RoundRobin)], at(0));
+        open(&mut proxies, 1, at(0));
+        proxies.set(&secured(&|_| {}), &[pool(PoolPolicy::RoundRobin)], at(1));
+        assert_eq!(proxies.poll_dial(at(1)), None, "nothing has changed");
+        proxies.set(&secured(change), &[pool(PoolPolicy::RoundRobin)], at(1));
+        assert!(proxies.has_way_to(id));
+        assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(1))), "until there is another one");
+        open(&mut proxies, 2, at(2));
+        assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(2))));
+        assert_eq!(proxies.connection_like(id, ConnId(1)), Some(ConnId(1)), "a CANCEL goes where its INVITE went");
+        assert_eq!(proxies.poll_hang_up(at(3_000), |_| false), None, "an answer is awaited on it");
+        assert_eq!(proxies.poll_hang_up(at(6_000), |_| true), Some(ConnId(1)));
+        proxies.on_connection_closed(ConnId(1), proxy::Ended::Broken, at(6_000));
+        assert_eq!(proxies.poll_dial(at(6_000)), None);
+        proxies.check(at(6_000));
+    }
 }

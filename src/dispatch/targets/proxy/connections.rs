@@ -89,6 +89,15 @@ impl Connections {
         self.retired.extend(conns.chain(self.leaving.drain(..)));
     }
 
+    /// All connections that there are lead to the right place by the wrong certificates: each is to be replaced.
+    pub fn replace_all(&mut self, now: Time) {
+        for place in &mut self.places {
+            let list = if place.is_open() { &mut self.leaving } else { &mut self.retired };
+            list.extend(place.conn());
+            *place = Place { state: State::Closed(now), failures: 0 };
+        }
+    }
+
     /// Whether a request can be sent on one now.
     pub fn has_open(&self) -> bool {
         self.open() > 0 || !self.leaving.is_empty()
