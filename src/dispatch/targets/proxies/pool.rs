@@ -1,8 +1,9 @@
 //! A pool of downstream proxies: its members, and the choice among them.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use super::turns::Turns;
+use super::turns::{Share, Turns};
 use crate::config::{self, PoolPolicy};
 use crate::dispatch::select::latency::lowest;
 use crate::dispatch::select::{Ask, Random, mix};
@@ -141,6 +142,8 @@ impl ProxyPool {
         let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_new(*id, now));
         let may = |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)));
         let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
+        let returned = |at: usize| members.get(at).and_then(|id| slots.returned(*id, now));
+        let share = |at: usize| takes(at).then(|| Share { weight: weight(at), returned: returned(at) });
         let is_for_worker = match policy {
             // Their turns come after those of the first rank.
             PoolPolicy::RoundRobin => false,
@@ -154,16 +157,25 @@ impl ProxyPool {
             let (first, count) = (range.start, range.len());
             let both = |at: usize| may(first + at) && takes(first + at);
             let found = match policy {
-                PoolPolicy::Latency => lowest(count, &mut self.cursor, random, both, |at| {
-                    let waiting = members.get(first + at).map_or(0, |id| slots.outstanding(*id));
-                    f64::from(waiting + 1) / weight(first + at)
-                }),
+                PoolPolicy::Latency => {
+                    let sees_returned = Cell::new(false);
+                    let found = lowest(count, &mut self.cursor, random, both, |at| {
+                        if returned(first + at).is_some() {
+                            sees_returned.set(true);
+                            return f64::INFINITY;
+                        }
+                        let waiting = members.get(first + at).map_or(0, |id| slots.awaited(*id, now));
+                        f64::from(waiting + 1) / weight(first + at)
+                    });
+                    // While few requests wait, one of a small weight would never have the lowest cost: it has its turn.
+                    let mut turn = || turns.next(count, now, |at| share(first + at), |at| may(first + at));
+                    let of_returned = sees_returned.get().then(&mut turn).flatten();
+                    of_returned.filter(|at| returned(first + at).is_some()).or(found)
+                }
                 PoolPolicy::LeastLoad => lowest(count, &mut self.cursor, random, both, |at| {
                     members.get(first + at).map_or(0.0, |id| slots.burden(*id, now))
                 }),
-                PoolPolicy::Weighted => {
-                    turns.next(count, now, |at| takes(first + at).then(|| weight(first + at)), |at| may(first + at))
-                }
+                PoolPolicy::Weighted => turns.next(count, now, |at| share(first + at), |at| may(first + at)),
                 PoolPolicy::RoundRobin => in_turn(count + workers, &mut self.cursor, |at| at >= count || both(at)),
                 PoolPolicy::Hash => keys.member(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
             };

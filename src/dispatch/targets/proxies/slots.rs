@@ -197,8 +197,13 @@ impl Slots {
         self.get(id).map_or(1.0, |slot| slot.proxy.weight(now))
     }
 
-    pub(super) fn outstanding(&self, id: ProxyId) -> u32 {
-        self.get(id).map_or(0, |slot| slot.proxy.outstanding())
+    /// See [`Proxy::returned`].
+    pub(super) fn returned(&self, id: ProxyId, now: Time) -> Option<Time> {
+        self.get(id)?.proxy.returned(now)
+    }
+
+    pub(super) fn awaited(&self, id: ProxyId, now: Time) -> u32 {
+        self.get(id).map_or(0, |slot| slot.proxy.awaited(now))
     }
 
     pub(super) fn burden(&self, id: ProxyId, now: Time) -> f64 {

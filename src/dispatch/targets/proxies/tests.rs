@@ -472,3 +472,131 @@ fn a_connection_is_replaced_when_its_server_gets_another_name_or_certificate_and
         proxies.check(at(6_000));
     }
 }
+
+/// A way in which a proxy goes, and comes back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Gone {
+    /// It answers nothing, and probes tell of it.
+    Silent,
+    /// It answers nothing, and requests alone tell of it.
+    Unprobed,
+    /// Its connection is gone, and none is taken.
+    Dead,
+    /// Its connection is gone, and another one is taken at once.
+    Cut,
+}
+
+/// A pool in virtual time, with few requests: the first of its proxies goes, and comes back.
+struct Lull {
+    proxies: Proxies,
+    gone: Gone,
+    is_gone: bool,
+    now: Time,
+    calls: u64,
+    probes: u32,
+}
+
+impl Lull {
+    /// Time between two requests.
+    const CALLS: Duration = ms(100);
+    /// Requests between two probes.
+    const A_PROBE: u64 = 20;
+    const ANSWER: Duration = ms(5);
+
+    fn new(policy: PoolPolicy, gone: Gone) -> Self {
+        let is_stream = matches!(gone, Gone::Dead | Gone::Cut);
+        let mut settings = numbered(3);
+        for settings in &mut settings {
+            settings.transport = if is_stream { Transport::Tcp } else { Transport::Udp };
+            settings.probe = if gone == Gone::Silent { settings.probe } else { config::Probe::None };
+        }
+        let mut proxies = Proxies::new(ms(10_000), 1);
+        proxies.set(&settings, &[pool(policy)], at(0));
+        Lull { proxies, gone, is_gone: false, now: at(0), calls: 0, probes: 0 }
+    }
+
+    /// Opens the connections that are due, as far as they are taken.
+    fn dial(&mut self) {
+        while let Some(dial) = self.proxies.poll_dial(self.now) {
+            let conn = ConnId(u64::from(dial.proxy.0));
+            self.proxies.on_dialled(&dial, Some(conn), self.now);
+            if self.is_gone && self.gone == Gone::Dead && dial.proxy == ProxyId(0) {
+                self.proxies.on_connection_closed(conn, proxy::Ended::Refused, self.now);
+            } else {
+                self.proxies.on_connection_open(conn, self.now);
+            }
+        }
+    }
+
+    /// One request, its answer, and the time until the next one. Returns whether the first proxy has got it.
+    fn call(&mut self) -> bool {
+        self.dial();
+        self.calls += 1;
+        if self.gone == Gone::Silent && self.calls.is_multiple_of(Lull::A_PROBE) {
+            self.probes += 1;
+            let life = self.proxies.get(ProxyId(0)).unwrap().life();
+            let probe = ProbeNumber { life, number: self.probes };
+            let ok = Answered { status: 200, retry_after: None, delay: Lull::ANSWER };
+            match self.is_gone {
+                true => self.proxies.on_probe_lost(ProxyId(0), probe, self.now),
+                false => self.proxies.on_probe_answered(ProxyId(0), probe, &ok, self.now),
+            }
+        }
+        let id = choose(&mut self.proxies, self.calls.wrapping_mul(0x9e37_79b9_7f4a_7c15), self.now).unwrap();
+        let sent = self.proxies.on_sent(ProxyId(id), self.now);
+        if !self.is_gone || id != 0 {
+            self.proxies.on_first_response(ProxyId(id), sent, 200, self.now + Lull::ANSWER);
+        }
+        let until = self.now + Lull::CALLS;
+        while let Some(due) = self.proxies.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.proxies.handle_timeout(self.now);
+            self.dial();
+            self.now = self.now + ms(1);
+        }
+        self.now = until;
+        id == 0
+    }
+
+    /// The first proxy goes for so many calls and comes back. Returns the calls until it is known to have come back,
+    /// and gets one.
+    fn calls_until_it_gets_one(&mut self, away: usize) -> usize {
+        (0..100).for_each(|_| _ = self.call());
+        self.is_gone = true;
+        if self.gone == Gone::Unprobed {
+            (0..5).for_each(|_| _ = self.proxies.on_sent(ProxyId(0), self.now));
+        }
+        if matches!(self.gone, Gone::Dead | Gone::Cut) {
+            let sent = self.proxies.on_sent(ProxyId(0), self.now);
+            self.proxies.on_connection_closed(ConnId(0), proxy::Ended::Broken, self.now);
+            self.proxies.on_transport_error(ProxyId(0), sent, self.now);
+        }
+        if self.gone != Gone::Cut {
+            (0..away).for_each(|_| _ = self.call());
+        }
+        self.is_gone = false;
+        self.dial();
+        let is_back = |lull: &Self| lull.proxies.get(ProxyId(0)).unwrap().takes_new(lull.now);
+        while !is_back(self) {
+            self.call();
+        }
+        (1..).find(|_| self.call()).unwrap()
+    }
+}
+
+#[test]
+fn a_proxy_that_has_come_back_gets_a_call_within_a_second_under_every_policy_though_few_calls_come() {
+    for policy in PoolPolicy::ALL {
+        let ways = [Gone::Silent, Gone::Unprobed, Gone::Dead, Gone::Cut];
+        for (gone, away) in ways.into_iter().flat_map(|gone| [50, 300].map(|away| (gone, away))) {
+            let mut lull = Lull::new(*policy, gone);
+            let calls = lull.calls_until_it_gets_one(away);
+            assert!(calls <= 10, "{policy}, {gone:?} for {away}: the {calls}th");
+            // Its share grows from then on.
+            let had = |lull: &mut Lull, calls: usize| (0..calls).filter(|_| lull.call()).count();
+            let shares = [had(&mut lull, 100), had(&mut lull, 90)];
+            assert!(shares[0] >= 3 && shares[1] >= 15, "{policy}, {gone:?} for {away}: {shares:?}");
+            lull.proxies.check(lull.now);
+        }
+    }
+}

@@ -45,6 +45,11 @@ impl Delay {
         self.smooth(micros(after.max(FAILURE)), now);
     }
 
+    /// The proxy has come back: its delays and failures of before say nothing of it any more, but the best one.
+    pub const fn begin_anew(&mut self) {
+        self.smoothed = 0.0;
+    }
+
     /// Delay over the best one, in microseconds; a request that has waited for `oldest` counts when that is longer.
     pub fn excess(&self, oldest: Duration, now: Time) -> f64 {
         if self.best_at.is_none() {

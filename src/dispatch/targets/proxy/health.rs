@@ -324,6 +324,14 @@ impl Health {
         self.back
     }
 
+    /// When it came back, if that was less than `slow_start` ago, or when it began to wait for a request that tries it.
+    pub fn returned(&self, slow_start: Duration, now: Time) -> Option<Time> {
+        match self.state(now) {
+            State::Trial => Some(self.since(now)),
+            _ => Some(self.back).filter(|back| now.since(*back) < slow_start),
+        }
+    }
+
     /// Whether it may get a new request.
     pub fn takes_new(&self, now: Time) -> bool {
         let is_open = match self.hold {

@@ -258,10 +258,27 @@ impl Proxy {
 
     /// Takes note that a connection to it is open: a server that nothing listened for is there again.
     pub fn on_connected(&mut self, conn: ConnId, now: Time) {
-        let was_unreachable = self.connections.has_failed();
-        if self.connections.on_open(conn, now) && (was_unreachable || self.health.why() == Why::Refused) {
-            self.health.on_good_probe(1, now);
+        let (was_unreachable, was_without) = (self.connections.has_failed(), self.connections.open() == 0);
+        if !self.connections.on_open(conn, now) {
+            return;
+        }
+        if was_unreachable || self.health.why() == Why::Refused {
+            self.change_health(now, |health| health.on_good_probe(1, now));
             self.waiting.on_lost();
+        }
+        if was_without {
+            self.delay.begin_anew();
+        }
+    }
+
+    /// Changes its health. Where it comes back by that, what it has not answered before says nothing of it any more.
+    fn change_health(&mut self, now: Time, change: impl FnOnce(&mut Health)) {
+        let before = self.health.back();
+        change(&mut self.health);
+        if self.health.back() != before {
+            self.waiting.on_lost();
+            self.delay.begin_anew();
+            self.damped = Damped::new(now);
         }
     }
 
@@ -307,13 +324,13 @@ impl Proxy {
     pub fn on_first_response(&mut self, sent: Sent, status: u16, now: Time) {
         let waited = if sent.life == self.life { self.waiting.on_response(sent.number) } else { None };
         let Some(begin) = waited else { return };
+        self.change_health(now, |health| health.on_first_response(sent.number, status, now));
         let delay = now.since(begin);
         if is_failure(status) {
             self.delay.on_failure(delay, now);
         } else {
             self.delay.on_delay(delay, now);
         }
-        self.health.on_first_response(sent.number, status, now);
     }
 
     /// Takes note of the final response to a request, which may be the first one too.
@@ -359,22 +376,19 @@ impl Proxy {
         self.counts.probes += 1;
         self.wish = false;
         self.probe_delay = Some(answered.delay);
-        let was_up = self.health.state(now) == State::Up;
         match answered.status {
             408 | 500 | 502 | 504 => self.on_bad_probe(now),
             503 => {
-                let lasts = 3 * self.terms.probe_interval;
-                self.health.on_full_probe(answered.retry_after, lasts, self.terms.rise, now);
+                let (lasts, rise) = (3 * self.terms.probe_interval, self.terms.rise);
+                self.change_health(now, |health| health.on_full_probe(answered.retry_after, lasts, rise, now));
             }
             _ => {
+                let rise = self.terms.rise;
+                self.change_health(now, |health| health.on_good_probe(rise, now));
                 self.delay.on_delay(answered.delay, now);
                 let excess = answered.delay.as_secs_f64() * 1e6 - self.delay.best(now);
                 self.damped.on_answered(excess, now);
-                self.health.on_good_probe(self.terms.rise, now);
             }
-        }
-        if !was_up && self.health.state(now) == State::Up {
-            self.waiting.on_lost();
         }
     }
 
@@ -533,14 +547,24 @@ impl Proxy {
         parts.weight()
     }
 
+    /// When it came back, while its share is small because of that, or when a request was first to try it.
+    pub fn returned(&self, now: Time) -> Option<Time> {
+        self.health.returned(self.terms.slow_start, now)
+    }
+
     /// Its load with the requests that wait, 0 to 1 and above; an unknown load counts as none.
     pub fn burden(&self, now: Time) -> f64 {
-        let (waiting, load) = (f64::from(self.outstanding()), self.load.fraction(now).unwrap_or(0.0));
+        let (waiting, load) = (f64::from(self.awaited(now)), self.load.fraction(now).unwrap_or(0.0));
         match self.load.total(now) {
             Some(total) => load + waiting / f64::from(total.max(1)),
             // Beside others that report, requests without an answer are all that is known.
             None => load + waiting / f64::from(u16::MAX),
         }
+    }
+
+    /// Requests without a response that it may be busy with: it has not lost them, and has not been down since.
+    pub fn awaited(&self, now: Time) -> u32 {
+        if self.health.state(now) == State::Trial { 0 } else { self.waiting.kept() }
     }
 
     /// Requests without a response.

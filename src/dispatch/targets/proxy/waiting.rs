@@ -27,13 +27,15 @@ pub struct Waiting {
     judged: u32,
     /// Places at the front whose requests the proxy has lost: it was down since. The place after them waits.
     lost: u32,
+    /// Requests among them that wait.
+    lost_open: u32,
     /// Places at the front up to that of the newest request that has been answered.
     passed: u32,
     /// Requests among them that wait: the proxy has answered later ones.
     passed_open: u32,
 }
 
-packed!(Waiting { first, sent, open, judged, lost, passed, passed_open });
+packed!(Waiting { first, sent, open, judged, lost, lost_open, passed, passed_open });
 
 impl Waiting {
     /// Most places. If more requests are sent, the oldest is forgotten.
@@ -66,6 +68,7 @@ impl Waiting {
         let sent = self.sent.get_mut(at).filter(|sent| **sent != Time::NEVER)?;
         let sent = std::mem::replace(sent, Time::NEVER);
         self.open -= 1;
+        self.lost_open -= u32::from(at < self.lost as usize);
         self.passed_open -= u32::from(at < self.passed as usize);
         while self.sent.front() == Some(&Time::NEVER) {
             self.sent.pop_front();
@@ -82,7 +85,7 @@ impl Waiting {
 
     /// Takes note that the proxy has lost the requests of now. They wait on, and their age says nothing of it.
     pub fn on_lost(&mut self) {
-        self.lost = self.sent.len() as u32;
+        (self.lost, self.lost_open) = (self.sent.len() as u32, self.open);
     }
 
     /// Takes out a request that has ended without a response (RFC 3261 §17.1.1.2 and §17.1.2.2: timers B and F).
@@ -118,6 +121,11 @@ impl Waiting {
         self.open
     }
 
+    /// Number of those that the proxy has not lost.
+    pub const fn kept(&self) -> u32 {
+        self.open.saturating_sub(self.lost_open)
+    }
+
     /// Time at which the oldest was sent that waits and says something of the proxy. Those that it has lost do not, and
     /// neither do a few among many that it has answered: a server may ignore a caller whom it does not admit, and be
     /// quick for all others.
@@ -133,6 +141,8 @@ impl Waiting {
         assert!(self.sent.front() != Some(&Time::NEVER) && self.judged as usize <= self.sent.len(), "{self:?}");
         assert!(self.oldest() != Some(Time::NEVER) && self.lost as usize <= self.sent.len(), "{self:?}");
         assert!(self.sent.len() <= Waiting::LIMIT && self.passed as usize <= self.sent.len(), "{self:?}");
+        let lost = self.sent.iter().take(self.lost as usize).filter(|sent| **sent != Time::NEVER).count();
+        assert_eq!(lost, self.lost_open as usize, "{self:?}");
         let passed = self.sent.iter().take(self.passed as usize).filter(|sent| **sent != Time::NEVER).count();
         assert_eq!(passed, self.passed_open as usize, "{self:?}");
     }
