@@ -573,3 +573,19 @@ fn a_request_of_a_strict_router_that_moves_to_a_server_over_udp_has_the_uri_that
     assert_eq!(moved.text.lines().next(), Some("BYE sip:7@192.0.2.9:5099 SIP/2.0"), "{}", moved.text);
     assert_eq!(moved.shown(), "BYE to 192.0.2.12:5080");
 }
+
+#[test]
+fn a_copy_of_a_request_inside_a_dialog_is_absorbed_though_the_settings_have_lost_its_server_meanwhile() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    let bye = request("BYE", BY_UDP, 2, &routes, ";tag=s");
+    let sent = one(rig.udp(&bye));
+    assert_eq!(sent.shown(), "BYE to #1");
+    rig.reload(|proxies| proxies.retain(|proxy| proxy.name == "b"));
+    assert_eq!(rig.udp(&bye), [], "its server answers it");
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to 198.51.100.7:4711"]);
+    let other = one(rig.udp(&request("INFO", BY_UDP, 3, &routes, ";tag=s")));
+    assert_eq!(other.shown(), "480 to 198.51.100.7:4711");
+}
