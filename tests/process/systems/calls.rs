@@ -9,9 +9,6 @@ use super::*;
 use crate::generator::{Generator, Pace, Plan, Until};
 use crate::support::{PROMPT, own_address, pass_over_outside_ci};
 
-/// Each gets calls from the first moment on, whatever its weight.
-const POOL: &str = "[[pool]]\nname = \"default\"\npolicy = \"round-robin\"\n";
-
 /// Calls of each kind of caller.
 const CALLS: u64 = 500;
 
@@ -156,7 +153,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(lanes: usize) -> Self {
+    fn start(lanes: usize, policy: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("pm-systems-").tempdir().unwrap();
         let ip = own_address();
         let addresses: Vec<SocketAddr> = (0..4).map(|number| SocketAddr::from((ip, 5_080 + number))).collect();
@@ -164,7 +161,8 @@ impl Rig {
         for address in &addresses {
             wait_for("sipp", DEADLINE, || std::net::TcpStream::connect(address).ok());
         }
-        let front = start(&(POOL.to_owned() + &settings(&addresses, "")), lanes);
+        let pool = format!("[[pool]]\nname = \"default\"\npolicy = \"{policy}\"\n");
+        let front = start(&(pool + &settings(&addresses, "")), lanes);
         let rig = Rig { front, addresses, systems, dir };
         (0..4).for_each(|number| rig.wait_until_called(number));
         rig
@@ -185,7 +183,7 @@ fn calls_over_udp_and_tcp_are_spread_over_four_systems_of_sipp_and_none_fails() 
     if lacks_sipp() {
         return;
     }
-    let rig = Rig::start(2);
+    let rig = Rig::start(2, "round-robin");
     for (transport, rate) in [("u1", 250), ("t1", 250), ("tn", 100)] {
         let before: Vec<u64> = (0..4).map(|number| rig.calls(number)).collect();
         place_calls(rig.dir.path(), rig.front.pointsman.address(), transport, CALLS, rate);
@@ -201,10 +199,10 @@ fn each_accepted_call_is_answered_while_a_system_is_killed_and_started_again() {
     if lacks_sipp() {
         return;
     }
-    for connections in [0, 4] {
-        let mut rig = Rig::start(1);
+    for (connections, policy, rate) in [(0, "round-robin", 500.0), (4, "round-robin", 500.0), (0, "latency", 50.0)] {
+        let mut rig = Rig::start(1, policy);
         let plan = Plan {
-            pace: Pace::Rate(500.0),
+            pace: Pace::Rate(rate),
             connections,
             at_most: 2_000,
             until: Until::Stopped,
@@ -218,25 +216,25 @@ fn each_accepted_call_is_answered_while_a_system_is_killed_and_started_again() {
             let before = progress.answered();
             wait_for("more calls", DEADLINE, || (progress.answered() >= before + calls).then_some(()));
         };
-        more(500);
+        more(rate as u64);
         rig.systems[0].0.kill().unwrap();
         let killed = Instant::now();
         rig.systems[0].0.wait().unwrap();
         rig.front.wait_until("s0", "to get nothing new", |row| row["weight"] == 0);
         let alone = killed.elapsed();
         let before = rig.calls(0);
-        more(300);
+        more(rate as u64 / 2);
         assert_eq!(rig.calls(0), before, "it is dead and gets calls");
         rig.systems[0] = start_system(rig.dir.path(), rig.addresses[0]);
         wait_for("sipp again", DEADLINE, || std::net::TcpStream::connect(rig.addresses[0]).ok());
         let back = Instant::now();
         rig.front.wait_until("s0", "to get calls again", |row| row["calls"].as_u64() > Some(before));
         let again = back.elapsed();
-        more(300);
+        more(rate as u64 / 2);
         progress.stop();
         let outcome = load.join().unwrap();
         println!(
-            "{connections} connections: {} calls; passed by {alone:?} after its death, used {again:?} after its return; {:?}",
+            "{connections} connections, {policy}: {} calls; passed by {alone:?} after its death, used {again:?} after its return; {:?}",
             outcome.started, outcome.failures
         );
         assert!(alone < PROMPT && again < PROMPT);
