@@ -14,8 +14,8 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use hot_path::{
-    Answered, Between, ByName, Bye, Forwarded, Framed, Kept, Lane, NewConnections, NewInvites, Parse, Part,
-    Retransmission, Scan, Step,
+    Answered, Between, ByName, Bye, Forwarded, Framed, InvitesTogether, Kept, Lane, NewConnections, NewInvites, Parse,
+    Part, Retransmission, Scan, Step,
 };
 use pointsman::config::{Policy, PoolPolicy};
 
@@ -26,6 +26,7 @@ const CASES: &[Case] = &[
     ("scan of an INVITE", || Box::new(Scan::new())),
     ("INVITE, 10^3 entries", || Box::new(NewInvites::new(4, Policy::LeastLoad, 1_000))),
     ("INVITE, 10^5 entries", || Box::new(NewInvites::new(4, Policy::LeastLoad, 100_000))),
+    ("four INVITEs together, 10^5 entries", || Box::new(InvitesTogether::new(4, Policy::LeastLoad, 100_000))),
     ("retransmission", || Box::new(Retransmission::new())),
     ("BYE by token", || Box::new(Bye::new())),
     ("parse of a CRCX", || Box::new(Parse::new())),

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use hot_path::{
-    Between, ByName, Bye, Forwarded, KEY, NewConnections, NewInvites, Parse, Retransmission, Scan, Step, enter,
+    Between, ByName, Bye, Forwarded, InvitesTogether, KEY, NewConnections, NewInvites, Parse, Retransmission, Scan,
+    Step, enter,
 };
 use pointsman::config::{Policy, PoolPolicy};
 use pointsman::dispatch::table::Table;
@@ -42,6 +43,11 @@ fn decide(criterion: &mut Criterion) {
     for held in [1_000, 1_000_000] {
         let step = invites(4, Policy::LeastLoad, held);
         measure(criterion, &format!("scan+decide+table/{held} entries"), step);
+    }
+    // As in a lane: the time is that of four messages.
+    for held in [1_000, 1_000_000] {
+        let step = InvitesTogether::new(4, Policy::LeastLoad, held);
+        measure(criterion, &format!("four together, scan+decide+table/{held} entries"), step);
     }
     measure(criterion, "scan+retransmission", Retransmission::new());
     measure(criterion, "scan+BYE by token", Bye::new());

@@ -43,6 +43,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "access",
             "dispatch",
+            // A hint to the processor: no value depends on it.
+            "net::memory::fetch",
         ],
     ),
     ("names", &["time", "names"]),

@@ -12,7 +12,7 @@ use pointsman::ids::{ConnId, ListenerId};
 use pointsman::time::Time;
 use pointsman::transaction::forwarded::{Flow, ForwardedBranch};
 use pointsman::wire::mgcp;
-use pointsman::wire::sip::Scanner;
+use pointsman::wire::sip::{Message, Scanner};
 
 use super::Step;
 use super::balancer::{Balancer, End, responses};
@@ -95,6 +95,62 @@ impl Step for NewInvites {
         let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
         self.dispatch.on_answered(handoff.entry.unwrap(), NOW);
         black_box(handoff.seq);
+    }
+}
+
+/// The same of INVITEs that have come together: as in a lane, they are read before the first is decided about.
+pub struct InvitesTogether {
+    dispatch: Dispatch,
+    callers: [Numbered; TOGETHER],
+    scanners: [Scanner; TOGETHER],
+    number: u64,
+}
+
+const TOGETHER: usize = 4;
+
+impl InvitesTogether {
+    pub fn new(workers: usize, policy: Policy, held: usize) -> Self {
+        let mut step = InvitesTogether {
+            dispatch: dispatch(workers, policy, held),
+            callers: std::array::from_fn(|_| Numbered::new(invite(), 10)),
+            scanners: std::array::from_fn(|_| Scanner::new()),
+            number: 0,
+        };
+        for _ in 0..held.div_ceil(TOGETHER) {
+            step.prepare();
+            step.run();
+        }
+        step
+    }
+}
+
+impl Step for InvitesTogether {
+    fn prepare(&mut self) {
+        for caller in &mut self.callers {
+            caller.number = self.number;
+            caller.next();
+            self.number += 1;
+        }
+    }
+
+    fn run(&mut self) {
+        let mut scanned = self.scanners.iter_mut().zip(&self.callers);
+        let messages: [Message<'_>; TOGETHER] = std::array::from_fn(|_| {
+            let (scanner, caller) = scanned.next().unwrap();
+            scanner.scan(&caller.bytes).unwrap()
+        });
+        let came = arrival(NOW);
+        let foreseen = messages.each_ref().map(|message| self.dispatch.foresee(message, &came, NOW));
+        for (message, foreseen) in messages.iter().zip(&foreseen) {
+            let decision = self.dispatch.on_foreseen(message, foreseen.as_ref(), &came, NOW);
+            let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
+            self.dispatch.on_answered(handoff.entry.unwrap(), NOW);
+            black_box(handoff.seq);
+        }
+    }
+
+    fn messages(&self) -> u64 {
+        TOGETHER as u64
     }
 }
 

@@ -139,10 +139,8 @@ impl Lane {
     fn take(&mut self) {
         let Lane { switch, came, now, .. } = self;
         let (owner, ends) = (Owner::Listener(ListenerId(0)), (SocketAddr::from(CALLER), SocketAddr::from(FRONT)));
-        for bytes in came {
-            let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, ends, *now);
-            switch.on_message(bytes, &way, *now);
-        }
+        let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, ends, *now);
+        switch.on_messages(came.iter().map(|bytes| (&bytes[..], way)), *now);
         switch.handle_timeout(*now);
         switch.flush_answers(|_| ());
         switch.flush_links();

@@ -14,7 +14,9 @@ mod no_link;
 #[path = "../../tests/support/numbered.rs"]
 mod numbered;
 
-pub use decisions::{Between, ByName, Bye, Forwarded, NewConnections, NewInvites, Parse, Retransmission, Scan};
+pub use decisions::{
+    Between, ByName, Bye, Forwarded, InvitesTogether, NewConnections, NewInvites, Parse, Retransmission, Scan,
+};
 pub use lane::{Lane, Part};
 pub use links::{Answered, Framed, Kept, Link, PAYLOAD, envelope};
 pub use numbered::{KEY, enter};

@@ -22,6 +22,10 @@ pub enum Incoming<'m> {
     UnreadableMgcp(&'m wire::mgcp::Unparsable<'m>),
 }
 
+/// A request of which everything is read that most decisions ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreseen<'m>(sip::Case<'m>);
+
 impl<'m> Incoming<'m> {
     /// Its bytes, as far as it could be read.
     pub fn bytes(&self) -> &'m [u8] {
@@ -38,8 +42,35 @@ impl Dispatch {
     /// Decides about a message from a well-known socket.
     #[inline]
     pub fn on_message<'m>(&mut self, message: impl Into<Incoming<'m>>, arrival: &Arrival, now: Time) -> Decision {
+        self.on_foreseen(message, None, arrival, now)
+    }
+
+    /// Reads a request that is decided about soon, and asks the memory for what its decision reads of the table. It
+    /// decides nothing. `None` where nothing can be read ahead.
+    #[inline(always)]
+    pub fn foresee<'m>(
+        &self,
+        message: &'m wire::sip::Message<'m>,
+        arrival: &'m Arrival,
+        now: Time,
+    ) -> Option<Foreseen<'m>> {
+        sip::foresee(self, message, arrival, now).map(Foreseen)
+    }
+
+    /// Decides about a message from a well-known socket, of which something may have been read ahead.
+    #[inline]
+    pub fn on_foreseen<'m>(
+        &mut self,
+        message: impl Into<Incoming<'m>>,
+        foreseen: Option<&Foreseen<'_>>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Decision {
         let message = message.into();
-        let decision = self.decide(message, arrival, now);
+        let decision = match (message, foreseen) {
+            (Incoming::Sip(message), Some(Foreseen(case))) => sip::decide_foreseen(self, message, case),
+            _ => self.decide(message, arrival, now),
+        };
         self.counters.on_decision(&decision);
         self.note(message, &decision, arrival, now);
         decision

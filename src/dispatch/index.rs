@@ -5,6 +5,7 @@
 //! as fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no
 //! peer can choose ones that collide.
 
+use crate::net::memory::fetch;
 use crate::pack::{Damaged, Pack, Packed, Saved, pack_length};
 
 /// Places by hash.
@@ -119,9 +120,9 @@ impl Index {
         self.used -= 1;
     }
 
-    /// The bucket where a search for a hash starts: for [`Table::touch`](super::table::Table::touch).
-    pub(super) fn first(&self, hash: u64) -> u64 {
-        self.buckets[self.home(hash)]
+    /// Asks the memory for the bucket where a search for a hash starts, and does not wait for it.
+    pub(super) fn expect(&self, hash: u64) {
+        fetch(&self.buckets[self.home(hash)]);
     }
 
     /// Number of places in the index.

@@ -52,7 +52,7 @@ use decision::{Admin, Decision, Redirect, Target};
 use group::Groups;
 use history::{Explained, History};
 use identity::{Directory, Keyring};
-pub use incoming::Incoming;
+pub use incoming::{Foreseen, Incoming};
 use mgcp::{Acks, Gatherings};
 use reason::Reason;
 use rules::Rules;

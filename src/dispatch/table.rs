@@ -111,6 +111,7 @@ impl Table {
                 return Err(Full);
             }
             evicted = Some(self.remove(oldest));
+            self.expect_removal(self.oldest());
         }
         let entry = Entry {
             name: new.name,
@@ -137,15 +138,11 @@ impl Table {
         Ok((EntryId { index, generation: self.entry(index).generation }, evicted))
     }
 
-    /// Reads the memory that a search for both keys will read, and that the removal of the oldest answered entry will.
-    /// In a large table each lies in a different cache line; read together, they are waited for once.
-    pub fn touch(&self, name: Fingerprint, call: Fingerprint) {
-        let wanted = self.by_name.first(name.short()) ^ self.by_call.first(call.short());
-        let oldest = self.entries.get(self.oldest() as usize);
-        let given_up = oldest
-            .filter(|_| self.entries.len() == self.cap && self.free == NONE)
-            .map_or(0, |oldest| self.by_name.first(oldest.name.short()) ^ self.by_call.first(oldest.call.short()));
-        std::hint::black_box(wanted ^ given_up);
+    /// Asks the memory for what a search for both keys reads, and does not wait for it: in a large table each lies in a
+    /// cache line that is far away.
+    pub fn expect(&self, name: Fingerprint, call: Fingerprint) {
+        self.by_name.expect(name.short());
+        self.by_call.expect(call.short());
     }
 
     /// The transaction of this name.
@@ -243,6 +240,7 @@ impl Table {
     /// Removes one entry whose life is over.
     pub fn poll_expired(&mut self, now: Time) -> Option<Entry> {
         let due = self.fronts().find(|&first| self.entry(first).deadline <= now)?;
+        self.expect_removal(self.entry(due).queue_links.next);
         Some(self.remove(due))
     }
 
@@ -384,6 +382,15 @@ impl Table {
         self.vacate(index);
         self.len -= 1;
         entry
+    }
+
+    /// Asks the memory for what the removal of an entry reads, and for the entry after it in its queue.
+    fn expect_removal(&self, index: u32) {
+        let Some(entry) = self.entries.get(index as usize) else { return };
+        self.expect(entry.name, entry.call);
+        if let Some(next) = self.entries.get(entry.queue_links.next as usize) {
+            next.fetch();
+        }
     }
 
     /// Adds a place to the list of free ones.

@@ -312,14 +312,13 @@ impl Lane {
                     break;
                 }
                 let (owner, listener, transport) = (port.owner, port.listener, port.transport);
-                for at in 0..read {
-                    let Some(datagram) = batch.get(at) else { continue };
+                let came = (0..read).filter_map(|at| {
+                    let udp::Datagram { bytes, source, local, .. } = batch.get(at)?;
                     let waited = if has_waited { batch.waited(at) } else { None };
                     let received = now - waited.unwrap_or_default();
-                    let udp::Datagram { bytes, source, local, .. } = datagram;
-                    let way = Way::of_datagram(owner, listener, transport, (source, local), received);
-                    switch.on_message(bytes, &way, now);
-                }
+                    Some((bytes, Way::of_datagram(owner, listener, transport, (source, local), received)))
+                });
+                switch.on_messages(came, now);
             }
         }
     }

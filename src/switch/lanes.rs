@@ -9,10 +9,12 @@ use super::links::Channel;
 use super::outbox::Outbox;
 use super::parcel::Parcel;
 use super::replies::{Connections, Replies, Reply};
+use super::together::Group;
 use super::{Switch, Way};
 use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
 use crate::transaction::forwarded::ForwardedBranch;
+use crate::wire::sip::Message;
 use crate::words::{ReplyTo, Transport};
 
 /// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
@@ -35,12 +37,14 @@ impl<C: Channel> Switch<C> {
         parcel.undelivered.iter().for_each(|request| self.undelivered.push(request));
         self.gone.extend_from_slice(&parcel.gone);
         self.answer_undelivered(now);
+        let mut group = Group::default();
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
                 Transport::Mgcp => self.on_passed(bytes, way, now),
-                _ => self.decide_in_turn(bytes, way, now),
+                _ => self.add(&mut group, (bytes, *way), now),
             }
         }
+        self.decide_group(&group, now);
         self.decide_early(now);
         self.go_on_chains(now);
     }
@@ -177,15 +181,22 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about a message of a lane beside others. The INVITE of a CANCEL may still be on its way here: the CANCEL
-    /// waits.
+    /// Decides about a message of this lane.
     pub(super) fn decide_in_turn(&mut self, bytes: &[u8], way: &Way, now: Time) {
         // Messages other than a CANCEL are not scanned twice.
-        let is_early = bytes.starts_with(b"CANCEL ")
-            && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, &way.arrival));
-        if !is_early || !self.early.keep(bytes, way, now) {
+        let is_cancel = self.owners.lanes() > 1 && bytes.starts_with(b"CANCEL ");
+        let Switch { scanner, dispatch, early, .. } = self;
+        let is_kept = is_cancel
+            && scanner.scan(bytes).is_ok_and(|message| dispatch.is_early(&message, &way.arrival))
+            && early.keep(bytes, way, now);
+        if !is_kept {
             self.decide(bytes, way, None, now);
         }
+    }
+
+    /// Whether this is a CANCEL whose INVITE may still be on its way from another lane to this one: the CANCEL waits.
+    pub(super) fn is_kept_early(&mut self, message: &Message<'_>, bytes: &[u8], way: &Way, now: Time) -> bool {
+        self.owners.lanes() > 1 && self.dispatch.is_early(message, &way.arrival) && self.early.keep(bytes, way, now)
     }
 
     /// Decides about CANCELs whose INVITE has come, or that have waited long enough.

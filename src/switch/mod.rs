@@ -25,6 +25,7 @@ mod replies;
 mod returned;
 mod saved;
 mod suspects;
+mod together;
 pub mod totals;
 mod travelling;
 mod unsent;
@@ -66,6 +67,7 @@ use parcel::Parcel;
 pub use replies::Connections;
 use replies::{Replies, Reply};
 use suspects::Suspects;
+use together::Scanners;
 use totals::Totals;
 
 /// The decision with everything it takes to carry it out. It owns no socket and reads no clock: `C` carries the frames
@@ -74,6 +76,7 @@ use totals::Totals;
 pub struct Switch<C> {
     dispatch: Dispatch,
     scanner: Scanner,
+    scanners: Scanners,
     outbox: Outbox<C>,
     retention_bytes: usize,
     /// Slots that are configured.
@@ -155,6 +158,7 @@ impl<C: Channel> Switch<C> {
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
+            scanners: Scanners::new(),
             outbox: Outbox::new(insert),
             retention_bytes,
             frame: vec![0; FRAME_HARD_LIMIT],
@@ -178,22 +182,33 @@ impl<C: Channel> Switch<C> {
 
     /// A message came to a socket; several of MGCP may have come in one datagram.
     pub fn on_message(&mut self, bytes: &[u8], way: &Way, now: Time) {
+        if self.is_own(bytes, way, now) {
+            self.decide_in_turn(bytes, way, now);
+        }
+    }
+
+    /// Whether a message of SIP that came to a socket is for this lane. One for another lane goes into its parcel;
+    /// those of MGCP are acted on.
+    fn is_own(&mut self, bytes: &[u8], way: &Way, now: Time) -> bool {
         if way.arrival.transport == Transport::Mgcp {
-            return self.on_datagram(bytes, way, now);
+            self.on_datagram(bytes, way, now);
+            return false;
         }
         self.count_received(way);
         let own = self.owners.own();
         if self.owners.lanes() == 1 {
-            self.decide(bytes, way, None, now);
-            return;
+            return true;
         }
         let lane = match self.owners.at_a_look(bytes) {
             Some(lane) => lane,
             None => self.scanner.scan(bytes).map_or(own, |message| self.owners.lane_of(&message)),
         };
         match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != own => parcel.add(bytes, way),
-            _ => self.decide_in_turn(bytes, way, now),
+            Some(parcel) if lane != own => {
+                parcel.add(bytes, way);
+                false
+            }
+            _ => true,
         }
     }
 
@@ -202,7 +217,7 @@ impl<C: Channel> Switch<C> {
         self.count_received(way);
         let Switch { scanner, dispatch, outbox, .. } = self;
         let bad = scanner.scan_head(head, fault.into());
-        outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain: None, now });
+        outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain: None, now }, None);
     }
 
     /// Decides about a message of this lane. Returns whether its answer is still to come, for which `chain` waits.
@@ -212,8 +227,8 @@ impl<C: Channel> Switch<C> {
         }
         let Switch { scanner, dispatch, outbox, .. } = self;
         let waits = match scanner.scan(bytes) {
-            Ok(message) => outbox.decide(dispatch, &InHand { message: (&message).into(), way, chain, now }),
-            Err(bad) => outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain, now }),
+            Ok(message) => outbox.decide(dispatch, &InHand { message: (&message).into(), way, chain, now }, None),
+            Err(bad) => outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain, now }, None),
         };
         self.place_not_taken(now);
         waits
@@ -228,7 +243,7 @@ impl<C: Channel> Switch<C> {
         now: Time,
     ) -> bool {
         let message = message.as_ref().map_or_else(Incoming::from, Incoming::from);
-        let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now });
+        let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now }, None);
         self.send_acks(way, now);
         self.place_not_taken(now);
         waits

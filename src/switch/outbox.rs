@@ -19,7 +19,7 @@ use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Reason, Say
 use crate::dispatch::note::Note;
 use crate::dispatch::probed::ProbeAnswer;
 use crate::dispatch::returned::{Cause, Returned};
-use crate::dispatch::{Dispatch, Incoming};
+use crate::dispatch::{Dispatch, Foreseen, Incoming};
 use crate::ids::{GatheringId, WorkerId};
 use crate::wire::handoff::Record;
 use crate::wire::mgcp::TransactionId;
@@ -70,11 +70,16 @@ impl<C: Channel> Outbox<C> {
     }
 
     /// Decides about a message from a socket, and carries the decision out. Returns whether its answer is still to
-    /// come.
-    pub(super) fn decide(&mut self, dispatch: &mut Dispatch, in_hand: &InHand<'_>) -> bool {
+    /// come. `foreseen`: what has been read of it before.
+    pub(super) fn decide(
+        &mut self,
+        dispatch: &mut Dispatch,
+        in_hand: &InHand<'_>,
+        foreseen: Option<&Foreseen<'_>>,
+    ) -> bool {
         let InHand { message, way: Way { owner, arrival }, now, .. } = *in_hand;
         let decision = match owner {
-            Owner::Listener(_) => dispatch.on_message(message, arrival, now),
+            Owner::Listener(_) => dispatch.on_foreseen(message, foreseen, arrival, now),
             Owner::Vacant(_) | Owner::VacantMgcp(..) => dispatch.on_vacant(message, arrival, now),
         };
         if decision.reason == Reason::OwnAck

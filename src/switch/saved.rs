@@ -13,6 +13,7 @@ use crate::words::RefuseReason;
 // flushed, and messages that came back have been decided about.
 saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else {
     scanner,
+    scanners,
     retention_bytes,
     configured,
     frame,

@@ -6,6 +6,7 @@ mod record_route;
 mod stateful;
 mod streams;
 mod systems;
+mod together;
 mod travelling;
 
 use std::io::{self, IoSlice, Write};

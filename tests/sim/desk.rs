@@ -105,10 +105,15 @@ impl Desk {
                 self.switch.on_link_lost(worker, now);
             }
         }
+        let mut came = Vec::new();
         for _ in 0..BATCH {
             let Some(datagram) = self.inbox.pop_front() else { break };
-            self.read(Owner::Listener(ListenerId(0)), &datagram, now);
+            let text = self.changed(&datagram.text).map_or(datagram.text, Rc::from);
+            let owner = Owner::Listener(ListenerId(0));
+            let ends = (datagram.from, datagram.to);
+            came.push((text, Way::of_datagram(owner, ListenerId(0), Transport::Udp, ends, now)));
         }
+        self.switch.on_messages(came.iter().map(|(text, way)| (text.as_bytes(), *way)), now);
         for _ in 0..BATCH {
             let Some(datagram) = self.commands.pop_front() else { break };
             self.has_commands = true;

@@ -211,7 +211,7 @@ pub(in crate::dispatch) fn decide(
         return Decision { target: Target::Drop, reason: Reason::TooOld };
     }
     let case = Case::of(command, arrival, now, &dispatch.printer);
-    dispatch.table.touch(case.name, case.call);
+    dispatch.table.expect(case.name, case.call);
     let case = dispatch.told_apart(case);
     let decision = match case.request.verb {
         Verb::Crcx => dispatch.create(&case),

@@ -157,6 +157,35 @@ pub(in crate::dispatch) fn decide(
     if message.bytes().len() >= SMALLEST_ANSWERED { decision } else { unamplified(decision, message, arrival) }
 }
 
+/// Reads a request before it is decided about, and asks the memory for what the decision reads of the table. `None` for
+/// a response, and for a request that is not answered whatever it says.
+// Inlined, as its result is large.
+#[inline(always)]
+pub(in crate::dispatch) fn foresee<'m>(
+    dispatch: &Dispatch,
+    message: &'m Message<'m>,
+    arrival: &'m Arrival,
+    now: Time,
+) -> Option<Case<'m>> {
+    if dispatch.access.denies(arrival.source.ip()) {
+        return None;
+    }
+    let case = Case::of(message, arrival, now, &dispatch.printer)?;
+    dispatch.table.expect(case.name, case.call);
+    Some(case)
+}
+
+/// Decides about a request that [`foresee`] has read.
+#[inline]
+pub(in crate::dispatch) fn decide_foreseen(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    case: &Case<'_>,
+) -> Decision {
+    let decision = dispatch.judge_request(case);
+    if message.bytes().len() >= SMALLEST_ANSWERED { decision } else { unamplified(decision, message, case.arrival) }
+}
+
 /// Decides about bytes that cannot be read as a message.
 pub(in crate::dispatch) fn decide_unparsable(
     dispatch: &mut Dispatch,
@@ -244,16 +273,20 @@ impl Dispatch {
         let Some(case) = Case::of(message, arrival, now, &self.printer) else {
             return self.response(message, arrival, now);
         };
+        self.table.expect(case.name, case.call);
+        self.judge_request(&case)
+    }
+
+    fn judge_request(&mut self, case: &Case<'_>) -> Decision {
         // A BYE ends its call however late it is. The worker sees by CSeq which messages have been overtaken.
-        if case.request.to_tag.is_none() && now.since(arrival.received) > LIFETIME {
+        if case.request.to_tag.is_none() && case.now.since(case.arrival.received) > LIFETIME {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
-        self.table.touch(case.name, case.call);
         match (case.request.method, case.request.to_tag) {
-            (Method::Ack, _) => self.ack(&case),
-            (Method::Cancel, _) => self.cancel(&case),
-            (_, Some(to_tag)) => self.in_dialog(&case, to_tag),
-            (_, None) => self.initial(&case),
+            (Method::Ack, _) => self.ack(case),
+            (Method::Cancel, _) => self.cancel(case),
+            (_, Some(to_tag)) => self.in_dialog(case, to_tag),
+            (_, None) => self.initial(case),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::dispatch::group::GroupId;
 use crate::dispatch::targets::proxy::Sent;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ProxyId, TargetId};
+use crate::net::memory::fetch;
 use crate::pack::packed;
 use crate::time::Time;
 
@@ -58,6 +59,12 @@ impl Entry {
     /// The conference in which it waits.
     pub fn group(&self) -> Option<GroupId> {
         self.hold.and_then(Hold::group)
+    }
+
+    /// Asks the memory for it, and does not wait for it.
+    pub(super) fn fetch(&self) {
+        fetch(&self.name);
+        fetch(&self.queue);
     }
 
     /// The queue for its state.
