@@ -1,10 +1,10 @@
 //! The names of things that cross module or process borders, and their text form.
 //!
-//! A [`Token`] is a worker's identity as written into fields that peers must echo (To-tags, branches, nonces,
-//! URI parameters). Its text form is written and read here and nowhere else: `pm`, ten characters of
-//! incarnation, six characters of keyed check, all from the alphabet `0-9a-v`, so that it survives
-//! case-folding protocols (MGCP names) and needs no quoting in any SIP field. MGCP's connection ids are
-//! hexadecimal (RFC 3435 §3.2.2.5): there the same two numbers stand as a [`HexToken`].
+//! A [`Token`] is a worker's identity as written into fields that peers must echo (To-tags, branches, nonces, URI
+//! parameters). Its text form is written and read here and nowhere else: `pm`, ten characters of incarnation, six
+//! characters of keyed check, all from the alphabet `0-9a-v`, so that it survives case-folding protocols (MGCP names)
+//! and needs no quoting in any SIP field. MGCP's connection ids are hexadecimal (RFC 3435 §3.2.2.5): there the same two
+//! numbers stand as a [`HexToken`].
 
 use std::fmt;
 use std::hash::Hasher;
@@ -291,8 +291,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A worker's identity as hexadecimal digits: 50 bits of incarnation and 30 of keyed check. Each of its
-/// MGCP connection ids begins with them.
+/// A worker's identity as hexadecimal digits: 50 bits of incarnation and 30 of keyed check. Each of its MGCP connection
+/// ids begins with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HexToken([u8; HexToken::LEN]);
 
@@ -391,16 +391,25 @@ pub(crate) fn encode(value: u64, out: &mut [u8]) {
 
 /// Reads what [`encode`] wrote, in either case; `None` for any other character.
 pub(crate) fn decode(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0, |value, byte| {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'v' => byte - b'a' + 10,
-            b'A'..=b'V' => byte - b'A' + 10,
-            _ => return None,
-        };
-        Some(value << 5 | u64::from(digit))
-    })
+    // Whether a character is wrong is asked once, at the end.
+    let (value, wrong) = text.iter().fold((0, 0), |(value, wrong), byte| {
+        let digit = DIGITS[usize::from(*byte)];
+        (value << 5 | u64::from(digit & 31), wrong | digit)
+    });
+    (wrong < 32).then_some(value)
 }
+
+/// The value of each character of [`ALPHABET`], in either case; 32 of any other.
+static DIGITS: [u8; 256] = {
+    let mut digits = [32; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        digits[ALPHABET[digit] as usize] = digit as u8;
+        digits[ALPHABET[digit].to_ascii_uppercase() as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
 
 #[cfg(test)]
 mod tests {

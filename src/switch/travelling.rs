@@ -4,7 +4,7 @@
 //! turn leave with one system call; a call for each, which would save the copy, costs many times as much.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::Way;
 use super::answers::{Answers, Texts};
@@ -16,6 +16,7 @@ use crate::ids::ListenerId;
 use crate::transaction::forwarded::{FLOW_PARAM, connection_text};
 use crate::transaction::sip_client::{write_ack_to, write_cancel};
 use crate::wire::load::OVERLOAD_QUERY;
+use crate::wire::push_address;
 use crate::wire::sip::{self, Edits, Message, ResponseWriter, Scanner, write_contact};
 use crate::words::ReplyTo;
 
@@ -105,10 +106,13 @@ fn edit(
 ) {
     edits.clear();
     text.clear();
-    // Writing to a Vec cannot fail.
-    let _ = write!(text, "SIP/2.0/{} {};branch=", forward.transport.via_name(), SocketAddr::from(forward.sent_by));
+    text.extend_from_slice(b"SIP/2.0/");
+    text.extend_from_slice(forward.transport.via_name().as_bytes());
+    text.push(b' ');
+    push_address(text, forward.sent_by.into());
+    text.extend_from_slice(b";branch=");
     text.extend_from_slice(forward.branch.as_bytes());
-    let _ = write!(text, ";{FLOW_PARAM}=");
+    [b";", FLOW_PARAM.as_bytes(), b"="].iter().for_each(|part| text.extend_from_slice(part));
     if let ReplyTo::Stream(conn) = arrival.reply_to {
         text.extend_from_slice(&connection_text(conn));
     }

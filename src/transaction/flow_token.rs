@@ -235,9 +235,10 @@ pub(super) fn hop_text(hop: Hop, epoch: u64) -> [u8; 18] {
 }
 
 fn push(out: &mut Vec<u8>, value: u64, length: usize) {
-    let from = out.len();
-    out.resize(from + length, 0);
-    encode(value, out.get_mut(from..).unwrap_or_default());
+    let mut text = [0; 13];
+    let text = text.get_mut(..length).unwrap_or_default();
+    encode(value, text);
+    out.extend_from_slice(text);
 }
 
 fn push_address(out: &mut Vec<u8>, address: SocketAddr) {

@@ -3,6 +3,8 @@
 //! Nothing here decides anything. A reader of a message sees the text that the sender wrote; `dispatch` and `call`
 //! decide what it means for a session.
 
+mod decimal;
+mod find;
 pub mod framing;
 pub mod handoff;
 mod label;
@@ -18,6 +20,7 @@ pub mod sdp;
 pub mod sip;
 mod xml;
 
+pub(crate) use decimal::{push_address, push_ip, push_number};
 pub use label::Label;
 pub(crate) use lower::{write_lowered, write_words};
 pub use quoted::quoted;

@@ -32,8 +32,8 @@ impl<'a> Part<'a> {
 
     /// Whether it is a body of several parts.
     pub fn is_multipart(&self) -> bool {
-        let (kind, _) = split_type(self.content_type.unwrap_or_default());
-        kind.get(..10).is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
+        let front = self.content_type.and_then(|kind| kind.trim_ascii_start().get(..10));
+        front.is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
     }
 
     /// Its parts, when it is a body of several parts and names its boundary.
@@ -91,9 +91,9 @@ fn find_within<'a>(part: Part<'a>, wanted: &[u8], depth: usize, left: &mut usize
 /// around the slash is allowed (RFC 3261 §25.1, SLASH).
 pub fn is_type(value: &[u8], wanted: &[u8]) -> bool {
     // The dispatcher's hot path asks this for each body, for one type after the other. A value shorter than the type is
-    // another type, and nearly every message writes its type without white space.
-    if value.len() < wanted.len() {
-        return false;
+    // another type, and nearly every message writes its type as the RFCs do.
+    if value.len() <= wanted.len() {
+        return value == wanted || value.eq_ignore_ascii_case(wanted);
     }
     let (kind, _) = split_type(value);
     if kind.len() <= wanted.len() {

@@ -3,6 +3,8 @@
 
 use memchr::memchr;
 
+use super::find::find_pair;
+
 /// The weight of a description in capacity units: an audio stream counts 1, an image stream (fax, RFC 3362) 1, a video
 /// stream `video_size`, other media nothing, and a disabled stream nothing (port 0, unless `a=bundle-only` says it
 /// shares another stream's port, RFC 8843 §6). `None` when the body has no stream at all.
@@ -34,25 +36,9 @@ pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
     total
 }
 
-/// `lines` from the next that starts with an `m`. Block by block, so that the compiler can compare many bytes at a
-/// time: most lines are attributes that do not matter here.
+/// `lines` from the next that starts with an `m`: most lines are attributes that do not matter here.
 fn from_next_stream(lines: &[u8]) -> &[u8] {
-    const BLOCK: usize = 32;
-    let mut from = 0;
-    // A block is judged with the byte after it: that is where the line after its last line feed may start.
-    while let Some(block) = lines.get(from..).and_then(<[u8]>::first_chunk::<{ BLOCK + 1 }>) {
-        let mut found = 0;
-        for at in 0..BLOCK {
-            found |= u8::from(block[at] == b'\n') & u8::from(block[at + 1] == b'm');
-        }
-        if found != 0 {
-            break;
-        }
-        from += BLOCK;
-    }
-    let rest = lines.get(from..).unwrap_or_default();
-    let start = rest.windows(2).position(|pair| pair == b"\nm").map_or(rest.len(), |line_feed| line_feed + 1);
-    rest.get(start..).unwrap_or_default()
+    find_pair(lines, *b"\nm").and_then(|line_feed| lines.get(line_feed + 1..)).unwrap_or_default()
 }
 
 /// The units of a stream, and whether its port is 0.

@@ -10,6 +10,7 @@ use super::name_addr::NameAddr;
 use super::text::{Members, number};
 use super::uri::{Scheme, Uri};
 use super::via::Via;
+use crate::wire::find::has_delimiter;
 
 impl Message<'_> {
     /// The first fault in request-URI, Via, From, To, Contact or Max-Forwards of a request. A response is not checked.
@@ -111,7 +112,7 @@ fn check_request_uri(uri: Option<&Uri<'_>>) -> Result<(), Fault> {
 
 /// Whether a text may stand in a request line as a URI: it ends neither the URI nor the line.
 pub fn is_uri_text(text: &[u8]) -> bool {
-    !text.is_empty() && !text.iter().any(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f))
+    !text.is_empty() && !has_delimiter(text)
 }
 
 #[cfg(test)]

@@ -15,11 +15,18 @@ pub struct CSeq<'a> {
 impl<'a> CSeq<'a> {
     /// Reads `number LWS method`.
     pub fn parse(value: &'a [u8]) -> Option<Self> {
-        let value = trim(value);
-        let (digits, method) = cut(value, value.iter().position(|&byte| is_lws(byte)));
-        let method = trim(method);
-        is_token(method).then_some(CSeq { number: number(digits)?, method: Method::new(method) })
+        let (number, method) = parts(value)?;
+        Some(CSeq { number, method: Method::new(method) })
     }
+}
+
+/// The number and the method of a CSeq value.
+#[inline]
+pub(super) fn parts(value: &[u8]) -> Option<(u32, &[u8])> {
+    let value = trim(value);
+    let (digits, method) = cut(value, value.iter().position(|&byte| is_lws(byte)));
+    let method = trim(method);
+    is_token(method).then_some((number(digits)?, method))
 }
 
 #[cfg(test)]

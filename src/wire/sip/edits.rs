@@ -24,8 +24,7 @@
 //! );
 //! ```
 
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::head::{Field, StartLine};
@@ -36,6 +35,7 @@ use super::text::{Members, number, offset_in};
 use super::uri::{Scheme, Uri};
 use super::via::Via;
 use crate::wire::line::clean;
+use crate::wire::{push_address, push_ip, push_number};
 
 /// Edits of one message, in the order of their places.
 #[derive(Debug, Default)]
@@ -90,8 +90,7 @@ impl Edits {
             return self.put_line(request, b"Max-Forwards", b"70");
         };
         if let Some(hops) = number(field.value(request.bytes)) {
-            // Writing to a Vec cannot fail.
-            let _ = write!(self.text, "{}", hops.saturating_sub(1));
+            push_number(&mut self.text, hops.saturating_sub(1));
             self.add(field.value as usize..field.value_end as usize, from);
         }
     }
@@ -120,8 +119,9 @@ impl Edits {
         }
         let Some(last) = message.head.fields.last() else { return };
         let (at, from) = (end_of_line(message.bytes, last), self.text.len());
-        // Writing to a Vec cannot fail.
-        let _ = write!(self.text, "Content-Length: {}\r\n", message.body().len());
+        self.text.extend_from_slice(b"Content-Length: ");
+        push_number(&mut self.text, message.body().len());
+        self.text.extend_from_slice(b"\r\n");
         self.add(at..at, from);
     }
 
@@ -164,7 +164,7 @@ impl Edits {
     pub fn replace_uri_host(&mut self, request: &Message<'_>, address: SocketAddr) {
         let Some(place) = uri_place(request) else { return };
         let from = self.text.len();
-        write_host_port(&mut self.text, address);
+        push_address(&mut self.text, canonical(address));
         self.add(place, from);
     }
 
@@ -259,7 +259,8 @@ impl Edits {
         let (start, end) = (place.start as u32, place.end as u32);
         let edit = Edit { start, end, text: from as u32, text_end: self.text.len() as u32 };
         // What is put somewhere stands above what is taken away there.
-        let index = self.edits.partition_point(|other| (other.start, other.end) <= (start, end));
+        let is_above = |other: &Edit| (other.start, other.end) <= (start, end);
+        let index = self.edits.iter().rposition(is_above).map_or(0, |last| last + 1);
         let after = self.edits.get(index).map_or(u32::MAX, |other| other.start);
         let before = index.checked_sub(1).and_then(|index| self.edits.get(index)).map_or(0, |other| other.end);
         let is_apart = before <= start && end <= after;
@@ -330,12 +331,13 @@ pub fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) -> boo
             out.extend_from_slice(value);
         }
     }
-    // Writing to a Vec cannot fail.
     if asks {
-        let _ = write!(out, ";rport={}", source.port());
+        out.extend_from_slice(b";rport=");
+        push_number(out, source.port());
     }
     if asks || via.host.ip().map(|host| host.to_canonical()) != Some(ip) {
-        let _ = write!(out, ";received={ip}");
+        out.extend_from_slice(b";received=");
+        push_ip(out, ip);
         is_changed = true;
     }
     clean(out.get_mut(from..).unwrap_or_default());
@@ -360,7 +362,7 @@ pub fn write_contact(out: &mut Vec<u8>, uri: &Uri<'_>, address: SocketAddr) {
         }
         out.push(b'@');
     }
-    write_host_port(out, address);
+    push_address(out, canonical(address));
     if is_number {
         out.extend_from_slice(b";user=phone");
     } else {
@@ -383,13 +385,9 @@ pub fn write_contact(out: &mut Vec<u8>, uri: &Uri<'_>, address: SocketAddr) {
     out.push(b'>');
 }
 
-/// Appends `host:port`, an IPv6 address in brackets.
-fn write_host_port(out: &mut Vec<u8>, address: SocketAddr) {
-    // Writing to a Vec cannot fail.
-    let _ = match address.ip().to_canonical() {
-        IpAddr::V4(ip) => write!(out, "{ip}:{}", address.port()),
-        IpAddr::V6(ip) => write!(out, "[{ip}]:{}", address.port()),
-    };
+/// The address as one of IPv4 where it is that of an IPv4 peer of a socket for both families.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The place of host and port of the request-URI.

@@ -16,6 +16,8 @@ pub(super) struct Head {
     /// Whether there is a field whose name is not known.
     pub(super) has_others: bool,
     pub(super) start: StartLine,
+    /// CSeq, where it can be read: its number, and the place of its method.
+    pub(super) cseq: Option<(u32, u32, u32)>,
     /// The end of the start line, its line end included.
     pub(super) fields_start: u32,
     pub(super) body_start: u32,
@@ -30,6 +32,7 @@ impl Default for Head {
             repeated: 0,
             has_others: false,
             start: StartLine::None,
+            cseq: None,
             fields_start: 0,
             body_start: 0,
             end: 0,

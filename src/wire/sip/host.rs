@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::text::{cut, find, number, trim};
+use crate::wire::find::host_name_len;
 
 /// A host as written: a name, an IPv4 address, or an IPv6 address in brackets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +15,8 @@ impl<'a> Host<'a> {
         let bytes = trim(bytes);
         let end = match bytes.first()? {
             b'[' => find(bytes, [b']'])? + 1,
-            _ => bytes.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(bytes.len()),
+            // Underscores are not in the RFC's names, but in use.
+            _ => host_name_len(bytes),
         };
         let (host, rest) = cut(bytes, Some(end));
         let host = match host {
@@ -48,11 +50,6 @@ impl<'a> Host<'a> {
         let text = text.strip_suffix('.').unwrap_or(text);
         (!text.is_empty()).then(|| text.to_ascii_lowercase())
     }
-}
-
-/// A byte of a host name; underscores are not in the RFC's, but in use.
-const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }
 
 /// A byte of an IPv6 address.

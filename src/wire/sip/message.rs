@@ -183,7 +183,13 @@ impl<'a> Message<'a> {
 
     /// CSeq; `None` only in a message that is at fault.
     pub fn cseq(&self) -> Option<CSeq<'a>> {
-        CSeq::parse(self.header(Name::CSeq)?)
+        match self.head.cseq {
+            Some((number, method, end)) => {
+                let method = self.bytes.get(method as usize..end as usize).unwrap_or_default();
+                Some(CSeq { number, method: Method::new(method) })
+            }
+            None => CSeq::parse(self.header(Name::CSeq)?),
+        }
     }
 
     /// Max-Forwards, if it is a number.

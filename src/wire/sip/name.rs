@@ -1,5 +1,7 @@
 //! The header fields that are known by name, with their compact forms.
 
+use crate::wire::find::begin_alike;
+
 macro_rules! names {
     ($($variant:ident = $text:literal $(, $compact:literal)?;)*) => {
         /// A header field's name.
@@ -112,6 +114,32 @@ impl Name {
         }
     }
 }
+
+impl Name {
+    /// The known name that the first `len` bytes of a block spell as the RFCs do; at most 16.
+    #[inline(always)]
+    pub(super) fn of_block(block: [u8; 16], len: usize) -> Option<Name> {
+        let name = BY_HASH[hash(block.get(..len)?)];
+        let known = &BLOCKS[name as usize];
+        (name.as_str().len() == len && begin_alike(block, *known, len)).then_some(name)
+    }
+}
+
+/// The front of each name, by place in the enumeration.
+static BLOCKS: [[u8; 16]; Name::KNOWN.len() + 1] = {
+    let mut blocks = [[0; 16]; Name::KNOWN.len() + 1];
+    let mut at = 0;
+    while at < Name::KNOWN.len() {
+        let text = TEXTS[at].as_bytes();
+        let mut place = 0;
+        while place < text.len() && place < 16 {
+            blocks[at][place] = text[place];
+            place += 1;
+        }
+        at += 1;
+    }
+    blocks
+};
 
 /// First letter, last letter and length tell all known names apart; the compiler checks that they still do.
 #[inline]

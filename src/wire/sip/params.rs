@@ -62,10 +62,26 @@ impl<'a> Iterator for Pairs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (_semicolon, rest) = self.0.split_first()?;
-        let (param, rest) = cut(rest, end_of_param(rest));
-        self.0 = rest;
-        let (name, value) = cut(param, find(param, [b'=']));
-        Some((trim(name), value.split_first().map(|(_equals, value)| trim(value))))
+        let at = find(rest, [b';', b'=', b'"']);
+        let (name, behind) = cut(rest, at);
+        match behind {
+            [b'=', value @ ..] => {
+                let (value, behind) = cut(value, end_of_param(value));
+                self.0 = behind;
+                Some((trim(name), Some(trim(value))))
+            }
+            // No name has quotes: what stands in them separates nothing.
+            [b'"', ..] => {
+                let (param, behind) = cut(rest, end_of_param(rest));
+                self.0 = behind;
+                let (name, value) = cut(param, find(param, [b'=']));
+                Some((trim(name), value.split_first().map(|(_equals, value)| trim(value))))
+            }
+            _ => {
+                self.0 = behind;
+                Some((trim(name), None))
+            }
+        }
     }
 }
 

@@ -7,13 +7,14 @@
 
 use memchr::{memchr, memmem};
 
-use super::cseq::CSeq;
+use super::cseq;
 use super::fault::{Fault, Unparsable};
 use super::head::{Field, Head, NONE, StartLine};
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
-use super::text::{cut, find, is_lws, is_token, is_token_byte, number};
+use super::text::{cut, find, is_lws, is_token, is_token_byte, number, offset_in};
+use crate::wire::find::places;
 
 /// The most header fields a message may have: ten times what is usual, and no more than one line of it each.
 pub const MAX_FIELDS: usize = 96;
@@ -97,7 +98,7 @@ impl Head {
     fn read(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.fields.clear();
         self.first.fill(NONE);
-        (self.repeated, self.has_others) = (0, false);
+        (self.repeated, self.has_others, self.cseq) = (0, false, None);
         self.end = bytes.len() as u32;
         self.body_start = self.end;
         self.fields_start = self.end;
@@ -139,6 +140,18 @@ impl Head {
                     return (fault, length);
                 }
                 _ => {}
+            }
+            if let Some((field, end)) = plain_field(bytes, at)
+                && self.fields.len() < MAX_FIELDS
+            {
+                if let Err(found) = self.keep(field) {
+                    fault = fault.or(Some(found));
+                }
+                if field.name == Name::ContentLength {
+                    length = length.and(bytes.get(field.value as usize..field.value_end as usize));
+                }
+                at = end + 1;
+                continue;
             }
             let Some((colon, end)) = ends(bytes, at) else { return (fault.or(Some(Fault::Truncated)), length) };
             if self.fields.len() >= MAX_FIELDS {
@@ -188,16 +201,17 @@ impl Head {
     }
 
     /// Max-Forwards is not required: RFC 2543 did not know it (RFC 4475 §3.4.1).
-    fn fault_of_mandatory(&self, bytes: &[u8]) -> Option<Fault> {
+    fn fault_of_mandatory(&mut self, bytes: &[u8]) -> Option<Fault> {
         if [Name::Via, Name::From, Name::To, Name::CallId].iter().any(|&name| self.is_absent(name)) {
             return Some(Fault::Missing);
         }
         let Some(value) = self.field(Name::CSeq).map(|field| field.value(bytes)) else { return Some(Fault::Missing) };
-        let Some(cseq) = CSeq::parse(value) else { return Some(Fault::CSeq) };
+        let Some((number, cseq_method)) = cseq::parts(value) else { return Some(Fault::CSeq) };
+        self.cseq = offset_in(bytes, cseq_method).map(|at| (number, at as u32, (at + cseq_method.len()) as u32));
         match self.start {
             StartLine::Request { method_end, .. } => {
                 let method = bytes.get(..method_end as usize).unwrap_or_default();
-                match cseq.method.as_bytes() == method {
+                match cseq_method == method {
                     true => None,
                     false if Method::new(method).is_known() => Some(Fault::CSeqMethod),
                     false => Some(Fault::CSeqMethodUnknown),
@@ -238,6 +252,41 @@ impl Length {
             _ => Length::Wrong,
         }
     }
+}
+
+/// The field that starts at `at`, and the place of its line feed, if it is written as nearly all are: a known name of
+/// up to 15 bytes as the RFCs spell it, a colon, a space, a value without folds. `None`: [`ends`] and [`field`] read
+/// it.
+#[inline(always)]
+fn plain_field(bytes: &[u8], at: usize) -> Option<(Field, usize)> {
+    let line = bytes.get(at..)?;
+    let block = line.first_chunk()?;
+    let (colons, line_feeds) = (places(*block, [b':']), places(*block, [b'\n']));
+    let colon = colons.trailing_zeros() as usize;
+    let end = match line_feeds.trailing_zeros() as usize {
+        32 => block.len() + find(line.get(block.len()..)?, [b'\n'])?,
+        end => end,
+    };
+    // Without a colon in the block it is at 32.
+    if colon >= block.len().min(end) {
+        return None;
+    }
+    let name = Name::of_block(*block, colon)?;
+    let value = colon + 2;
+    let value_end = end.checked_sub(1)?;
+    let [_, b' ', first, ..] = line.get(colon..value_end)? else { return None };
+    let [last, b'\r', b'\n', next, ..] = line.get(value_end - 1..)? else { return None };
+    if is_lws(*first) || is_lws(*last) || matches!(next, b' ' | b'\t') {
+        return None;
+    }
+    let field = Field {
+        name,
+        line: at as u32,
+        name_len: colon as u32,
+        value: (at + value) as u32,
+        value_end: (at + value_end) as u32,
+    };
+    Some((field, at + end))
 }
 
 /// The ends of the name and of the value of the field that starts at `at`.

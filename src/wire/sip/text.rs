@@ -1,5 +1,7 @@
 //! The small grammar that all fields share: white space, tokens, quoted strings, lists (RFC 3261 §25.1).
 
+pub(crate) use crate::wire::find::find;
+
 /// Linear white space, with the line ends of folds: inside a field's value they mean the same as a space.
 #[inline]
 pub(crate) const fn is_lws(byte: u8) -> bool {
@@ -64,27 +66,6 @@ pub fn delta_seconds(value: &[u8]) -> Option<u32> {
     let value = trim(value);
     let (seconds, _) = cut(value, value.iter().position(|byte| !byte.is_ascii_digit()));
     (!seconds.is_empty()).then(|| number(seconds).unwrap_or(u32::MAX))
-}
-
-/// The offset of the first of the `wanted` bytes. Eight bytes at a step: fields are short, and calling a vector search
-/// costs more than reading them.
-#[inline]
-pub(crate) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        let word = u64::from_le_bytes(*word);
-        // The lowest bit that is set belongs to a byte that is wanted; bits above it may be carries.
-        let found = wanted.iter().fold(0, |found, &byte| {
-            let differs = word ^ (ONES * u64::from(byte));
-            found | differs.wrapping_sub(ONES) & !differs & (ONES << 7)
-        });
-        if found != 0 {
-            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize / 8);
-        }
-        rest = behind;
-    }
-    rest.iter().position(|byte| wanted.contains(byte)).map(|at| bytes.len() - rest.len() + at)
 }
 
 /// `bytes` up to `at` and from there on. Beyond the end everything is before.
@@ -161,20 +142,6 @@ mod tests {
 
     fn members(value: &str) -> Vec<&str> {
         Members::new(value.as_bytes()).map(|member| std::str::from_utf8(member).unwrap()).collect()
-    }
-
-    #[test]
-    fn the_first_wanted_byte_is_found_wherever_it_stands_and_however_long_the_text_is() {
-        for len in 0..40 {
-            for at in 0..len {
-                let mut text = vec![b':' + 1; len];
-                text[at] = b':';
-                text[len - 1] = b':';
-                assert_eq!(find(&text, [b':', b'"']), Some(at), "{at} of {len}");
-                assert_eq!(find(&text, [b'"', b';' + 1]), None, "{at} of {len}");
-            }
-            assert_eq!(find(&vec![0; len], [b'\x01', 0xff]), None, "{len} NULs");
-        }
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl<'a> Uri<'a> {
 
     /// Reads a URI without angle brackets and without white space around it.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        if let Some(rest) = raw.strip_prefix(b"sip:") {
+            return Uri::sip(raw, Scheme::Sip, rest);
+        }
         let (name, rest) = cut(raw, Some(find(raw, [b':'])?));
         let rest = rest.get(1..)?;
         match scheme(name)? {
@@ -78,8 +81,11 @@ impl<'a> Uri<'a> {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
         };
-        let (place, headers) = cut(place, find(place, [b'?']));
-        let (hostport, params) = cut(place, find(place, [b';']));
+        let (hostport, behind) = cut(place, find(place, [b';', b'?']));
+        let (params, headers) = match behind {
+            [b'?', ..] => (&behind[..0], behind),
+            _ => cut(behind, find(behind, [b'?'])),
+        };
         let (host, port) = Host::with_port(hostport)?;
         let (user, password) = match userinfo.map(|userinfo| cut(userinfo, find(userinfo, [b':']))) {
             Some(([], _)) => return None,

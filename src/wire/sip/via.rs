@@ -67,8 +67,8 @@ impl<'a> Via<'a> {
         self.has_good_params
     }
 
-    /// The branch, if it alone names the transaction: it starts with the magic cookie and does not end there
-    /// (RFC 3261 §8.1.1.7, RFC 4475 §3.2.1).
+    /// The branch, if it alone names the transaction: it starts with the magic cookie and does not end there (RFC 3261
+    /// §8.1.1.7, RFC 4475 §3.2.1).
     pub fn unique_branch(&self) -> Option<&'a [u8]> {
         self.branch().filter(|branch| {
             branch.len() > MAGIC_COOKIE.len()
@@ -98,6 +98,13 @@ impl<'a> Via<'a> {
             _ => self.port.unwrap_or(self.default_port()),
         };
         Some(SocketAddr::new(ip, port))
+    }
+
+    /// The address of the response to a datagram from this source with this Via on top: see
+    /// [`where_to`](super::where_to).
+    pub fn where_to(&self, source: SocketAddr) -> SocketAddr {
+        let port = if self.params.has(b"rport") { source.port() } else { self.port.unwrap_or(self.default_port()) };
+        SocketAddr::new(source.ip(), port)
     }
 
     /// The port that is meant where none is written: 5061 for TLS, else 5060 (RFC 3261 §18.2.2, §19.1.2).

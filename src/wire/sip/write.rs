@@ -13,6 +13,7 @@ use super::name::Name;
 use super::text::Members;
 use super::via::Via;
 use crate::wire::line::clean;
+use crate::wire::push_number;
 
 /// Writes a response to a request (RFC 3261 §8.2.6).
 #[derive(Debug)]
@@ -46,7 +47,10 @@ impl<'o> ResponseWriter<'o> {
         to_tag: Option<&[u8]>,
     ) -> Self {
         let begin = out.len();
-        let _ = write!(out, "SIP/2.0 {status} {phrase}");
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_number(out, status);
+        out.push(b' ');
+        out.extend_from_slice(phrase.as_bytes());
         clean(out.get_mut(begin..).unwrap_or_default());
         out.extend_from_slice(b"\r\n");
         let mut writer = ResponseWriter { lines: Lines { out } };
@@ -219,7 +223,9 @@ impl Lines<'_> {
         if !body.is_empty() {
             lines.field(b"Content-Type", content_type.as_bytes());
         }
-        let _ = write!(lines.out, "Content-Length: {}\r\n\r\n", body.len());
+        lines.out.extend_from_slice(b"Content-Length: ");
+        push_number(lines.out, body.len());
+        lines.out.extend_from_slice(b"\r\n\r\n");
         lines.out.extend_from_slice(body);
     }
 }
@@ -229,12 +235,7 @@ impl Lines<'_> {
 /// for that, else at the sent-by port. `maddr` is ignored: only multicast needs it, and a peer could aim responses with
 /// it.
 pub fn where_to(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
-    let Some(via) = request.via() else { return source };
-    let mut to = source;
-    if !via.params().has(b"rport") {
-        to.set_port(via.port.unwrap_or(via.default_port()));
-    }
-    to
+    request.via().map_or(source, |via| via.where_to(source))
 }
 
 /// The reason phrase that RFCs give a status; the phrase of its class where they give none.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::sip::CSeq;
 use crate::wire::sip::Start;
 
 const INVITE: &str = "INVITE sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP c:5062;branch=z9hG4bK1\r\nFrom: <sip:b@c>;tag=1\r\n\
