@@ -120,7 +120,9 @@ fn forwarding(c: &mut Criterion) {
         branches.give(&came, branches.way(black_box(&message)), (ListenerId(0), 0), (ProxyId(1), Side::Caller))
     };
     group.bench_function("branch", |b| b.iter(give));
-    group.bench_function("loop", |b| b.iter(|| branches.is_loop(black_box(&message), branches.way(&message))));
+    group.bench_function("loop", |b| {
+        b.iter(|| branches.is_loop(black_box(&message), &message.via().expect("its Via"), branches.way(&message)))
+    });
     let branch = give();
     group.bench_function("flow", |b| {
         b.iter(|| branches.flow(black_box(&branch), Hop::Address(([192, 0, 2, 10], 5061).into())))

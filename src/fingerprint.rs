@@ -50,8 +50,8 @@ pub struct SourcePrint(pub u16);
 
 packed!(SourcePrint(u16));
 
-/// A keyed hash of a source: of an IPv4 address, or of an IPv6 /64, within which a host chooses its address itself
-/// (RFC 8981).
+/// A keyed hash of a source: of an IPv4 address, or of an IPv6 /64, within which a host chooses its address itself (RFC
+/// 8981).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Source(u64);
 
@@ -96,6 +96,16 @@ impl Printer {
     pub fn source(&self, address: IpAddr) -> Source {
         // Peers neither see this hash nor learn which sources collide: a fast one with a seed is enough.
         Source(self.sources.hash_one(host(address)))
+    }
+
+    /// A hash of some texts in their order, for what a peer gains nothing by if it guesses it.
+    pub fn quick<'a>(&self, texts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = self.sources.build_hasher();
+        for text in texts {
+            hasher.write(text);
+            hasher.write_u64(text.len() as u64);
+        }
+        hasher.finish()
     }
 
     /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths

@@ -34,7 +34,6 @@ use crate::wire::sip::{Message, Name, Via};
 /// Purposes of fingerprints.
 const FORWARDED: u8 = b'v';
 const OF_OLD_PEER: u8 = b'w';
-const WAY: u8 = b'y';
 const FLOW: u8 = b'x';
 
 /// The parameter of our Via that holds the [`Flow`].
@@ -141,7 +140,7 @@ pub struct Came<'a> {
 }
 
 /// A hash of request-URI and Route: a request that comes again by the same way has looped, one that comes by another
-/// spirals (RFC 3261 §16.6 step 8).
+/// spirals (RFC 3261 §16.6 step 8). Whoever could make two ways look alike would have only their own request refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way(u32);
 
@@ -200,8 +199,8 @@ impl Branches {
 
     /// The way of a request.
     pub fn way(&self, request: &Message<'_>) -> Way {
-        let texts = [AsItIs(request.request_uri())].into_iter().chain(request.headers(Name::Route).map(AsItIs));
-        Way(self.current.print_each(WAY, texts).short() as u32 & 0xf_ffff)
+        let texts = [request.request_uri()].into_iter().chain(request.headers(Name::Route));
+        Way(self.current.quick(texts) as u32 & 0xf_ffff)
     }
 
     /// The branch of a request that leaves for a proxy, or that one sends to a caller.
@@ -246,18 +245,20 @@ impl Branches {
         printers.any(|printer| Flow::of(printer, branch, to, self.epoch) == flow).then_some(to)
     }
 
-    /// Whether the request has come here before and left for the same `way` (RFC 3261 §16.3 item 4).
-    pub fn is_loop(&self, request: &Message<'_>, way: Way) -> bool {
+    /// Whether the request with this topmost Via has come here before and left for the same `way` (RFC 3261 §16.3 item
+    /// 4).
+    pub fn is_loop(&self, request: &Message<'_>, top: &Via<'_>, way: Way) -> bool {
+        let of_this_way = |via: Via<'_>| ForwardedBranch::read(via.branch()?).filter(|branch| branch.way() == way);
         let mut call = Call::of(request);
-        let mut upper = None;
-        for value in request.values(Name::Via).take(MOST_VIAS) {
+        let mut upper = of_this_way(*top);
+        for value in request.values(Name::Via).take(MOST_VIAS).skip(1) {
             let via = Via::parse(value);
             if let (Some(branch), Some(below)) = (upper, via)
                 && self.made(branch, below, &mut call)
             {
                 return true;
             }
-            upper = via.and_then(|via| ForwardedBranch::read(via.branch()?)).filter(|branch| branch.way() == way);
+            upper = via.and_then(of_this_way);
         }
         false
     }

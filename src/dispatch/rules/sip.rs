@@ -341,7 +341,7 @@ impl Dispatch {
         }
         let by_name = by_name.and_then(|id| self.table.get(id)).copied();
         if by_name.is_none()
-            && let Some(decision) = self.forward_routed(case).or_else(|| self.forward_identified(case))
+            && let Some(decision) = self.forward_routed(case)
         {
             return decision;
         }
@@ -376,7 +376,7 @@ impl Dispatch {
     fn cancel(&mut self, case: &Case<'_>) -> Decision {
         // That of a re-INVITE has its Route (§9.1).
         if case.request.to_tag.is_some()
-            && let Some(decision) = self.forward_routed(case).or_else(|| self.forward_identified(case))
+            && let Some(decision) = self.forward_routed(case)
         {
             return decision;
         }
@@ -421,7 +421,7 @@ impl Dispatch {
             Some((Named::Gone, _)) => return self.answer(case, 481, Reason::WorkerGone),
             None => {}
         }
-        if let Some(decision) = self.forward_routed(case).or_else(|| self.forward_identified(case)) {
+        if let Some(decision) = self.forward_routed(case) {
             return decision;
         }
         let entry = self.entry_of_call(case);

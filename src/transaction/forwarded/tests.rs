@@ -65,7 +65,7 @@ fn believed_by(branches: &Branches, vias: &str) -> Option<ForwardedBranch> {
 
 fn loops(text: &str) -> bool {
     let branches = branches(1);
-    scanned(text, |message| branches.is_loop(message, branches.way(message)))
+    scanned(text, |message| branches.is_loop(message, &message.via().unwrap(), branches.way(message)))
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_loop_is_found_after_the_edits_that_forwarding_makes() {
         edits.count_hop(message);
         String::from_utf8(edits.pieces(message).collect::<Vec<_>>().concat()).unwrap()
     });
-    scanned(&back, |message| assert!(branches.is_loop(message, branches.way(message))));
+    scanned(&back, |message| assert!(branches.is_loop(message, &message.via().unwrap(), branches.way(message))));
 }
 
 #[test]

@@ -73,17 +73,22 @@ impl Delay {
     /// Best delay in microseconds; 0 before the first.
     pub fn best(&self, now: Time) -> f64 {
         let Some(at) = self.best_at else { return 0.0 };
-        let risen = self.best * (1.0 + BEST_RISES * micros(now.since(at)) / 1e6);
+        let risen = self.best * (1.0 + BEST_RISES * passed(at, now) / 1e6);
         risen.min(self.smoothed).max(self.best)
     }
 
     fn smooth(&mut self, delay: f64, now: Time) {
         let before = self.smoothed(now);
-        let passed = self.at.map_or(f64::INFINITY, |at| micros(now.since(at)));
+        let passed = self.at.map_or(f64::INFINITY, |at| passed(at, now));
         self.smoothed =
             if delay >= before { delay } else { before + (delay - before) * (1.0 - (-passed / FALL).exp()) };
         self.at = Some(now);
     }
+}
+
+/// Microseconds between two times.
+fn passed(from: Time, to: Time) -> f64 {
+    to.0.saturating_sub(from.0) as f64
 }
 
 fn micros(span: Duration) -> f64 {

@@ -1,6 +1,7 @@
 //! Requests that name their downstream proxy by an identifier (see `transaction::identifier`): in the Route or the
 //! request-URI, as our Record-Route had it, or in the extension header.
 
+use super::record_route::RouteSet;
 use super::{Case, unless_ack};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Decision, Forward, Reason, Routes, Target, Tried};
@@ -13,12 +14,15 @@ use crate::wire::sip::{Method, Uri};
 impl Dispatch {
     /// The proxy that a URI of ours names.
     pub(super) fn identified_by(&self, uri: &Uri<'_>) -> Option<ProxyId> {
+        if !self.proxies.has_identifiers() {
+            return None;
+        }
         self.proxies.identified(uri.param(IDENTIFIER_PARAM.as_bytes())?)
     }
 
     /// The proxy that a request names: its topmost Routes as far as they are ours, its request-URI, its extension
     /// header. A proxy that sends a request does not name itself.
-    pub(super) fn identified(&self, case: &Case<'_>) -> Option<ProxyId> {
+    pub(super) fn identified(&self, case: &Case<'_>, set: &RouteSet<'_>) -> Option<ProxyId> {
         if !self.proxies.has_identifiers() {
             return None;
         }
@@ -27,7 +31,7 @@ impl Dispatch {
             self.proxies.identified(value)
         };
         let in_uri = || case.request.read.uri.and_then(|uri| self.identified_by(&uri));
-        let proxy = self.own_routes(case).identified.or_else(in_uri).or_else(in_header)?;
+        let proxy = set.identified.or_else(in_uri).or_else(in_header)?;
         let address = self.proxies.get(proxy)?.address()?.ip().to_canonical();
         (case.sender().to_canonical() != address).then_some(proxy)
     }
@@ -39,8 +43,8 @@ impl Dispatch {
     }
 
     /// Forwards a request inside a dialog, or an ACK, to the proxy that it names. `None`: it names none.
-    pub(in crate::dispatch::rules::sip) fn forward_identified(&mut self, case: &Case<'_>) -> Option<Decision> {
-        let proxy = self.identified(case)?;
+    pub(super) fn forward_identified(&mut self, case: &Case<'_>, set: &RouteSet<'_>) -> Option<Decision> {
+        let proxy = self.identified(case, set)?;
         Some(self.forward_unless_away(case, proxy, Reason::Identified))
     }
 

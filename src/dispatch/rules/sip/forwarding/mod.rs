@@ -27,7 +27,7 @@ use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
-use crate::wire::sip::{Fault, Hindrance, Message, Method, where_to};
+use crate::wire::sip::{Fault, Hindrance, Method, Via};
 use crate::words::{ReplyTo, Transport};
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
@@ -57,7 +57,8 @@ impl Dispatch {
             }
             Some(TargetId::Proxy(_)) | None => {}
         }
-        if let Some(proxy) = self.identified(case).filter(|proxy| self.proxies.has_way_to(*proxy)) {
+        let identified = self.identified(case, &self.route_set(case));
+        if let Some(proxy) = identified.filter(|proxy| self.proxies.has_way_to(*proxy)) {
             let refusal = self.not_to_forward(case);
             return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Identified)));
         }
@@ -182,7 +183,7 @@ impl Dispatch {
             rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri),
             asks_overload: self.asks_overload(proxy),
             records_route: self.records_route(case, record_route, forward.listener),
-            routes: Routes { own: self.own_routes(case).count, ..Routes::default() },
+            routes: Routes { own: self.route_set(case).own, ..Routes::default() },
             ..forward
         };
         Decision { target: Target::Forward(forward), reason }
@@ -214,12 +215,12 @@ impl Dispatch {
             };
         };
         let way = self.branches.way(case.request.message);
-        if self.branches.is_loop(case.request.message, way) {
+        if self.branches.is_loop(case.request.message, &via, way) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
         }
         let came = Came { via, call: case.call, cseq: case.discriminator };
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), (proxy, side));
-        let flow = self.branches.flow(&branch, way_back(case.request.message, case.arrival));
+        let flow = self.branches.flow(&branch, way_back(&via, case.arrival));
         let (weight, rewrites_uri, asks_overload, records_route) = (0, false, false, false);
         let forward = Forward {
             proxy,
@@ -321,11 +322,11 @@ impl Dispatch {
     }
 }
 
-/// The way that responses to a request go.
-fn way_back(request: &Message<'_>, arrival: &Arrival) -> Hop {
+/// The way that responses to a request with this topmost Via go.
+fn way_back(via: &Via<'_>, arrival: &Arrival) -> Hop {
     match arrival.reply_to {
         ReplyTo::Stream(conn) => Hop::Connection(conn),
-        _ => Hop::Address(where_to(request, arrival.source)),
+        _ => Hop::Address(via.where_to(arrival.source)),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::record_route::{has_good_routes, is_private};
+use super::record_route::{RouteSet, is_private};
 use super::{Case, unless_ack};
 use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
@@ -40,6 +40,15 @@ impl<'a> Place<'a> {
             Some(route) => (route?.uri()?, true),
             None => (request.uri()?, false),
         };
+        Place::at(uri, is_route)
+    }
+
+    /// The place that a request names behind our own Route values.
+    fn after_own(case: &Case<'a>, set: &RouteSet<'a>) -> Option<Self> {
+        Place::at(set.next.or(case.request.read.uri)?, set.next.is_some())
+    }
+
+    fn at(uri: Uri<'a>, is_route: bool) -> Option<Self> {
         if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
             return None;
         }
@@ -84,25 +93,30 @@ impl Dispatch {
     /// Forwards a system's request to where it names. `None`: it is none of a system, or names us.
     pub(super) fn forward_outbound(&mut self, case: &Case<'_>) -> Option<Decision> {
         let system = self.system_of(case.arrival)?;
-        let own = self.own_routes(case).count;
-        if !has_good_routes(case.request.message) {
+        let set = self.route_set(case);
+        if set.has_bad {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
         }
-        let place = Place::of(case.request.message, own)?;
+        let place = Place::after_own(case, &set)?;
         if !place.is_route && self.names_us(&place.uri, case.arrival) {
             return None;
         }
         Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
-            dispatch.forward_to_place(case, (system, own), place)
+            dispatch.forward_to_place(case, (system, set.own), place)
         }))
     }
 
     /// Forwards a system's request inside a dialog that it has begun: to where it names, or else the way that the first
     /// request went. `None`: the token leads it.
-    pub(super) fn forward_to_called(&mut self, case: &Case<'_>, token: &FlowToken, own: u8) -> Option<Decision> {
+    pub(super) fn forward_to_called(
+        &mut self,
+        case: &Case<'_>,
+        token: &FlowToken,
+        set: &RouteSet<'_>,
+    ) -> Option<Decision> {
         let system = self.system_of(case.arrival).filter(|_| token.is_outbound && token.side == Side::Server)?;
         let Hop::Address(called) = token.caller else { return None };
-        let place = Place::of(case.request.message, own)?;
+        let place = Place::after_own(case, set)?;
         let (to, _) = place.address?;
         // The Contact of a called party whose address a NAT hides.
         let is_hidden = !place.is_route && is_private(to.ip()) && !is_private(called.ip());
@@ -110,7 +124,7 @@ impl Dispatch {
             return None;
         }
         Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
-            dispatch.forward_to_place(case, (system, own), place)
+            dispatch.forward_to_place(case, (system, set.own), place)
         }))
     }
 

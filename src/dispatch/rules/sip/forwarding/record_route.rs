@@ -9,7 +9,6 @@
 //!
 //! A request for a caller on a connection that is gone gets 430 (RFC 5626 §5.3.1).
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Case, unless_ack};
@@ -20,38 +19,66 @@ use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{FlowToken, Hop, Side};
 use crate::transaction::identifier::IDENTIFIER_PARAM;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, is_uri_text};
+use crate::wire::{push_address, push_number};
 use crate::words::{ReplyTo, Transport};
 
 /// Most values of ours at the top of Route: those of both sides, and one that a caller has from its settings.
-const MOST_OWN: usize = 3;
+const MOST_OWN: u8 = 3;
 
-/// The topmost Route values, as far as they name us.
+/// The Route values of a request, each of them read once.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OwnRoutes {
-    pub(super) count: u8,
+pub(super) struct RouteSet<'a> {
+    /// Number of topmost values that name us.
+    pub(super) own: u8,
     /// The token of the first one that has one.
     token: Option<FlowToken>,
     /// The proxy that the first one names that names one.
     pub(super) identified: Option<ProxyId>,
+    /// The first value that does not name us.
+    pub(super) next: Option<Uri<'a>>,
+    /// Whether others stand below that one.
+    has_more: bool,
+    /// A value that cannot be read, or could be no request-URI.
+    pub(super) has_bad: bool,
 }
 
 impl Dispatch {
-    /// The topmost Route values that name us.
-    pub(super) fn own_routes(&self, case: &Case<'_>) -> OwnRoutes {
-        let (message, mut own) = (case.request.message, OwnRoutes::default());
-        for value in message.values(Name::Route).take(MOST_OWN) {
-            let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else { break };
-            let token = uri.user.and_then(|user| self.flow_tokens.read(user, message.call_id()));
-            let identified = self.identified_by(&uri);
-            let is_marked = token.is_some() || identified.is_some();
-            if !is_marked && !self.is_own_address(&uri, case.arrival) && !is_way_here(&uri, own.count) {
-                break;
+    /// The Route values of a request.
+    pub(super) fn route_set<'a>(&self, case: &Case<'a>) -> RouteSet<'a> {
+        let (message, mut set, mut is_own) = (case.request.message, RouteSet::default(), true);
+        for value in message.values(Name::Route) {
+            let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else {
+                (set.has_bad, is_own) = (true, false);
+                continue;
+            };
+            set.has_bad |= !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) || !is_uri_text(uri.raw);
+            is_own = is_own && set.own < MOST_OWN && self.take_own(&mut set, &uri, case);
+            if !is_own {
+                set.has_more |= set.next.is_some();
+                set.next = set.next.or(Some(uri));
             }
-            own.count += 1;
-            own.token = own.token.or(token);
-            own.identified = own.identified.or(identified);
         }
-        own
+        set
+    }
+
+    /// Adds a Route value to the topmost ones if it names us.
+    fn take_own(&self, set: &mut RouteSet<'_>, uri: &Uri<'_>, case: &Case<'_>) -> bool {
+        let token = || uri.user.and_then(|user| self.flow_tokens.read(user, case.request.message.call_id()));
+        // The first token leads. To read one takes a hash, so a value below it is known by its address first.
+        let seeks = set.token.is_none();
+        if seeks {
+            set.token = token();
+        }
+        let leads = seeks && set.token.is_some();
+        let identified = self.identified_by(uri);
+        set.identified = set.identified.or(identified);
+        let is_own = leads
+            || identified.is_some()
+            || self.is_own_address(uri, case.arrival)
+            || is_way_here(uri, set.own)
+            || !seeks && token().is_some();
+        set.own += u8::from(is_own);
+        is_own
     }
 
     fn is_own_address(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
@@ -116,37 +143,46 @@ impl Dispatch {
             let (param, is_secure) = transport_param(transport);
             let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
             let comma = if side == forward.side { ", " } else { "" };
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "{comma}<{scheme}:");
+            [comma, "<", scheme, ":"].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
             let token = FlowToken { side, listener, caller, server, is_stream, is_outbound };
             self.flow_tokens.write(out, &token, request.call_id());
-            let _ = match name {
-                Some(name) => write!(out, "@{name}:{}", local.port()),
-                None => write!(out, "@{local}"),
-            };
+            out.push(b'@');
+            match name {
+                Some(name) => {
+                    out.extend_from_slice(name.as_bytes());
+                    out.push(b':');
+                    push_number(out, local.port());
+                }
+                None => push_address(out, local),
+            }
             out.extend_from_slice(param.as_bytes());
             if let Some(identifier) = identifier {
-                let _ = write!(out, ";{IDENTIFIER_PARAM}=");
+                [";", IDENTIFIER_PARAM, "="].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
                 out.extend_from_slice(&identifier.text());
             }
             out.extend_from_slice(b";lr>");
         }
     }
 
-    /// Forwards a request inside a dialog by our Record-Route. `None`: it has none of ours.
+    /// Forwards a request inside a dialog by its Route: by our Record-Route, or to the proxy that it names. `None`:
+    /// neither is ours.
     pub(in crate::dispatch::rules::sip) fn forward_routed(&mut self, case: &Case<'_>) -> Option<Decision> {
-        let own = self.own_routes(case);
+        let set = self.route_set(case);
+        self.forward_by_token(case, &set).or_else(|| self.forward_identified(case, &set))
+    }
+
+    /// Forwards a request inside a dialog by our Record-Route. `None`: it has none of ours.
+    fn forward_by_token(&mut self, case: &Case<'_>, set: &RouteSet<'_>) -> Option<Decision> {
         // A strict router in front of us has put our value into the request-URI (§16.4).
-        let restored = case.request.read.uri.and_then(|uri| uri.user).and_then(|user| {
-            let token = self.flow_tokens.read(user, case.request.message.call_id())?;
-            case.request.message.values(Name::Route).next().map(|_| token)
-        });
-        let token = restored.or(own.token)?;
-        if !has_good_routes(case.request.message) {
+        let has_route = set.own > 0 || set.next.is_some() || set.has_bad;
+        let user = case.request.read.uri.and_then(|uri| uri.user).filter(|_| has_route);
+        let restored = user.and_then(|user| self.flow_tokens.read(user, case.request.message.call_id()));
+        let token = restored.or(set.token)?;
+        if set.has_bad {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
         }
         if restored.is_none()
-            && let Some(decision) = self.forward_to_called(case, &token, own.count)
+            && let Some(decision) = self.forward_to_called(case, &token, set)
         {
             return Some(decision);
         }
@@ -154,7 +190,7 @@ impl Dispatch {
         let (to, proxy, is_strict) = match token.side {
             Side::Server => (Some(token.caller), server, false),
             Side::Caller => {
-                let (to, is_strict) = self.towards_server(case, &token, (own.count, restored.is_some()));
+                let (to, is_strict) = self.towards_server(case, &token, (set, restored.is_some()));
                 let proxy = self.proxies.at_by(to, token.is_stream).or(server);
                 let hop = match token.is_stream {
                     false => Some(Hop::Address(to)),
@@ -163,12 +199,11 @@ impl Dispatch {
                 (hop, proxy, is_strict)
             }
         };
+        let routes = Routes { own: set.own, restores_uri: restored.is_some(), is_strict };
         let Some(to) = to else {
-            let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict: false };
-            return Some(self.server_is_away(case, proxy, routes));
+            return Some(self.server_is_away(case, proxy, Routes { is_strict: false, ..routes }));
         };
         let proxy = proxy.unwrap_or(ProxyId::NONE);
-        let routes = Routes { own: own.count, restores_uri: restored.is_some(), is_strict };
         Some(self.forward_within(case, (case.name, Reason::RecordRouted), |dispatch| {
             let decision = dispatch.forward_to(case, (to, proxy, token.side), Reason::RecordRouted, token.listener);
             let Target::Forward(forward) = decision.target else { return decision };
@@ -177,18 +212,16 @@ impl Dispatch {
     }
 
     /// The next address towards the server of a dialog, and whether it is that of a strict router (§16.6 step 6).
-    fn towards_server(&self, case: &Case<'_>, token: &FlowToken, (own, is_restored): (u8, bool)) -> (SocketAddr, bool) {
-        let message = case.request.message;
-        let mut routes = message.values(Name::Route).skip(usize::from(own)).filter_map(NameAddr::parse);
-        let first = routes.next();
+    fn towards_server(
+        &self,
+        case: &Case<'_>,
+        token: &FlowToken,
+        (set, is_restored): (&RouteSet<'_>, bool),
+    ) -> (SocketAddr, bool) {
         // The last Route becomes the request-URI again, which is then not a Route any more.
-        let route = first.filter(|_| !is_restored || routes.next().is_some());
-        let next = match (route, is_restored) {
-            (Some(route), _) => route.uri(),
-            (None, true) => first.and_then(|last| last.uri()),
-            (None, false) => case.request.read.uri,
-        };
-        let is_strict = route.and_then(|route| route.uri()).is_some_and(|uri| uri.param(b"lr").is_none());
+        let route = set.next.filter(|_| !is_restored || set.has_more);
+        let next = if is_restored { set.next } else { set.next.or(case.request.read.uri) };
+        let is_strict = route.is_some_and(|uri| uri.param(b"lr").is_none());
         let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
         let is_server =
             |address: &SocketAddr| *address == token.server || self.proxies.at_by(*address, token.is_stream).is_some();
@@ -215,15 +248,6 @@ const fn transport_param(transport: Transport) -> (&'static str, bool) {
 fn is_way_here(uri: &Uri<'_>, above: u8) -> bool {
     let is_name = matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && uri.host.ip().is_none();
     above == 0 && is_name && uri.param(b"lr").is_some()
-}
-
-/// Whether every Route can be read, and can be a request-URI.
-pub(super) fn has_good_routes(message: &Message<'_>) -> bool {
-    let is_good = |route: NameAddr<'_>| {
-        let uri = route.uri();
-        uri.is_some_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && is_uri_text(uri.raw))
-    };
-    message.values(Name::Route).all(|value| NameAddr::parse(value).is_some_and(is_good))
 }
 
 /// Whether a caller cannot be reached at its Contact from elsewhere: that is a private address other than its source's,

@@ -10,7 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
-use crate::transaction::name::sip::Fields;
+use crate::transaction::name::sip::{Fields, call_of};
 use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
@@ -27,7 +27,16 @@ impl Dispatch {
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
         let branch = ForwardedBranch::read(ours.branch()?)?;
         let below = message.values(Name::Via).nth(1).and_then(Via::parse);
-        let Some(via) = below.filter(|below| self.branches.is_answered_by(message, &branch, below)) else {
+        let name = below.and_then(|via| self.name_of(message, &via));
+        // The branch of a request under way is at hand, and need not be made again.
+        let under_way = name.and_then(|name| self.contexts.get(self.contexts.of(name)?));
+        let is_known = under_way.is_some_and(|under_way| {
+            under_way.forward.branch == branch
+                && message.cseq().is_some_and(|cseq| cseq.number == under_way.cseq)
+                && call_of(message, &self.printer) == under_way.call
+        });
+        let is_answer = |below: &Via<'_>| is_known || self.branches.is_answered_by(message, &branch, below);
+        let Some(via) = below.filter(is_answer) else {
             let of_cancel = self.response_to_cancel(message, branch.proxy(), now);
             return Some(of_cancel.unwrap_or(forged));
         };
@@ -45,7 +54,6 @@ impl Dispatch {
             // Other Vias are for those who have written them.
             OverloadControl::read(ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
         }
-        let name = self.name_of(message, &via);
         if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
             return Some(decision);
         }

@@ -49,6 +49,7 @@ impl Dispatch {
         let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
         };
+        let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         let moves = match forward.to {
             _ if sent.is_none() => Moves::Never,
             _ if pool.mode == PoolMode::Stateful => Moves::Freely,
@@ -71,7 +72,6 @@ impl Dispatch {
         let mut scratch = self.contexts.take_scratch();
         let context = ResponseContext::begin(opening, case.now, &mut scratch.effects);
         self.contexts.give_scratch(scratch);
-        let back = way_back(case.request.message, case.arrival);
         let source = case.source(self).print();
         let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         self.contexts.insert(UnderWay::new(
@@ -91,6 +91,7 @@ impl Dispatch {
         let Some((id, pool)) = self.proxies.pool_id(name).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
             return false;
         };
+        let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         if !self.contexts.may_wait() || !self.has_room_for_context(case) {
             return false;
         }
@@ -103,7 +104,6 @@ impl Dispatch {
             leads_to_flow: false,
         };
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
-        let back = way_back(case.request.message, case.arrival);
         let source = case.source(self).print();
         let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         let names = (case.name, case.call, case.discriminator);
@@ -557,10 +557,11 @@ impl Dispatch {
         let (listener, sent_by, transport) =
             self.way_out(&under_way.arrival, (to, proxy, side), under_way.forward.listener)?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
-        let came = Came { via: message.via()?, call: under_way.call, cseq };
+        let via = message.via()?;
+        let came = Came { via, call: under_way.call, cseq };
         let way = self.branches.way(&message);
         let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, side));
-        let flow = self.branches.flow(&branch, way_back(&message, &under_way.arrival));
+        let flow = self.branches.flow(&branch, way_back(&via, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
         let asks_overload = side == Side::Caller && self.asks_overload(proxy);
         let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
