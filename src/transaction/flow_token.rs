@@ -134,7 +134,7 @@ impl FlowTokens {
 
     /// Appends the text of a token for a dialog.
     pub fn write(&self, out: &mut Vec<u8>, token: &FlowToken, call_id: &[u8]) {
-        let from = out.len();
+        let mut text = Text { bytes: [0; LONGEST + HASH], len: 0 };
         let FlowToken { side, listener, caller, server, is_stream, is_outbound } = token;
         let caller_kind = match caller {
             Hop::Address(_) if *is_outbound => CALLED,
@@ -145,17 +145,18 @@ impl FlowTokens {
         let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
         let side_bit = if *side == Side::Server { OF_SERVER } else { 0 };
         let stream_bit = if *is_stream { BY_STREAM } else { 0 };
-        push(out, caller_kind | server_bit | side_bit | stream_bit, 1);
+        text.push(caller_kind | server_bit | side_bit | stream_bit, 1);
         let named = self.current.listeners.iter().find(|(_, id)| id == listener);
-        push(out, named.map_or(0, |(name, _)| *name), LISTENER);
+        text.push(named.map_or(0, |(name, _)| *name), LISTENER);
         match caller {
-            Hop::Address(address) if *is_outbound => push_mapped(out, *address),
-            Hop::Address(address) => push_address(out, *address),
-            Hop::Connection(conn) => push(out, conn.0, CONNECTION),
+            Hop::Address(address) if *is_outbound => text.push_mapped(*address),
+            Hop::Address(address) => text.push_address(*address),
+            Hop::Connection(conn) => text.push(conn.0, CONNECTION),
         }
-        push_address(out, *server);
-        let hash = self.hash(&self.current.printer, out.get(from..).unwrap_or_default(), call_id);
-        push(out, hash, HASH);
+        text.push_address(*server);
+        let hash = self.hash(&self.current.printer, text.as_bytes(), call_id);
+        text.push(hash, HASH);
+        out.extend_from_slice(text.as_bytes());
     }
 
     /// Reads a token of ours. `None` for any other text, also for a token of another dialog.
@@ -234,32 +235,42 @@ pub(super) fn hop_text(hop: Hop, epoch: u64) -> [u8; 18] {
     text
 }
 
-fn push(out: &mut Vec<u8>, value: u64, length: usize) {
-    let mut text = [0; 13];
-    let text = text.get_mut(..length).unwrap_or_default();
-    encode(value, text);
-    out.extend_from_slice(text);
+/// The text of a token in the making.
+struct Text {
+    bytes: [u8; LONGEST + HASH],
+    len: usize,
 }
 
-fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            push(out, u64::from(ip.to_bits()), 7);
-            push(out, u64::from(address.port()), 4);
-        }
-        IpAddr::V6(_) => push_mapped(out, address),
+impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
-}
 
-/// Appends an address as one of IPv6.
-fn push_mapped(out: &mut Vec<u8>, address: SocketAddr) {
-    let ip = match address.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
-    push(out, (ip.to_bits() >> 64) as u64, 13);
-    push(out, ip.to_bits() as u64, 13);
-    push(out, u64::from(address.port()), 4);
+    fn push(&mut self, value: u64, length: usize) {
+        encode(value, self.bytes.get_mut(self.len..self.len + length).unwrap_or_default());
+        self.len += length;
+    }
+
+    fn push_address(&mut self, address: SocketAddr) {
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                self.push(u64::from(ip.to_bits()), 7);
+                self.push(u64::from(address.port()), 4);
+            }
+            IpAddr::V6(_) => self.push_mapped(address),
+        }
+    }
+
+    /// Appends an address as one of IPv6.
+    fn push_mapped(&mut self, address: SocketAddr) {
+        let ip = match address.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        self.push((ip.to_bits() >> 64) as u64, 13);
+        self.push(ip.to_bits() as u64, 13);
+        self.push(u64::from(address.port()), 4);
+    }
 }
 
 fn take(rest: &mut &[u8], length: usize) -> Option<u64> {

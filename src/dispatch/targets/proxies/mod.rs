@@ -99,9 +99,10 @@ pub struct Proxies {
     pools: Vec<ProxyPool>,
     /// Proxies by their addresses; several may share one.
     addresses: Vec<(SocketAddr, ProxyId)>,
-    /// Makes the identifiers of proxies; and the proxies over TCP and TLS by theirs.
+    /// Makes the identifiers of proxies; the proxies over TCP and TLS by theirs; and the one that is written for each.
     naming: Option<Identifiers>,
     identifiers: Vec<(Identifier, ProxyId)>,
+    written: Vec<Option<Identifier>>,
     /// Networks from which proxies open connections of their own.
     sources: Vec<(config::Network, ProxyId)>,
     slow_start: Duration,
@@ -147,6 +148,7 @@ impl Proxies {
             addresses: Vec::new(),
             naming: None,
             identifiers: Vec::new(),
+            written: Vec::new(),
             sources: Vec::new(),
             slow_start,
             lanes: 1,
@@ -176,6 +178,12 @@ impl Proxies {
         let wanted = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
         self.identifiers = wanted.flat_map(|(id, slot)| naming.known(&slot.name).map(move |it| (it, id))).collect();
         self.identifiers.sort_unstable_by_key(|(identifier, _)| *identifier);
+        self.written.clear();
+        for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.proxy.is_stream()) {
+            let place = usize::from(id.0);
+            self.written.resize(self.written.len().max(place + 1), None);
+            self.written.splice(place..=place, [Some(naming.of(&slot.name))]);
+        }
     }
 
     /// Takes note that a new request is sent to a proxy.
@@ -445,6 +453,13 @@ impl Proxies {
         self.pool(self.slots.get(id)?.pool?)
     }
 
+    /// The pool whose settings hold for a request to a proxy: its own, or the default one where that is gone.
+    pub fn pool_for(&self, id: ProxyId) -> Option<(PoolId, &config::Pool)> {
+        let settings = |id: PoolId| Some((id, self.pool(id)?));
+        let own = self.pool_id_of(id).and_then(settings);
+        own.or_else(|| settings(self.pool_id(config::Pool::DEFAULT)?))
+    }
+
     /// A proxy, also one that the settings have lost lately.
     pub fn get(&self, id: ProxyId) -> Option<&Proxy> {
         self.slots.get(id).map(|slot| &slot.proxy)
@@ -480,8 +495,7 @@ impl Proxies {
 
     /// The identifier of a proxy; `None`: messages do not name it.
     pub fn identifier(&self, id: ProxyId) -> Option<Identifier> {
-        let slot = self.slots.get(id).filter(|slot| slot.proxy.is_stream())?;
-        Some(self.naming.as_ref()?.of(&slot.name))
+        self.written.get(usize::from(id.0)).copied().flatten()
     }
 
     /// Whether any proxy has an identifier.

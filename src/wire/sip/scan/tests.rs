@@ -203,3 +203,26 @@ fn line_ends_after_the_empty_line_are_no_body() {
         assert_eq!((message.body(), message.bytes().len()), (body.as_bytes(), head.len() + body.len()), "{behind:?}");
     }
 }
+
+/// Bytes by which lines differ, each of them often.
+const ODD: &[u8] = b"\r\n\r\n :\t\"x<>\0\xff:  ";
+
+proptest::proptest! {
+    #[test]
+    fn a_field_is_the_same_whether_it_is_read_at_a_look_or_byte_by_byte(
+        name in proptest::sample::select(&["Via", "v", "To", "Session-Expires", "P-Asserted-Identity", "via", "X-A", "Via ", ""][..]),
+        colon in proptest::sample::select(&[": ", ":", " : ", ":  ", ":\t", "", ":\r\n "][..]),
+        value in proptest::collection::vec((0..ODD.len(), 0..3_usize), 0..40),
+        end in proptest::sample::select(&["\r\n", "\n", "\r\n ", "\r\n\r\n", " \r\n", "\r"][..]),
+        rest in "[a-zA-Z :\r\n]{0,24}",
+    ) {
+        let value: Vec<u8> = value.iter().flat_map(|(at, plain)| [vec![b'a'; *plain], vec![ODD[*at]]].concat()).collect();
+        let bytes = [name.as_bytes(), colon.as_bytes(), &value, end.as_bytes(), rest.as_bytes()].concat();
+        if let Some((quick, line_feed)) = plain_field(&bytes, 0) {
+            let (colon, end) = ends(&bytes, 0).unwrap();
+            let slow = field(&bytes, 0, colon, end).unwrap();
+            proptest::prop_assert_eq!(line_feed, end);
+            proptest::prop_assert_eq!(format!("{quick:?}"), format!("{slow:?}"));
+        }
+    }
+}

@@ -124,7 +124,7 @@ impl Dispatch {
             ReplyTo::Stream(conn) => Hop::Connection(conn),
             _ => Hop::Address(arrival.source),
         };
-        let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
+        let is_sips = request.request_uri().get(..5).is_some_and(|front| front.eq_ignore_ascii_case(b"sips:"));
         let scheme = if is_sips { "sips" } else { "sip" };
         let came = match arrival.reply_to {
             // A message for the system names the listener that it reaches, whoever has opened the connection.

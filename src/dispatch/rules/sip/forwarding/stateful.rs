@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Case, way_back};
-use crate::config::{Pool, PoolMode};
+use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
@@ -45,10 +45,7 @@ impl Dispatch {
     pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, begun: Option<(Sent, EntryId)>) -> bool {
         let (sent, entry) = begun.unzip();
         let is_reliable = case.arrival.transport != Transport::Udp;
-        let id = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
-        let Some((id, pool)) = self.proxies.pool_id(id).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
-            return false;
-        };
+        let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         let moves = match forward.to {
             _ if sent.is_none() => Moves::Never,
@@ -87,10 +84,7 @@ impl Dispatch {
     /// Begins the response context of a system's request whose receiver is looked up first. Returns whether there is
     /// room for one.
     pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, look_up: LookUp) -> bool {
-        let name = self.proxies.pool_of(forward.proxy).map_or(Pool::DEFAULT, |pool| &pool.name);
-        let Some((id, pool)) = self.proxies.pool_id(name).and_then(|id| Some((id, self.proxies.pool(id)?))) else {
-            return false;
-        };
+        let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         if !self.contexts.may_wait() || !self.has_room_for_context(case) {
             return false;
