@@ -6,11 +6,18 @@ use wide::u8x16;
 /// search for long texts costs more than reading them.
 #[inline]
 pub(crate) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
-    find_by(bytes, |block| places(block, wanted), |byte| wanted.contains(&byte))
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk() {
+        let found = places(*block, wanted);
+        if found != 0 {
+            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize);
+        }
+        rest = behind;
+    }
+    if rest.is_empty() { None } else { find_bytes_in_end(bytes, rest.len(), wanted) }
 }
 
 /// The length of the front of `bytes` that consists of bytes of host names: letters, digits, `-`, `.` and `_`.
-#[inline]
 pub(crate) fn host_name_len(bytes: &[u8]) -> usize {
     let others = |block| {
         let block = u8x16::new(block);
@@ -24,7 +31,6 @@ pub(crate) fn host_name_len(bytes: &[u8]) -> usize {
 }
 
 /// Whether `bytes` hold a control character, a space, or one of `<>"`.
-#[inline]
 pub(crate) fn has_delimiter(bytes: &[u8]) -> bool {
     let delimiters = |block| within(u8x16::new(block), 0, b' ').to_bitmask() | places(block, [b'<', b'>', b'"', 0x7f]);
     find_by(bytes, delimiters, |byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)).is_some()
@@ -41,10 +47,21 @@ fn find_by(bytes: &[u8], of_block: impl Fn([u8; 16]) -> u32, of_byte: impl Fn(u8
         }
         rest = behind;
     }
+    find_in_end(bytes, rest.len(), of_block, of_byte)
+}
+
+/// [`find_by`] in the last `left` bytes, less than a block.
+#[inline(always)]
+fn find_in_end(
+    bytes: &[u8],
+    left: usize,
+    of_block: impl Fn([u8; 16]) -> u32,
+    of_byte: impl Fn(u8) -> bool,
+) -> Option<usize> {
     if let Some(last) = bytes.last_chunk() {
         // The last block reaches back into what has been read.
-        let found = of_block(*last) >> (last.len() - rest.len());
-        return (found != 0).then(|| bytes.len() - rest.len() + found.trailing_zeros() as usize);
+        let found = of_block(*last) >> (last.len() - left);
+        return (found != 0).then(|| bytes.len() - left + found.trailing_zeros() as usize);
     }
     // The front and the end of a shorter text, which overlap, are one block.
     let (block, half) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
@@ -63,6 +80,13 @@ fn find_by(bytes: &[u8], of_block: impl Fn([u8; 16]) -> u32, of_byte: impl Fn(u8
     let found = of_block(block.to_le_bytes()) & ((1 << (2 * half)) - 1);
     let at = found.trailing_zeros() as usize;
     (found != 0).then(|| if at < half { at } else { bytes.len() + at - 2 * half })
+}
+
+/// [`find_in_end`] for a search for bytes. It is called: in line everywhere, it would push the code of the hot path out
+/// of the first level of the cache.
+#[inline(never)]
+fn find_bytes_in_end<const N: usize>(bytes: &[u8], left: usize, wanted: [u8; N]) -> Option<usize> {
+    find_in_end(bytes, left, |block| places(block, wanted), |byte| wanted.contains(&byte))
 }
 
 /// All bits of each byte that lies between two others, these included.

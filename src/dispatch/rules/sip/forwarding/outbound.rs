@@ -94,7 +94,7 @@ impl Dispatch {
     pub(super) fn forward_outbound(&mut self, case: &Case<'_>) -> Option<Decision> {
         let system = self.system_of(case.arrival)?;
         let set = self.route_set(case);
-        if set.has_bad {
+        if set.has_bad() {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
         }
         let place = Place::after_own(case, &set)?;

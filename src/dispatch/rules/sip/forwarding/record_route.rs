@@ -18,15 +18,15 @@ use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Targ
 use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{FlowToken, Hop, Side};
 use crate::transaction::identifier::IDENTIFIER_PARAM;
-use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, is_uri_text};
+use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, Values, is_uri_text};
 use crate::wire::{push_address, push_number};
 use crate::words::{ReplyTo, Transport};
 
 /// Most values of ours at the top of Route: those of both sides, and one that a caller has from its settings.
 const MOST_OWN: u8 = 3;
 
-/// The Route values of a request, each of them read once.
-#[derive(Clone, Copy, Debug, Default)]
+/// The Route values of a request: those that name us, and the next one, each of them read once.
+#[derive(Clone, Debug)]
 pub(super) struct RouteSet<'a> {
     /// Number of topmost values that name us.
     pub(super) own: u8,
@@ -36,26 +36,45 @@ pub(super) struct RouteSet<'a> {
     pub(super) identified: Option<ProxyId>,
     /// The first value that does not name us.
     pub(super) next: Option<Uri<'a>>,
-    /// Whether others stand below that one.
-    has_more: bool,
-    /// A value that cannot be read, or could be no request-URI.
-    pub(super) has_bad: bool,
+    /// Whether one of all these cannot be read, or could be no request-URI.
+    has_bad: bool,
+    /// The values below, which are read when asked for: there may be thousands.
+    below: Values<'a>,
+}
+
+impl RouteSet<'_> {
+    /// Whether a value cannot be read, or could be no request-URI.
+    pub(super) fn has_bad(&self) -> bool {
+        self.has_bad || !self.below.clone().all(|value| route_uri(value).is_some_and(|uri| is_good(&uri)))
+    }
+
+    /// Whether values stand below the next one.
+    fn has_more(&self) -> bool {
+        self.below.clone().next().is_some()
+    }
+}
+
+/// The URI of a Route value.
+fn route_uri(value: &[u8]) -> Option<Uri<'_>> {
+    NameAddr::parse(value).and_then(|route| route.uri())
+}
+
+/// Whether the URI of a Route value can be a request-URI.
+fn is_good(uri: &Uri<'_>) -> bool {
+    matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && is_uri_text(uri.raw)
 }
 
 impl Dispatch {
     /// The Route values of a request.
     pub(super) fn route_set<'a>(&self, case: &Case<'a>) -> RouteSet<'a> {
-        let (message, mut set, mut is_own) = (case.request.message, RouteSet::default(), true);
-        for value in message.values(Name::Route) {
-            let Some(uri) = NameAddr::parse(value).and_then(|route| route.uri()) else {
-                (set.has_bad, is_own) = (true, false);
-                continue;
-            };
-            set.has_bad |= !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) || !is_uri_text(uri.raw);
-            is_own = is_own && set.own < MOST_OWN && self.take_own(&mut set, &uri, case);
-            if !is_own {
-                set.has_more |= set.next.is_some();
-                set.next = set.next.or(Some(uri));
+        let below = case.request.message.values(Name::Route);
+        let mut set = RouteSet { own: 0, token: None, identified: None, next: None, has_bad: false, below };
+        while let Some(value) = set.below.next() {
+            let uri = route_uri(value);
+            set.has_bad |= !uri.is_some_and(|uri| is_good(&uri));
+            if !uri.is_some_and(|uri| set.own < MOST_OWN && self.take_own(&mut set, &uri, case)) {
+                set.next = uri;
+                break;
             }
         }
         set
@@ -178,7 +197,7 @@ impl Dispatch {
         let user = case.request.read.uri.and_then(|uri| uri.user).filter(|_| has_route);
         let restored = user.and_then(|user| self.flow_tokens.read(user, case.request.message.call_id()));
         let token = restored.or(set.token)?;
-        if set.has_bad {
+        if set.has_bad() {
             return Some(unless_ack(case, self.answer_fault(case, 400, Fault::Route)));
         }
         if restored.is_none()
@@ -219,7 +238,7 @@ impl Dispatch {
         (set, is_restored): (&RouteSet<'_>, bool),
     ) -> (SocketAddr, bool) {
         // The last Route becomes the request-URI again, which is then not a Route any more.
-        let route = set.next.filter(|_| !is_restored || set.has_more);
+        let route = set.next.filter(|_| !is_restored || set.has_more());
         let next = if is_restored { set.next } else { set.next.or(case.request.read.uri) };
         let is_strict = route.is_some_and(|uri| uri.param(b"lr").is_none());
         let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
