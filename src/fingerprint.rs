@@ -1,17 +1,15 @@
 //! Fingerprints: the table stores 128 bits of a keyed hash for a text. Peers choose the texts, so the hash must have a
 //! key.
 
-mod sip;
-
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::ids::TokenKey;
 use crate::pack::packed;
 use crate::wire::{write_lowered, write_words};
-use sip::Sip;
 
 /// The method by which fingerprints are made, and the texts that names are made of: a part of the layout of a takeover.
 /// A version that changes either must change this text, or a takeover would find nothing by the old fingerprints.
@@ -70,7 +68,7 @@ impl Source {
 /// Makes fingerprints.
 #[derive(Clone, Debug)]
 pub struct Printer {
-    texts: Sip,
+    texts: SipHasher13,
     sources: FixedState,
 }
 
@@ -78,14 +76,14 @@ impl Printer {
     /// A printer with a key derived from the token key: the same texts have the same fingerprint after a restart.
     pub fn new(key: &TokenKey) -> Self {
         Printer {
-            texts: Sip::new(key.hash(b'f', b"low"), key.hash(b'f', b"high")),
+            texts: SipHasher13::new_with_keys(key.hash(b'f', b"low"), key.hash(b'f', b"high")),
             sources: FixedState::with_seed(key.hash(b'f', b"source")),
         }
     }
 
     /// A printer whose key is 128 random bits.
     pub fn seeded([first, second]: [u64; 2]) -> Self {
-        let texts = Sip::new(first, second);
+        let texts = SipHasher13::new_with_keys(first, second);
         let printer = Printer { texts, sources: FixedState::default() };
         // The two hashes must not share a key: one that leaks would open the other.
         let sources = FixedState::with_seed(printer.print(b'f', &[b"source"]).short());
@@ -139,8 +137,8 @@ impl Printer {
             lengths = lengths << 16 ^ length as u64;
         }
         hasher.write_u64(lengths);
-        let [low, high] = hasher.finish128();
-        Fingerprint { low, high }
+        let hash = hasher.finish128();
+        Fingerprint { low: hash.h1, high: hash.h2 }
     }
 }
 

@@ -5,19 +5,18 @@ use std::hash::Hasher;
 
 /// Hashes a text, the last word filled up with zeros. The caller hashes the length, where it does not follow from the
 /// context.
-#[inline(always)]
+#[inline]
 pub(crate) fn write_words(hasher: &mut impl Hasher, text: &[u8]) {
     write(hasher, text, |word| word);
 }
 
 /// [`write_words`] of the text in small letters.
-#[inline(always)]
+#[inline]
 pub(crate) fn write_lowered(hasher: &mut impl Hasher, text: &[u8]) {
     write(hasher, text, lowered);
 }
 
-// Inlined into each use: the state of the hash stays in registers.
-#[inline(always)]
+#[inline]
 fn write(hasher: &mut impl Hasher, text: &[u8], fold: impl Fn(u64) -> u64) {
     let (words, rest) = text.as_chunks::<8>();
     for word in words {
