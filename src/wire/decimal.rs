@@ -16,11 +16,11 @@ pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
             // Each octet is written with what stands behind it, and the next one over that: one append, no loop.
             let (mut text, mut at) = ([0; 18], 0);
             for octet in ip.octets() {
-                let (digits, len) = &OCTETS[usize::from(octet)];
+                let digits = &OCTETS[usize::from(octet)];
                 if let Some(place) = text.get_mut(at..at + digits.len()) {
                     place.copy_from_slice(digits);
                 }
-                at += len;
+                at += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
             }
             out.extend_from_slice(text.get(..at - 1).unwrap_or_default());
         }
@@ -29,17 +29,17 @@ pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// The text of each octet with a dot behind it, and its length.
-static OCTETS: [([u8; 4], usize); 256] = {
-    let mut octets = [([b'.'; 4], 2); 256];
+/// The text of each octet, with dots behind it.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[b'.'; 4]; 256];
     let mut octet = 0;
     while octet < 256 {
         let [hundreds, tens, ones] = [octet / 100, octet / 10 % 10, octet % 10];
         let [hundreds, tens, ones] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
         octets[octet] = match octet {
-            100.. => ([hundreds, tens, ones, b'.'], 4),
-            10.. => ([tens, ones, b'.', b'.'], 3),
-            _ => ([ones, b'.', b'.', b'.'], 2),
+            100.. => [hundreds, tens, ones, b'.'],
+            10.. => [tens, ones, b'.', b'.'],
+            _ => [ones, b'.', b'.', b'.'],
         };
         octet += 1;
     }
