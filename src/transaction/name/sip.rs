@@ -86,7 +86,8 @@ impl Fields<'_> {
     }
 }
 
-fn call(call_id: &[u8], from_tag: &[u8], printer: &Printer) -> Fingerprint {
+/// The name of the call with this Call-ID and From-tag.
+pub fn call(call_id: &[u8], from_tag: &[u8], printer: &Printer) -> Fingerprint {
     printer.print_each(CALL, [AsItIs(call_id), InAnyCase(from_tag)])
 }
 

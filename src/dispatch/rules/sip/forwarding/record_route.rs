@@ -89,7 +89,9 @@ impl Dispatch {
             set.token = token();
         }
         let leads = seeks && set.token.is_some();
-        let identified = self.identified_by(uri);
+        // Where a token leads a dialog, the identifier beside it is not asked.
+        let is_led = set.token.is_some() && case.request.to_tag.is_some();
+        let identified = if is_led { None } else { self.identified_by(uri) };
         set.identified = set.identified.or(identified);
         let is_own = leads
             || identified.is_some()

@@ -10,7 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
-use crate::transaction::name::sip::{Fields, call_of};
+use crate::transaction::name::sip::{Fields, call};
 use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
@@ -27,13 +27,14 @@ impl Dispatch {
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
         let branch = ForwardedBranch::read(ours.branch()?)?;
         let below = message.values(Name::Via).nth(1).and_then(Via::parse);
-        let name = below.and_then(|via| self.name_of(message, &via));
+        let from_tag = message.from().and_then(|from| from.tag()).unwrap_or_default();
+        let name = below.and_then(|via| self.name_of(message, (&via, from_tag)));
         // The branch of a request under way is at hand, and need not be made again.
         let under_way = name.and_then(|name| self.contexts.get(self.contexts.of(name)?));
         let is_known = under_way.is_some_and(|under_way| {
             under_way.forward.branch == branch
                 && message.cseq().is_some_and(|cseq| cseq.number == under_way.cseq)
-                && call_of(message, &self.printer) == under_way.call
+                && call(message.call_id(), from_tag, &self.printer) == under_way.call
         });
         let is_answer = |below: &Via<'_>| is_known || self.branches.is_answered_by(message, &branch, below);
         let Some(via) = below.filter(is_answer) else {
@@ -105,12 +106,11 @@ impl Dispatch {
 
     /// The name of the transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is
     /// none to that.
-    pub(super) fn name_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<Fingerprint> {
+    pub(super) fn name_of(&self, message: &Message<'_>, (via, from_tag): (&Via<'_>, &[u8])) -> Option<Fingerprint> {
         let cseq = message.cseq()?;
         if cseq.method == Method::Cancel {
             return None;
         }
-        let from_tag = message.from().and_then(|from| from.tag()).unwrap_or_default();
         let call_id = message.call_id();
         let fields = Fields { message, via: Some(via), call_id, from_tag, cseq: cseq.number };
         if via.unique_branch().is_some() {
