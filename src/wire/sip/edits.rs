@@ -72,7 +72,8 @@ impl Edits {
     /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see the function
     /// `complete_via`.
     pub fn complete_via(&mut self, request: &Message<'_>, source: SocketAddr) {
-        let Some(via) = request.via() else { return };
+        let top = request.header(Name::Via).and_then(|value| Members::new(value).next());
+        let Some(via) = top.and_then(Via::parse_sent_by) else { return };
         let Some(at) = offset_in(request.bytes, via.raw) else { return };
         let from = self.text.len();
         if complete_via(&mut self.text, &via, source) {

@@ -34,6 +34,14 @@ pub enum Rport {
 impl<'a> Via<'a> {
     /// Reads one value: `SIP/2.0/UDP host:port;params`, white space allowed around every separator.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        let via = Via::parse_sent_by(raw)?;
+        // The parameters are checked in the same pass, because every other reader of a Via wants its branch.
+        let (branch, has_good_params) = via.params.get_checked(b"branch");
+        Some(Via { branch, has_good_params, ..via })
+    }
+
+    /// [`Via::parse`] for a reader that wants no branch: it is left out.
+    pub(super) fn parse_sent_by(raw: &'a [u8]) -> Option<Self> {
         let raw = trim(raw);
         let (front, params) = cut(raw, find(raw, [b';']));
         let rest = match front.strip_prefix(b"SIP/2.0/") {
@@ -46,10 +54,7 @@ impl<'a> Via<'a> {
             return None;
         }
         let (host, port) = Host::with_port(sent_by)?;
-        let params = Params::new(params);
-        // The parameters are checked in the same pass, because every reader of a Via wants its branch.
-        let (branch, has_good_params) = params.get_checked(b"branch");
-        Some(Via { raw, transport, host, port, params, branch, has_good_params })
+        Some(Via { raw, transport, host, port, params: Params::new(params), branch: None, has_good_params: false })
     }
 
     /// Its parameters.

@@ -104,7 +104,7 @@ impl<'o> ResponseWriter<'o> {
         {
             self.lines.out.extend_from_slice(b"Via: ");
             let mut members = Members::new(first);
-            match members.next().and_then(Via::parse) {
+            match members.next().and_then(Via::parse_sent_by) {
                 Some(via) => {
                     let from = self.lines.out.len();
                     complete_via(self.lines.out, &via, source);
