@@ -108,8 +108,12 @@ impl<'a> Via<'a> {
     /// The address of the response to a datagram from this source with this Via on top: see
     /// [`where_to`](super::where_to).
     pub fn where_to(&self, source: SocketAddr) -> SocketAddr {
-        let port = if self.params.has(b"rport") { source.port() } else { self.port.unwrap_or(self.default_port()) };
-        SocketAddr::new(source.ip(), port)
+        // A link-local address means something with its scope only.
+        let mut to = source;
+        if !self.params.has(b"rport") {
+            to.set_port(self.port.unwrap_or(self.default_port()));
+        }
+        to
     }
 
     /// The port that is meant where none is written: 5061 for TLS, else 5060 (RFC 3261 §18.2.2, §19.1.2).

@@ -93,6 +93,17 @@ fn a_response_goes_to_the_source_at_the_port_the_via_asks_for() {
 }
 
 #[test]
+fn a_response_to_a_link_local_source_leaves_on_the_link_that_the_request_came_from() {
+    let source: SocketAddr = "[fe80::2%3]:4711".parse().unwrap();
+    let to = |via: &str| {
+        let text = INVITE.replace("SIP/2.0/UDP c:5062;rport", via);
+        where_to(&Scanner::new().scan(text.as_bytes()).unwrap(), source).to_string()
+    };
+    assert_eq!(to("SIP/2.0/UDP c:5062;rport"), "[fe80::2%3]:4711");
+    assert_eq!(to("SIP/2.0/UDP c:5062"), "[fe80::2%3]:5062");
+}
+
+#[test]
 fn every_status_has_a_phrase() {
     assert_eq!(reason_phrase(486), "Busy Here");
     assert!((100..700).all(|status| !reason_phrase(status).is_empty()));
