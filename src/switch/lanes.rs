@@ -40,7 +40,10 @@ impl<C: Channel> Switch<C> {
         let mut group = Group::default();
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
-                Transport::Mgcp => self.on_passed(bytes, way, now),
+                Transport::Mgcp => {
+                    self.decide_group(&std::mem::take(&mut group), now);
+                    self.on_passed(bytes, way, now);
+                }
                 _ => self.add(&mut group, (bytes, *way), now),
             }
         }
@@ -184,7 +187,7 @@ impl<C: Channel> Switch<C> {
     /// Decides about a message of this lane.
     pub(super) fn decide_in_turn(&mut self, bytes: &[u8], way: &Way, now: Time) {
         // Messages other than a CANCEL are not scanned twice.
-        let is_cancel = self.owners.lanes() > 1 && bytes.starts_with(b"CANCEL ");
+        let is_cancel = self.owners.lanes() > 1 && bytes.trim_ascii_start().starts_with(b"CANCEL ");
         let Switch { scanner, dispatch, early, .. } = self;
         let is_kept = is_cancel
             && scanner.scan(bytes).is_ok_and(|message| dispatch.is_early(&message, &way.arrival))

@@ -46,14 +46,12 @@ impl Dispatch {
 
     /// The worker that request-URI or topmost Route name, by token or by its own address.
     pub(super) fn addressed(&self, case: &Case<'_>) -> Option<(Named, Reason)> {
-        if self.pool.is_empty() {
-            return None;
-        }
         let by_uri = case.request.read.uri.and_then(|uri| {
             let token = self.token_in(&uri).map(|named| (named, Reason::RequestUri));
             token.or_else(|| self.own_port(&uri, case.arrival).map(|named| (named, Reason::WorkerAddress)))
         });
-        if matches!(by_uri, Some((Named::Live(_), _))) {
+        // Without workers no Route can lead to one.
+        if matches!(by_uri, Some((Named::Live(_), _))) || self.pool.is_empty() {
             return by_uri;
         }
         let route =

@@ -97,7 +97,8 @@ impl Dispatch {
             || identified.is_some()
             || self.is_own_address(uri, case.arrival)
             || is_way_here(uri, set.own)
-            || !seeks && token().is_some();
+            || !seeks && token().is_some()
+            || is_led && self.identified_by(uri).is_some();
         set.own += u8::from(is_own);
         is_own
     }
