@@ -419,11 +419,9 @@ impl World {
 
     /// A system has another certificate: its connections are replaced.
     fn gets_certificate(&mut self, system: usize) -> Checked {
-        if self.systems[system].is_wanted {
-            self.proxies[system].tls_name = Some(format!("s{}.example.net", self.dice.number()));
-            let lines: Vec<_> = self.lines_of(system).collect();
-            self.replaced.extend(lines);
-        }
+        self.proxies[system].tls_name = Some(format!("s{}.example.net", self.dice.number()));
+        let lines: Vec<_> = self.lines_of(system).collect();
+        self.replaced.extend(lines);
         self.reload()
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::pool::{Link, PoolId, ProxyPool};
-use super::slots::Slot;
+use super::slots::{Security, Slot};
 use super::{Proxies, State};
 use crate::config::{self, PoolMode, Probe};
 use crate::dispatch::decision::Admin;
@@ -148,9 +148,6 @@ impl Proxies {
                     if entry.settings.load != settings.load {
                         self.forget_reports(&entry);
                     }
-                    if is_secured_otherwise(&entry.settings, settings) {
-                        self.replace_connections(&entry, now);
-                    }
                     entry.set(settings.clone());
                     entry
                 }
@@ -271,18 +268,21 @@ impl Proxies {
         terms: Terms,
         now: Time,
     ) -> Option<ProxyId> {
+        let security = Security::of(&entry.settings);
         if let Some(id) = place
             && let Some(slot) = self.slots.get_mut(id)
         {
-            slot.removed = None;
+            if slot.security.as_ref().is_some_and(|before| *before != security) {
+                slot.proxy.connections_mut().replace_all(now);
+            }
+            (slot.removed, slot.security) = (None, Some(security));
             slot.proxy.set_terms(terms, now);
             return Some(id);
         }
         let mut proxy = Proxy::new(address, self.slots.new_life(), terms, now);
         proxy.set_admin(entry.admin);
-        let slot =
-            Slot { name: entry.name_at(address), entry: entry.settings.name.clone(), proxy, pool: None, removed: None };
-        self.slots.add(slot)
+        let (name, entry) = (entry.name_at(address), entry.settings.name.clone());
+        self.slots.add(Slot { name, entry, proxy, pool: None, removed: None, security: Some(security) })
     }
 
     fn terms(&self, entry: &Entry, share: f64, is_redirected: bool) -> Terms {
@@ -308,14 +308,6 @@ impl Proxies {
             moves_dialogs: settings.system_down == config::SystemDown::Move,
             // Redirected requests do not come through here.
             connections: if settings.is_stream() && !is_redirected { settings.connections.into() } else { 0 },
-        }
-    }
-
-    fn replace_connections(&mut self, entry: &Entry, now: Time) {
-        for id in &entry.proxies {
-            if let Some(slot) = self.slots.get_mut(*id) {
-                slot.proxy.connections_mut().replace_all(now);
-            }
         }
     }
 
@@ -398,11 +390,6 @@ impl Proxies {
         self.rebuild(state.seen);
         Ok(())
     }
-}
-
-/// Whether connections are opened with another name or certificate than before.
-fn is_secured_otherwise(before: &config::Proxy, after: &config::Proxy) -> bool {
-    (&before.tls_name, &before.tls_files) != (&after.tls_name, &after.tls_files)
 }
 
 /// A hash of a name: the same in every lane and dispatcher.

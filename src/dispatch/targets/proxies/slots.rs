@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::StateChange;
 use super::pool::PoolId;
+use crate::config;
 use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
 use crate::ids::ProxyId;
 use crate::pack::packed;
 use crate::time::Time;
+use crate::words::Transport;
 
 /// Time for which a removed proxy stays at least: few transactions with it last longer (RFC 3261 §16.6 step 11: timer C
 /// is more than three minutes, and begins anew with each 101–199).
@@ -32,6 +35,23 @@ pub(super) struct Slot {
     pub(super) pool: Option<PoolId>,
     /// When the settings lost it.
     pub(super) removed: Option<Time>,
+    /// The security that its connections have been opened with; `None`: an earlier dispatcher has opened them.
+    pub(super) security: Option<Security>,
+}
+
+/// The name that a proxy's certificate has to be for, and the files of the certificate that it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Security {
+    name: Option<String>,
+    files: Option<(PathBuf, PathBuf)>,
+}
+
+impl Security {
+    /// The security of the connections to a proxy of the settings.
+    pub(super) fn of(settings: &config::Proxy) -> Self {
+        let host = (settings.transport == Transport::Tls).then_some(&settings.host);
+        Security { name: settings.tls_name.as_ref().or(host).cloned(), files: settings.tls_files.clone() }
+    }
 }
 
 /// The proxies by their numbers.
@@ -233,7 +253,8 @@ impl Slots {
             }
             let proxy = Proxy::restored(proxy, Default::default());
             self.lives = self.lives.max(proxy.life());
-            self.slots[at] = Some(Slot { name, entry, proxy, pool: None, removed: removed.or(Some(now)) });
+            self.slots[at] =
+                Some(Slot { name, entry, proxy, pool: None, removed: removed.or(Some(now)), security: None });
         }
     }
 }
