@@ -144,6 +144,11 @@ impl ProxyPool {
         let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
         let returned = |at: usize| members.get(at).and_then(|id| slots.returned(*id, now));
         let share = |at: usize| takes(at).then(|| Share { weight: weight(at), returned: returned(at) });
+        let cost = |at: usize| match (policy, members.get(at)) {
+            (_, None) => 0.0,
+            (PoolPolicy::LeastLoad, Some(id)) => slots.burden(*id, now),
+            (_, Some(id)) => f64::from(slots.awaited(*id, now) + 1) / slots.weight(*id, now),
+        };
         let is_for_worker = match policy {
             // Their turns come after those of the first rank.
             PoolPolicy::RoundRobin => false,
@@ -157,24 +162,21 @@ impl ProxyPool {
             let (first, count) = (range.start, range.len());
             let both = |at: usize| may(first + at) && takes(first + at);
             let found = match policy {
-                PoolPolicy::Latency => {
+                PoolPolicy::Latency | PoolPolicy::LeastLoad => {
                     let sees_returned = Cell::new(false);
                     let found = lowest(count, &mut self.cursor, random, both, |at| {
                         if returned(first + at).is_some() {
                             sees_returned.set(true);
                             return f64::INFINITY;
                         }
-                        let waiting = members.get(first + at).map_or(0, |id| slots.awaited(*id, now));
-                        f64::from(waiting + 1) / weight(first + at)
+                        cost(first + at)
                     });
-                    // While few requests wait, one of a small weight would never have the lowest cost: it has its turn.
+                    // While few requests wait, one of a small weight would never have the lowest cost; one that has
+                    // just started has the lowest load, and would get all of them. It has its turns.
                     let mut turn = || turns.next(count, now, |at| share(first + at), |at| may(first + at));
                     let of_returned = sees_returned.get().then(&mut turn).flatten();
                     of_returned.filter(|at| returned(first + at).is_some()).or(found)
                 }
-                PoolPolicy::LeastLoad => lowest(count, &mut self.cursor, random, both, |at| {
-                    members.get(first + at).map_or(0.0, |id| slots.burden(*id, now))
-                }),
                 PoolPolicy::Weighted => turns.next(count, now, |at| share(first + at), |at| may(first + at)),
                 PoolPolicy::RoundRobin => in_turn(count + workers, &mut self.cursor, |at| at >= count || both(at)),
                 PoolPolicy::Hash => keys.member(ask.key, self.names.get(range.clone()).unwrap_or_default(), both),
@@ -229,8 +231,8 @@ fn in_turn(members: usize, cursor: &mut usize, takes: impl Fn(usize) -> bool) ->
 
 /// The members of keys: the same for the same key, and a member that leaves gives its keys to all others evenly.
 ///
-/// Keys fall into buckets. The member whose name draws the highest number with a bucket has it (rendezvous hashing);
-/// it is drawn when the first key falls there, so that a later key costs no more in a large pool than in a small one.
+/// Keys fall into buckets. The member whose name draws the highest number with a bucket has it (rendezvous hashing); it
+/// is drawn when the first key falls there, so that a later key costs no more in a large pool than in a small one.
 #[derive(Debug, Default)]
 struct Keys {
     /// The member of each bucket; [`Keys::UNDRAWN`] before its first key. Empty before the first key of all.

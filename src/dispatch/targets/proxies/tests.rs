@@ -473,6 +473,23 @@ fn a_connection_is_replaced_when_its_server_gets_another_name_or_certificate_and
     }
 }
 
+#[test]
+fn a_server_that_comes_back_to_the_settings_with_another_name_gets_another_connection() {
+    let secured = |name: &str| {
+        [config::Proxy { transport: Transport::Tls, tls_name: Some(name.into()), ..settings("a", "192.0.2.1") }]
+    };
+    for (name, is_replaced) in [("a.example.net", false), ("b.example.net", true)] {
+        let mut proxies = Proxies::new(ms(0), 1);
+        proxies.set(&secured("a.example.net"), &[pool(PoolPolicy::RoundRobin)], at(0));
+        let dial = proxies.poll_dial(at(0)).unwrap();
+        proxies.on_dialled(&dial, Some(ConnId(1)), at(0));
+        proxies.on_connection_open(ConnId(1), at(0));
+        proxies.set(&[], &[pool(PoolPolicy::RoundRobin)], at(1));
+        proxies.set(&secured(name), &[pool(PoolPolicy::RoundRobin)], at(2));
+        assert_eq!(proxies.poll_dial(at(2)).is_some(), is_replaced, "{name}");
+    }
+}
+
 /// A way in which a proxy goes, and comes back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gone {

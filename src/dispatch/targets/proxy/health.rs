@@ -184,6 +184,13 @@ impl Health {
         self.on_alive(rise, now);
     }
 
+    /// Takes note that a proxy is reached which nothing could connect to: it has started anew, also where neither
+    /// probes nor requests had it down meanwhile.
+    pub fn on_reached(&mut self, now: Time) {
+        self.on_good_probe(1, now);
+        self.back = now;
+    }
+
     /// Takes note of an answer that says that the proxy is full; without Retry-After that holds for `lasts`.
     pub fn on_full_probe(&mut self, retry_after: Option<Duration>, lasts: Duration, rise: u8, now: Time) {
         (self.lost, self.refused) = (0, 0);

@@ -263,7 +263,7 @@ impl Proxy {
             return;
         }
         if was_unreachable || self.health.why() == Why::Refused {
-            self.change_health(now, |health| health.on_good_probe(1, now));
+            self.change_health(now, |health| health.on_reached(now));
             self.waiting.on_lost();
         }
         if was_without {

@@ -256,3 +256,18 @@ fn a_server_over_tcp_is_down_while_its_connection_cannot_be_opened_and_up_as_soo
     assert_eq!(proxy.state(at(2_001)), State::Up);
     assert!(proxy.takes_new(at(2_001)));
 }
+
+#[test]
+fn a_server_over_tcp_that_is_connected_anew_starts_slowly_though_no_probe_has_missed_it() {
+    let mut proxy = system(1);
+    let conn = begin(&mut proxy, 7, at(0));
+    proxy.on_connected(conn, at(0));
+    let full = proxy.weight(at(20_000));
+    proxy.connections_mut().on_closed(conn, Ended::Broken, 0.5, at(20_000));
+    let conn = begin(&mut proxy, 8, at(20_000));
+    proxy.connections_mut().on_closed(conn, Ended::Refused, 0.5, at(20_001));
+    let conn = begin(&mut proxy, 9, at(21_500));
+    proxy.on_connected(conn, at(21_501));
+    let weights = [21_501, 26_501, 31_501].map(|time| (proxy.weight(at(time)) / full * 10.0).round());
+    assert_eq!(weights, [1.0, 5.0, 10.0]);
+}
