@@ -293,6 +293,7 @@ fn a_call_that_the_gateway_has_no_endpoint_for_goes_to_another_worker() {
     pointsman.wait_until("both to be reported", |load| load["workers"][1]["sessions"] == 2);
     let ready = pointsman.command(&["ready", "w0"]);
     assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
+    pointsman.wait_until("the order to have come to the lanes", |load| load["workers"][0]["admin"] == "ready");
     // Every other one goes to the gateway first, in each lane.
     for call in 3..27 {
         let elsewhere = create(&call.to_string());
