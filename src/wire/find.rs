@@ -6,15 +6,11 @@ use wide::u8x16;
 /// search for long texts costs more than reading them.
 #[inline]
 pub(crate) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
-    let mut rest = bytes;
-    while let Some((block, behind)) = rest.split_first_chunk() {
-        let found = places(*block, wanted);
-        if found != 0 {
-            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize);
-        }
-        rest = behind;
+    match find_in_blocks(bytes, |block| places(block, wanted)) {
+        Ok(at) => Some(at),
+        Err(0) => None,
+        Err(left) => find_bytes_in_end(bytes, left, wanted),
     }
-    if rest.is_empty() { None } else { find_bytes_in_end(bytes, rest.len(), wanted) }
 }
 
 /// The length of the front of `bytes` that consists of bytes of host names: letters, digits, `-`, `.` and `_`.
@@ -39,15 +35,24 @@ pub(crate) fn has_delimiter(bytes: &[u8]) -> bool {
 /// The offset of the first byte that `of_block` gives a bit for, and `of_byte` says yes to.
 #[inline(always)]
 fn find_by(bytes: &[u8], of_block: impl Fn([u8; 16]) -> u32, of_byte: impl Fn(u8) -> bool) -> Option<usize> {
+    match find_in_blocks(bytes, &of_block) {
+        Ok(at) => Some(at),
+        Err(left) => find_in_end(bytes, left, of_block, of_byte),
+    }
+}
+
+/// [`find_by`] in the whole blocks of `bytes`; fails with the number of bytes that are left behind them.
+#[inline(always)]
+fn find_in_blocks(bytes: &[u8], of_block: impl Fn([u8; 16]) -> u32) -> Result<usize, usize> {
     let mut rest = bytes;
     while let Some((block, behind)) = rest.split_first_chunk() {
         let found = of_block(*block);
         if found != 0 {
-            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize);
+            return Ok(bytes.len() - rest.len() + found.trailing_zeros() as usize);
         }
         rest = behind;
     }
-    find_in_end(bytes, rest.len(), of_block, of_byte)
+    Err(rest.len())
 }
 
 /// [`find_by`] in the last `left` bytes, less than a block.

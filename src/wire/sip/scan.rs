@@ -144,12 +144,7 @@ impl Head {
             if let Some((field, end)) = plain_field(bytes, at)
                 && self.fields.len() < MAX_FIELDS
             {
-                if let Err(found) = self.keep(field) {
-                    fault = fault.or(Some(found));
-                }
-                if field.name == Name::ContentLength {
-                    length = length.and(bytes.get(field.value as usize..field.value_end as usize));
-                }
+                self.take_in(bytes, field, (&mut fault, &mut length));
                 at = end + 1;
                 continue;
             }
@@ -164,17 +159,21 @@ impl Head {
                 continue;
             }
             match field(bytes, at, colon, end) {
-                Some(field) => {
-                    if let Err(found) = self.keep(field) {
-                        fault = fault.or(Some(found));
-                    }
-                    if field.name == Name::ContentLength {
-                        length = length.and(bytes.get(field.value as usize..field.value_end as usize));
-                    }
-                }
+                Some(field) => self.take_in(bytes, field, (&mut fault, &mut length)),
                 None => fault = fault.or(Some(Fault::HeaderLine)),
             }
             at = end + 1;
+        }
+    }
+
+    /// Keeps a field, and takes note of the first fault and of the length of the body.
+    #[inline(always)]
+    fn take_in(&mut self, bytes: &[u8], field: Field, (fault, length): (&mut Option<Fault>, &mut Length)) {
+        if let Err(found) = self.keep(field) {
+            *fault = fault.or(Some(found));
+        }
+        if field.name == Name::ContentLength {
+            *length = length.and(bytes.get(field.value as usize..field.value_end as usize));
         }
     }
 
