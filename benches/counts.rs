@@ -57,7 +57,7 @@ fn counted(step: &mut dyn Step) {
     step.run();
 }
 
-/// What callgrind has counted, for one message.
+/// The counts of callgrind for one message.
 struct Counts {
     instructions: f64,
     first_level: f64,

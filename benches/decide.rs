@@ -83,7 +83,7 @@ fn between_connections(criterion: &mut Criterion) {
         (Between::invites(), "INVITE between connections, scan to edit"),
         (Between::answers(), "200 between connections, scan to edit"),
     ] {
-        // What makes a batch ready takes longer than the step, and is not measured.
+        // To make a batch ready takes longer than the step, and is not measured.
         let mut batches = |count: u64| {
             let (batches, mut spent) = (count.div_ceil(step.messages()), Duration::ZERO);
             for _ in 0..batches {

@@ -182,7 +182,9 @@ impl Proxies {
         for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.proxy.is_stream()) {
             let place = usize::from(id.0);
             self.written.resize(self.written.len().max(place + 1), None);
-            self.written.splice(place..=place, [Some(naming.of(&slot.name))]);
+            if let Some(written) = self.written.get_mut(place) {
+                *written = Some(naming.of(&slot.name));
+            }
         }
     }
 

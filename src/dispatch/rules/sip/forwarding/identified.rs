@@ -69,7 +69,7 @@ impl Dispatch {
     /// Decides about a request inside a dialog whose proxy has no connection, or is gone from the settings: another
     /// member of its pool gets it where the operator wants that.
     pub(super) fn server_is_away(&mut self, case: &Case<'_>, server: Option<ProxyId>, routes: Routes) -> Decision {
-        // What the server has had already is answered by it.
+        // The server answers a request that it has had already, also while it gets no others.
         let reason = if case.request.method == Method::Cancel { Reason::Cancel } else { Reason::Retransmission };
         if case.request.method != Method::Ack
             && let Some(decision) = self.follow_context(case, case.name, reason)
