@@ -1,9 +1,10 @@
 //! Connections that a lane keeps open to downstream proxies over TCP and TLS.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 
 use super::Dispatch;
-use super::targets::proxies::Dial;
+use super::targets::proxies::{Dial, STAYS};
 use super::targets::proxy::Ended;
 use crate::ids::ConnId;
 use crate::time::Time;
@@ -22,8 +23,11 @@ impl Dispatch {
 
     /// The next connection that its owner has to close.
     pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
-        let Dispatch { proxies, contexts, .. } = self;
-        proxies.poll_hang_up(now, |conn| !contexts.waits_on(conn))
+        let Dispatch { proxies, contexts, table, taken_over, .. } = self;
+        // The table alone knows of requests that an earlier dispatcher has sent, and not the connection of each.
+        let of_earlier = OnceCell::new();
+        let is_awaited = |proxy| of_earlier.get_or_init(|| table.awaited_since(*taken_over)).contains(&proxy);
+        proxies.poll_hang_up(now, |proxy, conn| !contexts.waits_on(conn) && !is_awaited(proxy))
     }
 
     /// Takes note that a connection is open: requests go by it.
@@ -33,6 +37,7 @@ impl Dispatch {
 
     /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
+        self.taken_over = now;
         self.proxies.on_connection_kept(conn, to, transport, now)
     }
 
@@ -45,7 +50,10 @@ impl Dispatch {
     /// that still do it is as if the connection had ended.
     pub(super) fn let_go_of_proxies(&mut self, now: Time) {
         if self.proxies.is_farewell_due(now) {
-            let ended = self.proxies.let_go(&self.contexts.proxies(), now);
+            let mut awaited = self.contexts.proxies();
+            // Since it is removed a proxy gets no requests but those.
+            awaited.extend(self.table.awaited_since(now - STAYS));
+            let ended = self.proxies.let_go(&awaited, now);
             ended.into_iter().for_each(|(proxy, conn)| self.leave_connection(proxy, conn, now));
         }
     }

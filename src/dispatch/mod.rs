@@ -137,6 +137,8 @@ pub struct Dispatch {
     unrecorded_until: Time,
     /// Time until which requests may follow some that a dispatcher before has forwarded, whose table is lost.
     forgotten_until: Time,
+    /// When it has taken connections of a dispatcher before over.
+    taken_over: Time,
     /// Time of the next look at every worker; `None` while no worker lives.
     next_look: Option<Time>,
     gatherings: Gatherings,
@@ -190,6 +192,7 @@ impl Dispatch {
             counters: Counters::default(),
             unrecorded_until: Time(0),
             forgotten_until: Time(0),
+            taken_over: Time(0),
             next_look: None,
             gatherings: Gatherings::new(),
             acks: Acks::default(),

@@ -35,6 +35,7 @@ saved!(Dispatch {
     flow_tokens,
     redirected,
     forgotten_until,
+    taken_over,
     contexts,
     selector,
     history,

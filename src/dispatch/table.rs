@@ -12,13 +12,14 @@
 mod entry;
 mod saved;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::decision::EntryId;
 use super::index::Index;
 use super::share::Shares;
 use crate::fingerprint::{Fingerprint, SourcePrint};
-use crate::ids::TargetId;
+use crate::ids::{ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 pub use entry::{Entry, Hold, NewEntry, State};
@@ -263,6 +264,22 @@ impl Table {
     /// Most entries it can hold.
     pub const fn cap(&self) -> usize {
         self.cap
+    }
+
+    /// The downstream proxies that have transactions which wait since this time or longer.
+    pub fn awaited_since(&self, since: Time) -> BTreeSet<ProxyId> {
+        let queues = self.queues.iter().zip([self.pending_max, LIFETIME]);
+        let waiting = queues.flat_map(|(queue, life)| {
+            let first = Some(queue.first).filter(|first| *first != NONE);
+            let later = |at: &u32| Some(self.entry(*at).queue_links.next).filter(|next| *next != NONE);
+            let oldest_first = std::iter::successors(first, later).map(|at| self.entry(at));
+            oldest_first.take_while(move |entry| entry.deadline <= since + life)
+        });
+        let proxy = |entry: &Entry| match entry.target {
+            TargetId::Proxy(proxy) => Some(proxy),
+            TargetId::Worker(_) => None,
+        };
+        waiting.filter_map(proxy).collect()
     }
 
     /// Everything that transactions hold.

@@ -1,5 +1,6 @@
 //! Downstream proxies over TCP: what leaves on which connection.
 
+mod leaving;
 mod outbound;
 
 use std::net::SocketAddr;

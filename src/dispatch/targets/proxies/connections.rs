@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Proxies;
+use super::slots::Slot;
 use crate::dispatch::decision::Hop;
 use crate::dispatch::targets::proxy::Ended;
 use crate::ids::{ConnId, ProxyId};
@@ -54,15 +55,19 @@ impl Proxies {
         self.note_connections(dial.proxy, now);
     }
 
-    /// The next connection that its owner has to close. `is_idle` says whether nothing waits for an answer on one.
-    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+    /// The next connection that its owner has to close. `is_idle` says whether nothing waits for an answer on one of a
+    /// proxy's.
+    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ProxyId, ConnId) -> bool) -> Option<ConnId> {
         if let Some(conn) = self.hang_ups.pop() {
             return Some(conn);
         }
         if self.next_connection > now {
             return None;
         }
-        self.slots.iter_mut().find_map(|slot| slot.proxy.connections_mut().poll_unwanted(now, &is_idle))
+        let spread = self.spread();
+        self.slots
+            .iter_mut_numbered()
+            .find_map(|(id, slot)| slot.proxy.connections_mut().poll_unwanted(spread, now, |conn| is_idle(id, conn)))
     }
 
     /// Takes note that a connection is open. Returns the proxy that it leads to.
@@ -74,26 +79,34 @@ impl Proxies {
     }
 
     /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted. One
-    /// over TLS is replaced: the earlier process enciphers for us until nothing waits for an answer on it.
+    /// over TLS is replaced: the earlier process enciphers for us until nothing waits for an answer on it. One that the
+    /// settings no longer ask for stays for the answers that still come on it.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
-        let ids: Vec<ProxyId> = self.at(to).collect();
-        for id in ids {
-            let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.proxy.transport() == transport) else {
-                continue;
-            };
-            if transport == Transport::Tls {
-                slot.proxy.connections_mut().on_leaving(conn, now);
-                self.note_connections(id, now);
-                return true;
-            }
-            if let Some(place) = slot.proxy.connections_mut().poll_due(now) {
-                slot.proxy.connections_mut().on_begun(place, Some(conn), 0.0, now);
-                slot.proxy.on_connected(conn, now);
-                self.note_connections(id, now);
-                return true;
-            }
+        let find = |is_it: &dyn Fn(&Slot) -> bool| {
+            let mut there = self.slots.iter().filter(|(_, slot)| slot.proxy.address() == Some(to));
+            there.find(|(_, slot)| is_it(slot)).map(|(id, _)| id)
+        };
+        let is_same = |slot: &Slot| slot.proxy.transport() == transport;
+        let lacks_one = |slot: &Slot| slot.removed.is_none() && slot.proxy.connections().lacks_one(now);
+        let id = find(&|slot| is_same(slot) && lacks_one(slot))
+            .or_else(|| find(&|slot| is_same(slot) && slot.removed.is_some()))
+            .or_else(|| find(&|_| true));
+        let Some((id, slot)) = id.and_then(|id| Some((id, self.slots.get_mut(id)?))) else { return false };
+        let is_removed = slot.removed.is_some();
+        match slot.proxy.transport() {
+            other if other != transport => slot.proxy.connections_mut().on_retired(conn, now),
+            _ if is_removed => slot.proxy.connections_mut().on_kept(conn, now),
+            Transport::Tls => slot.proxy.connections_mut().on_leaving(conn, now),
+            _ => match slot.proxy.connections_mut().poll_due(now) {
+                Some(place) => {
+                    slot.proxy.connections_mut().on_begun(place, Some(conn), 0.0, now);
+                    slot.proxy.on_connected(conn, now);
+                }
+                None => slot.proxy.connections_mut().on_leaving(conn, now),
+            },
         }
-        false
+        self.note_connections(id, now);
+        true
     }
 
     /// Takes note that a connection has ended. Returns the proxy that it led to.
@@ -163,9 +176,11 @@ impl Proxies {
 
     /// Finds out when there is something to do for connections.
     pub(super) fn arm_connections(&mut self) {
-        let is_wanted = |slot: &super::slots::Slot| slot.removed.is_none() && slot.proxy.address().is_some();
-        let due = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
-        self.next_connection =
-            due.map(|(_, slot)| slot.proxy.connections().poll_timeout()).min().unwrap_or(Time::NEVER);
+        let due = |slot: &Slot| {
+            let is_wanted = slot.removed.is_none() && slot.proxy.address().is_some();
+            let connections = slot.proxy.connections();
+            if is_wanted { connections.poll_timeout() } else { connections.next_unwanted() }
+        };
+        self.next_connection = self.slots.iter().map(|(_, slot)| due(slot)).min().unwrap_or(Time::NEVER);
     }
 }

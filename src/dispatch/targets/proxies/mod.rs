@@ -31,6 +31,7 @@ pub use entries::Address;
 use entries::Entry;
 pub use pool::{Choice, PoolId};
 use pool::{Link, ProxyPool, Situation};
+pub use slots::STAYS;
 use slots::{KeptSlot, Slots};
 
 /// Interval at which proxies with requests that wait are looked at.

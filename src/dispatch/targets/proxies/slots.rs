@@ -17,7 +17,7 @@ use crate::words::Transport;
 
 /// Time for which a removed proxy stays at least: few transactions with it last longer (RFC 3261 §16.6 step 11: timer C
 /// is more than three minutes, and begins anew with each 101–199).
-const STAYS: Duration = Duration::from_secs(300);
+pub const STAYS: Duration = Duration::from_secs(300);
 /// Interval at which a proxy is looked at after that, until all that went to it is answered.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Most removed proxies; the oldest go first.
@@ -251,7 +251,7 @@ impl Slots {
             if self.slots.len() <= at {
                 self.slots.resize_with(at + 1, || None);
             }
-            let proxy = Proxy::restored(proxy, Default::default());
+            let proxy = Proxy::restored(proxy);
             self.lives = self.lives.max(proxy.life());
             self.slots[at] =
                 Some(Slot { name, entry, proxy, pool: None, removed: removed.or(Some(now)), security: None });

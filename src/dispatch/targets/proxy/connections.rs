@@ -153,22 +153,29 @@ impl Connections {
         self.all().any(|other| other == conn)
     }
 
+    /// Whether one is to be opened now.
+    pub fn lacks_one(&self, now: Time) -> bool {
+        self.places.iter().any(|place| place.is_due(now))
+    }
+
     /// The next place whose connection is to be opened now: the owner opens it, and says so by
     /// [`Connections::on_begun`].
     pub fn poll_due(&mut self, now: Time) -> Option<usize> {
-        let is_due = |place: &Place| matches!(place.state, State::Closed(at) if at <= now);
-        let at = self.places.iter().position(is_due)?;
+        let at = self.places.iter().position(|place| place.is_due(now))?;
         self.places[at].state = State::Opening(None, now);
         Some(at)
     }
 
     /// The next connection that its owner has to close: it is not open in time, or wanted no more. `is_idle` says
-    /// whether nothing waits for an answer on a connection.
-    pub fn poll_unwanted(&mut self, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        let is_slow =
-            |place: &&Place| matches!(place.state, State::Opening(Some(_), since) if now.since(since) >= OPEN_WITHIN);
-        if let Some(slow) = self.places.iter().find(is_slow) {
-            return slow.conn();
+    /// whether nothing waits for an answer on a connection; `spread` is that of [`Connections::on_begun`]. Until it is
+    /// closed it comes again.
+    pub fn poll_unwanted(&mut self, spread: f64, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        let is_slow = |place: &&mut Place| matches!(place.state, State::Opening(Some(_), since) if now.since(since) >= OPEN_WITHIN);
+        if let Some(slow) = self.places.iter_mut().find(is_slow) {
+            let conn = slow.conn();
+            slow.fail(Ended::Broken, spread, now);
+            self.retired.extend(conn);
+            return conn;
         }
         if self.leaving.is_empty() && self.retired.is_empty() || self.look > now {
             return None;
@@ -193,11 +200,22 @@ impl Connections {
         }
     }
 
+    /// Takes note of an open connection of an earlier dispatcher, beyond those that are to be there: it stays.
+    pub fn on_kept(&mut self, conn: ConnId, now: Time) {
+        self.places.push(Place { state: State::Open(conn, now, true), failures: 0 });
+    }
+
     /// Takes note of an open connection of an earlier dispatcher that is to be replaced: requests that went by it are
-    /// answered on it, and nobody here knows of them.
+    /// answered on it, and not all of them are known here.
     pub fn on_leaving(&mut self, conn: ConnId, now: Time) {
         self.look = now + ANSWERED_WITHIN;
         self.leaving.push(conn);
+    }
+
+    /// The same for one that leads elsewhere: no request goes by it.
+    pub fn on_retired(&mut self, conn: ConnId, now: Time) {
+        self.look = now + ANSWERED_WITHIN;
+        self.retired.push(conn);
     }
 
     /// Takes note that a connection is open. Returns whether it is one of these.
@@ -239,8 +257,16 @@ impl Connections {
     pub fn poll_timeout(&self) -> Time {
         let due = |place: &Place| match place.state {
             State::Closed(at) => at,
+            State::Opening(..) | State::Open(..) => Time::NEVER,
+        };
+        self.places.iter().map(due).min().unwrap_or(Time::NEVER).min(self.next_unwanted())
+    }
+
+    /// The time at which [`Connections::poll_unwanted`] is due.
+    pub fn next_unwanted(&self) -> Time {
+        let due = |place: &Place| match place.state {
             State::Opening(Some(_), since) => since + OPEN_WITHIN,
-            State::Opening(None, _) | State::Open(..) => Time::NEVER,
+            State::Closed(_) | State::Opening(None, _) | State::Open(..) => Time::NEVER,
         };
         let look = if self.leaving.is_empty() && self.retired.is_empty() { Time::NEVER } else { self.look };
         self.places.iter().map(due).min().unwrap_or(Time::NEVER).min(look)
@@ -254,6 +280,10 @@ impl Place {
             State::Opening(conn, _) => conn,
             State::Open(conn, ..) => Some(conn),
         }
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        matches!(self.state, State::Closed(at) if at <= now)
     }
 
     const fn is_open(&self) -> bool {
@@ -363,8 +393,11 @@ mod tests {
         connections.set_count(1, at(0));
         assert_eq!(connections.poll_due(at(0)), Some(0));
         connections.on_begun(0, Some(conn(7)), 0.5, at(0));
-        assert_eq!((connections.poll_timeout(), connections.poll_unwanted(at(3_999), |_| true)), (at(4_000), None));
-        assert_eq!(connections.poll_unwanted(at(4_000), |_| true), Some(conn(7)));
+        assert_eq!(
+            (connections.poll_timeout(), connections.poll_unwanted(0.5, at(3_999), |_| true)),
+            (at(4_000), None)
+        );
+        assert_eq!(connections.poll_unwanted(0.5, at(4_000), |_| true), Some(conn(7)));
         assert!(connections.on_closed(conn(7), Ended::Broken, 0.5, at(4_000)));
         assert_eq!(connections.poll_timeout(), at(4_100));
     }
@@ -375,11 +408,11 @@ mod tests {
         connections.set_count(2, at(0));
         open(&mut connections, 1, at(0));
         connections.set_count(1, at(10));
-        assert_eq!(connections.poll_unwanted(at(10), |_| false), None);
+        assert_eq!(connections.poll_unwanted(0.5, at(10), |_| false), None);
         assert!(connections.has(conn(2)) && connections.like(conn(2)) == Some(conn(2)));
         assert_eq!([connections.next(), connections.next()], [Some(conn(1)); 2], "it gets nothing new");
         let look = connections.poll_timeout();
-        assert_eq!((connections.poll_unwanted(look, |_| true), look), (Some(conn(2)), at(1_010)));
+        assert_eq!((connections.poll_unwanted(0.5, look, |_| true), look), (Some(conn(2)), at(1_010)));
         assert!(connections.on_closed(conn(2), Ended::Broken, 0.5, look) && !connections.has(conn(2)));
         assert_eq!((connections.has(conn(1)), connections.poll_timeout()), (true, Time::NEVER));
         connections.set_count(3, at(2_000));
@@ -393,11 +426,11 @@ mod tests {
         connections.set_count(1, at(0));
         connections.on_leaving(conn(9), at(0));
         assert!(connections.has_usable() && connections.next() == Some(conn(9)));
-        assert_eq!(connections.poll_unwanted(at(0), |_| true), None);
+        assert_eq!(connections.poll_unwanted(0.5, at(0), |_| true), None);
         open(&mut connections, 1, at(10));
         assert_eq!(connections.next(), Some(conn(1)));
-        assert_eq!(connections.poll_unwanted(at(9_999), |_| true), None, "what went by it has time for an answer");
-        assert_eq!(connections.poll_unwanted(at(10_000), |_| true), Some(conn(9)));
+        assert_eq!(connections.poll_unwanted(0.5, at(9_999), |_| true), None, "what went by it has time for an answer");
+        assert_eq!(connections.poll_unwanted(0.5, at(10_000), |_| true), Some(conn(9)));
     }
 
     #[test]
@@ -409,9 +442,9 @@ mod tests {
         connections.set_count(1, at(0));
         assert_eq!((connections.next(), connections.like(conn(1)), connections.has_usable()), (None, None, false));
         assert!(connections.has(conn(1)), "answers still come on it");
-        assert_eq!(connections.poll_unwanted(at(1), |of| of == conn(2)), Some(conn(2)));
+        assert_eq!(connections.poll_unwanted(0.5, at(1), |of| of == conn(2)), Some(conn(2)));
         assert!(connections.on_closed(conn(2), Ended::Broken, 0.5, at(1)));
-        assert_eq!(connections.poll_unwanted(at(2_000), |_| true), Some(conn(1)));
+        assert_eq!(connections.poll_unwanted(0.5, at(2_000), |_| true), Some(conn(1)));
     }
 
     #[test]
@@ -422,6 +455,6 @@ mod tests {
         connections.on_begun(0, Some(conn(7)), 0.5, at(0));
         connections.set_count(0, at(1));
         assert_eq!((connections.next(), connections.has_usable()), (None, false));
-        assert_eq!(connections.poll_unwanted(at(1), |_| true), Some(conn(7)));
+        assert_eq!(connections.poll_unwanted(0.5, at(1), |_| true), Some(conn(7)));
     }
 }

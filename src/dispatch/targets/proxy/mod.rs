@@ -151,6 +151,7 @@ pub struct Proxy {
 #[derive(Clone, Debug)]
 pub struct Kept {
     address: Option<SocketAddr>,
+    transport: Transport,
     life: u32,
     admin: Admin,
     health: Health,
@@ -163,7 +164,7 @@ pub struct Kept {
     counts: Counts,
 }
 
-packed!(Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts });
+packed!(Kept { address, transport, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts });
 
 impl Proxy {
     /// A proxy of which nothing is known: it gets requests.
@@ -190,13 +191,12 @@ impl Proxy {
         }
     }
 
-    /// The proxy whose state was kept.
-    pub fn restored(kept: Kept, terms: Terms) -> Self {
-        let Kept { address, life, admin, health, delay, damped, mut load, waiting, concluded, .. } = kept;
-        let Kept { probe_delay, counts, .. } = kept;
+    /// The proxy whose state was kept. The settings say its other terms.
+    pub fn restored(kept: Kept) -> Self {
+        let Kept { address, transport, life, admin, health, delay, damped, mut load, waiting, .. } = kept;
+        let Kept { concluded, probe_delay, counts, .. } = kept;
+        let terms = Terms { transport, ..Terms::default() };
         load.set_limits(terms.limits);
-        let mut connections = Connections::default();
-        connections.set_count(terms.connections, Time(0));
         Proxy {
             address,
             life,
@@ -207,7 +207,7 @@ impl Proxy {
             damped,
             load,
             waiting,
-            connections,
+            connections: Connections::default(),
             concluded,
             probe_delay,
             counts,
@@ -225,8 +225,8 @@ impl Proxy {
     /// The state that a takeover hands on.
     pub fn kept(&self) -> Kept {
         let Proxy { address, life, admin, health, delay, damped, load, waiting, .. } = self.clone();
-        let Proxy { concluded, probe_delay, counts, .. } = self.clone();
-        Kept { address, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts }
+        let Proxy { concluded, probe_delay, counts, terms: Terms { transport, .. }, .. } = self.clone();
+        Kept { address, transport, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts }
     }
 
     /// Forgets the requests that wait, but those that `is_known` names.

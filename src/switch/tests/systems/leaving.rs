@@ -1,0 +1,114 @@
+//! Connections that the settings no longer ask for: they end when nothing waits for an answer on them.
+
+use super::*;
+use crate::ids::ProxyId;
+use crate::pack::Packed;
+
+const A: &str = "192.0.2.11:5080";
+
+impl Rig {
+    /// Another dispatcher takes over, with these connections to A.
+    fn take_over(&mut self, conns: &[u64]) {
+        let mut bytes = Vec::new();
+        self.switch.save(&mut bytes);
+        let rules = self.switch.dispatch().rules().clone();
+        let keys = Keyring::new(TokenKey::new([1; 32]));
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+        self.switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+        self.switch.restore(&mut Packed::new(&bytes), |_| None).unwrap();
+        for conn in conns {
+            let is_wanted = self.switch.on_connection_kept(ConnId(*conn), A.parse().unwrap(), Transport::Tcp, self.now);
+            assert!(is_wanted, "#{conn}");
+        }
+    }
+
+    /// The next connection that is to be closed until `until` (ms).
+    fn hung_up(&mut self, until: u64) -> Option<ConnId> {
+        let end = NOW + Duration::from_millis(until);
+        while self.now < end {
+            let due = self.switch.poll_timeout().unwrap_or(end).max(self.now) + Duration::from_millis(1);
+            self.now = due.min(end);
+            self.switch.handle_timeout(self.now);
+            self.open();
+            self.left();
+            let unwanted = self.switch.poll_hang_up(self.now);
+            if unwanted.is_some() {
+                return unwanted;
+            }
+        }
+        None
+    }
+}
+
+fn without_a(proxies: &mut Vec<Proxy>) {
+    proxies.retain(|proxy| proxy.name == "b");
+}
+
+#[test]
+fn a_call_that_rings_at_a_server_that_the_settings_have_lost_gets_its_answer_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+    rig.reload(without_a);
+    rig.passes(10_000);
+    rig.take_over(&[1]);
+    assert_eq!(rig.hung_up(290_000), None, "as without the takeover");
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to #7"]);
+    assert_eq!(rig.hung_up(310_000), Some(ConnId(1)));
+}
+
+#[test]
+fn a_call_that_rings_on_a_connection_beyond_a_smaller_number_gets_its_answer_after_a_takeover() {
+    let mut rig = Rig::connected(2);
+    let calls = ["c", "d", "e"].map(|call| one(rig.stream(&another(BY_TCP, call), CALLERS, CALLER)));
+    assert_eq!(calls.each_ref().map(|sent| sent.to.as_str()), ["#1", "#103", "#2"]);
+    calls.iter().for_each(|sent| assert_eq!(shown(&rig.responds(sent, "180 Ringing")), ["180 to #7"]));
+    rig.reload(|proxies| proxies.iter_mut().for_each(|proxy| proxy.connections = 1));
+    rig.take_over(&[1, 2]);
+    assert_eq!(rig.hung_up(200_000), None);
+    calls.iter().for_each(|sent| assert_eq!(shown(&rig.responds(sent, "200 OK")), ["200 to #7"]));
+    assert_eq!(rig.hung_up(202_000), Some(ConnId(2)));
+}
+
+#[test]
+fn a_call_that_rings_on_a_connection_whose_server_takes_another_transport_gets_its_answer_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+    rig.reload(|proxies| proxies.iter_mut().for_each(|proxy| proxy.transport = Transport::Tls));
+    rig.take_over(&[1]);
+    assert_eq!(rig.hung_up(200_000), None);
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to #7"]);
+    assert_eq!(rig.hung_up(202_000), Some(ConnId(1)));
+}
+
+fn with_pending_max(rig: &mut Rig, seconds: u64) {
+    let rules = rig.switch.dispatch().rules().clone();
+    rig.switch.reload(Rules { pending_max: Duration::from_secs(seconds), ..rules }, Insert::None, 0, rig.now);
+}
+
+#[test]
+fn a_server_that_the_settings_have_lost_stays_for_a_call_that_the_table_alone_knows_to_ring_there() {
+    let mut rig = Rig::connected(1);
+    with_pending_max(&mut rig, 600);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.reload(without_a);
+    rig.take_over(&[1]);
+    assert_eq!(rig.hung_up(590_000), None);
+    assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+    assert_eq!(rig.hung_up(610_000), Some(ConnId(1)), "the call is over by its time");
+}
+
+#[test]
+fn a_call_in_mode_proxy_that_rings_for_long_at_a_server_that_the_settings_have_lost_can_be_cancelled() {
+    let mut rig = Rig::with(1, |proxy| proxy.transport = Transport::Udp);
+    with_pending_max(&mut rig, 600);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(sent.shown(), "INVITE to 192.0.2.11:5080");
+    rig.reload(without_a);
+    rig.passes(590_000);
+    let cancel = one(rig.udp(&request("CANCEL", BY_UDP, 1, &[], "")));
+    assert_eq!((cancel.shown().as_str(), cancel.field("Via")), ("CANCEL to 192.0.2.11:5080", sent.field("Via")));
+    rig.passes(610_000);
+    assert_eq!(rig.switch.dispatch().proxies().name(ProxyId(0)), None, "the call is over by its time");
+}
