@@ -9,6 +9,7 @@ use scenario::Kind;
 
 mod capture;
 mod scenario;
+mod systems;
 
 /// Calls of each test.
 const FEW: u64 = 1_000;
