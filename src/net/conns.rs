@@ -231,6 +231,18 @@ impl Conns {
         self.closed.push_back(Closed { key, ends: connection.ends, reason, waiting });
     }
 
+    /// Closes a connection once all that is queued has left and the requests of its peer are answered; at `by` in any
+    /// case. One that is still being opened is closed at once.
+    pub fn hang_up(&mut self, key: ConnKey, by: Time, now: Time) {
+        let Some(connection) = self.places.get_mut(key) else { return };
+        if connection.is_being_opened() {
+            return self.close(key, CloseReason::Unneeded);
+        }
+        // Messages that leave in this turn are not queued yet.
+        connection.hung_up.get_or_insert((now, by));
+        self.arm(key, now);
+    }
+
     /// Closes the connections that `is_unwanted` names.
     pub fn close_where(&mut self, reason: CloseReason, is_unwanted: impl Fn(&Ends) -> bool) {
         let unwanted: Vec<ConnKey> =

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-use super::{CAP, CloseReason, ConnKey, Ends, Moved, Origin, PAUSE, SPARE, SPARE_BYTES};
+use super::{CAP, CloseReason, ConnKey, Ends, Moved, Origin, PAUSE, SPARE, SPARE_BYTES, TICK};
 use crate::net::tcp;
 use crate::stream::{Fault, Received, Stream};
 use crate::time::Time;
@@ -62,6 +62,9 @@ pub(super) struct Connection {
     /// Times at which a connection that another process enciphers for us is closed: from the first on when it is quiet,
     /// at the second in any case.
     pub(super) leaves: Option<(Time, Time)>,
+    /// No more is wanted of it: the time at which it is looked at whether anything still waits, and that at which it is
+    /// closed in any case.
+    pub(super) hung_up: Option<(Time, Time)>,
     /// Our end of the pair that gives another process its plaintext.
     pub(super) plaintext: Option<UnixStream>,
 }
@@ -105,6 +108,7 @@ impl Connection {
             heard: now,
             armed: Time::NEVER,
             leaves: None,
+            hung_up: None,
             plaintext: None,
         }
     }
@@ -336,8 +340,12 @@ impl Connection {
     pub(super) fn poll_timeout(&self) -> Time {
         match self.ending {
             Some((at, _)) => at,
-            None if self.is_paused => self.leaves_at(),
-            None => self.stream.poll_timeout().min(self.leaves_at()),
+            None => {
+                let hung_up = self.hung_up.map_or(Time::NEVER, |(look, by)| look.min(by));
+                let own = self.leaves_at().min(hung_up);
+                // Its message is late because it is not read.
+                if self.is_paused { own } else { self.stream.poll_timeout().min(own) }
+            }
         }
     }
 
@@ -371,6 +379,12 @@ impl Connection {
         }
         if self.leaves_at() <= now {
             return Some(CloseReason::Takeover);
+        }
+        if let Some((look, by)) = &mut self.hung_up {
+            *look = now + TICK;
+            if *by <= now || self.unanswered == 0 && self.outgoing.len() == self.sent {
+                return Some(CloseReason::Unneeded);
+            }
         }
         if self.is_blocked && self.is_stalled(now) {
             return Some(CloseReason::ReadsNothing);

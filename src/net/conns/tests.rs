@@ -366,3 +366,71 @@ fn a_connection_whose_handshake_never_ends_takes_no_messages_without_end() {
     assert!((500..1_000).contains(&taken), "{taken}");
     assert_eq!(rig.closed(), Some((key, CloseReason::ReadsNothing)));
 }
+
+/// An answer of so many bytes.
+fn answer(bytes: usize) -> Vec<u8> {
+    [format!("SIP/2.0 200 OK\r\nContent-Length: {bytes}\r\n\r\n").into_bytes(), vec![b'x'; bytes]].concat()
+}
+
+/// Time until which a connection that is hung up may stay.
+const BY: Duration = Duration::from_secs(300);
+
+impl Rig {
+    /// Time passes, until hung-up connections are looked at.
+    fn look(&mut self) {
+        for _ in 0..3 {
+            self.now = self.now + TICK;
+            self.turn(Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_hung_up_is_closed_when_all_that_is_queued_has_left() {
+    let mut rig = Rig::new();
+    let (key, mut peer) = rig.connect();
+    let message = answer(8 << 10);
+    rig.fill(key, &message);
+    let by = rig.now + BY;
+    rig.conns.hang_up(key, by, rig.now);
+    assert!(rig.conns.send(key, b"ACK sip:a@b SIP/2.0\r\nContent-Length: 0\r\n\r\n"), "what comes late leaves as well");
+    rig.look();
+    assert_eq!(rig.closed(), None, "its peer has not read all");
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).map(|_| all)
+    });
+    rig.until(|rig| {
+        rig.now = rig.now + TICK;
+        !rig.conns.closed.is_empty()
+    });
+    assert_eq!(rig.closed(), Some((key, CloseReason::Unneeded)));
+    let all = reader.join().unwrap().unwrap();
+    assert!(all.ends_with(b"ACK sip:a@b SIP/2.0\r\nContent-Length: 0\r\n\r\n") && all.starts_with(&message));
+}
+
+#[test]
+fn a_connection_that_is_hung_up_stays_until_the_requests_of_its_peer_are_answered_or_its_time_is_over() {
+    for is_answered in [true, false] {
+        let mut rig = Rig::new();
+        let (key, mut peer) = rig.connect();
+        peer.write_all(OPTIONS.as_bytes()).unwrap();
+        rig.until(|rig| rig.messages.len() == 1);
+        let by = rig.now + BY;
+        rig.conns.hang_up(key, by, rig.now);
+        rig.look();
+        assert_eq!(rig.closed(), None);
+        if is_answered {
+            assert!(rig.conns.send(key, OK));
+            rig.turn(Duration::ZERO);
+            rig.look();
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, OK);
+        } else {
+            rig.now = by;
+            rig.look();
+        }
+        assert_eq!(rig.closed(), Some((key, CloseReason::Unneeded)));
+    }
+}

@@ -78,9 +78,10 @@ impl Lane {
             };
             self.switch.on_dialled(&dial, conn, now);
         }
+        let by = now + self.switch.dispatch().rules().pending_max;
         while let Some(conn) = self.switch.poll_hang_up(now) {
             match self.key_of(conn) {
-                Some(key) => self.conns.close(key, CloseReason::Unneeded),
+                Some(key) => self.conns.hang_up(key, by, now),
                 None => self.switch.on_connection_closed(conn, Ended::Broken, now),
             }
         }
@@ -111,7 +112,7 @@ impl Lane {
                 self.dialled.on_queued(&self.conns, key);
                 self.end_wait_for_first();
             } else {
-                self.conns.close(key, CloseReason::Unneeded);
+                self.conns.hang_up(key, now + self.switch.dispatch().rules().pending_max, now);
             }
         }
     }
