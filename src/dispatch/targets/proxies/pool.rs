@@ -1,6 +1,5 @@
 //! A pool of downstream proxies: its members, and the choice among them.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::turns::{Share, Turns};
@@ -163,18 +162,15 @@ impl ProxyPool {
             let both = |at: usize| may(first + at) && takes(first + at);
             let found = match policy {
                 PoolPolicy::Latency | PoolPolicy::LeastLoad => {
-                    let sees_returned = Cell::new(false);
                     let found = lowest(count, &mut self.cursor, random, both, |at| {
-                        if returned(first + at).is_some() {
-                            sees_returned.set(true);
-                            return f64::INFINITY;
-                        }
-                        cost(first + at)
+                        if returned(first + at).is_some() { f64::INFINITY } else { cost(first + at) }
                     });
                     // While few requests wait, one of a small weight would never have the lowest cost; one that has
                     // just started has the lowest load, and would get all of them. It has its turns.
-                    let mut turn = || turns.next(count, now, |at| share(first + at), |at| may(first + at));
-                    let of_returned = sees_returned.get().then(&mut turn).flatten();
+                    let share = |at: usize| share(first + at);
+                    let sees_returned = turns.sees_returned(count, now, share);
+                    let mut turn = || turns.next(count, now, share, |at| may(first + at));
+                    let of_returned = sees_returned.then(&mut turn).flatten();
                     of_returned.filter(|at| returned(first + at).is_some()).or(found)
                 }
                 PoolPolicy::Weighted => turns.next(count, now, |at| share(first + at), |at| may(first + at)),

@@ -490,6 +490,31 @@ fn a_server_that_comes_back_to_the_settings_with_another_name_gets_another_conne
     }
 }
 
+#[test]
+fn a_proxy_that_has_come_back_gets_its_first_call_within_a_round_of_a_pool_of_any_size() {
+    let policies = [PoolPolicy::Latency, PoolPolicy::LeastLoad, PoolPolicy::Weighted, PoolPolicy::RoundRobin];
+    for (policy, members) in policies.into_iter().flat_map(|policy| [32, 33, 250].map(|members| (policy, members))) {
+        let mut proxies = proxies(members, policy);
+        spread(&mut proxies, 1_000, at(0));
+        put_out(&mut proxies, 7, at(0));
+        spread(&mut proxies, 1_000, at(1_000));
+        let life = proxies.get(ProxyId(7)).unwrap().life();
+        for number in 3..=4 {
+            let ok = Answered { status: 200, retry_after: None, delay: ms(5) };
+            proxies.on_probe_answered(ProxyId(7), ProbeNumber { life, number }, &ok, at(2_000));
+        }
+        assert!(proxies.get(ProxyId(7)).unwrap().takes_new(at(3_000)));
+        let got = (1..).find(|call| {
+            let now = at(3_000 + call);
+            let id = choose(&mut proxies, *call, now).unwrap();
+            let sent = proxies.on_sent(ProxyId(id), now);
+            proxies.on_first_response(ProxyId(id), sent, 200, now);
+            id == 7
+        });
+        assert!(got.unwrap() <= members as u64 + 1, "{policy} among {members}: the {}th", got.unwrap());
+    }
+}
+
 /// A way in which a proxy goes, and comes back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gone {

@@ -42,11 +42,19 @@ pub(super) struct Turns {
     /// The turn that was taken last.
     taken: u64,
     read: Option<Time>,
+    /// Whether a member had come back a short time ago when they were read.
+    has_returned: bool,
     /// Members that were passed over in this search.
     aside: Vec<Reverse<(u64, u16)>>,
 }
 
 impl Turns {
+    /// Whether a member has come back a short time ago.
+    pub(super) fn sees_returned(&mut self, members: usize, now: Time, share: impl Fn(usize) -> Option<Share>) -> bool {
+        self.read_if_old(members, now, share);
+        self.has_returned
+    }
+
     /// The member whose turn it is among `members`; `share` is `None` for one that takes nothing, `may` says which may
     /// have this request.
     pub(super) fn next(
@@ -56,11 +64,7 @@ impl Turns {
         share: impl Fn(usize) -> Option<Share>,
         may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let is_old = self.read.is_none_or(|read| now.since(read) >= READ_EVERY);
-        if is_old || self.turns.len() != members {
-            self.read_all(members, &share);
-            self.read = Some(now);
-        }
+        self.read_if_old(members, now, &share);
         let mut found = None;
         while let Some(Reverse((turn, number))) = self.due.pop() {
             let member = usize::from(number);
@@ -85,15 +89,25 @@ impl Turns {
         found
     }
 
+    fn read_if_old(&mut self, members: usize, now: Time, share: impl Fn(usize) -> Option<Share>) {
+        let is_old = self.read.is_none_or(|read| now.since(read) >= READ_EVERY);
+        if is_old || self.turns.len() != members {
+            self.read_all(members, share);
+            self.read = Some(now);
+        }
+    }
+
     fn read_all(&mut self, members: usize, share: impl Fn(usize) -> Option<Share>) {
         self.turns.resize(members, None);
         self.due.clear();
+        self.has_returned = false;
         let mut shortest = None;
         for (member, turn) in self.turns.iter_mut().enumerate() {
             let Some(Share { weight, returned }) = share(member) else {
                 *turn = None;
                 continue;
             };
+            self.has_returned |= returned.is_some();
             let distance = distance(weight);
             let left = match *turn {
                 // The rest of the way to its turn grows or shrinks with the distance.
