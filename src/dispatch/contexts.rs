@@ -44,7 +44,8 @@ const LARGEST_SPARE: usize = 4_096;
 /// Memory of requests is a multiple of this.
 const SPARE_STEP: usize = 1 << 10;
 
-/// Most requests that wait for a name, and for how long.
+/// Most requests that wait for a name, and for how long. The last eighth of the places is for systems that have less
+/// than their fair share.
 const MOST_WAITING: usize = 1_024;
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(16);
 
@@ -59,8 +60,9 @@ pub(super) struct Contexts {
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
-    /// Requests whose receivers are looked up, with the times at which they give up, the earliest first.
-    waiting: VecDeque<(Time, ContextId, LookUp)>,
+    /// Requests whose receivers are looked up, the earliest first, and their sources.
+    waiting: VecDeque<Waiting>,
+    waiting_shares: Shares,
     /// Names that the prober has not been asked for.
     look_ups: VecDeque<LookUp>,
     wheel: Wheel<ContextId>,
@@ -100,6 +102,16 @@ struct Place {
     conn: Option<ConnId>,
     before: Option<ContextId>,
     after: Option<ContextId>,
+}
+
+/// A request whose receiver is looked up.
+#[derive(Debug)]
+struct Waiting {
+    /// When it gives up.
+    until: Time,
+    id: ContextId,
+    source: SourcePrint,
+    look_up: LookUp,
 }
 
 /// A request under way.
@@ -220,6 +232,7 @@ impl Contexts {
             by_call: HashMap::default(),
             by_conn: HashMap::default(),
             waiting: VecDeque::new(),
+            waiting_shares: Shares::default(),
             look_ups: VecDeque::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
@@ -305,17 +318,20 @@ impl Contexts {
         Some(id)
     }
 
-    /// Whether another request may wait for a name.
-    pub(super) fn may_wait(&self) -> bool {
-        self.waiting.len() < MOST_WAITING
+    /// Whether another request of this source may wait for a name.
+    pub(super) fn may_wait(&self, source: impl FnOnce() -> SourcePrint) -> bool {
+        let left = MOST_WAITING.saturating_sub(self.waiting.len());
+        left > MOST_WAITING / 8 || left > 0 && !self.waiting_shares.is_used_up(source())
     }
 
     /// Has a request wait until the name of its receiver has been looked up.
     pub(super) fn wait_for(&mut self, id: ContextId, look_up: LookUp, now: Time) {
-        if self.waiting.iter().all(|(.., other)| *other != look_up) {
+        let Some(source) = self.all.get(id).map(|under_way| under_way.source) else { return };
+        if self.waiting.iter().all(|waiting| waiting.look_up != look_up) {
             self.look_ups.push_back(look_up.clone());
         }
-        self.waiting.push_back((now + LOOKED_UP_WITHIN, id, look_up));
+        self.waiting_shares.add(source);
+        self.waiting.push_back(Waiting { until: now + LOOKED_UP_WITHIN, id, source, look_up });
     }
 
     pub(super) fn poll_look_up(&mut self) -> Option<LookUp> {
@@ -325,9 +341,13 @@ impl Contexts {
     /// Takes out the requests that wait for a name.
     pub(super) fn take_waiting(&mut self, look_up: &LookUp) -> Vec<ContextId> {
         let mut ids = Vec::new();
-        self.waiting.retain(|(_, id, of)| {
-            let is_it = of == look_up;
-            ids.extend(Some(*id).filter(|_| is_it));
+        let Contexts { waiting, waiting_shares, .. } = self;
+        waiting.retain(|waiting| {
+            let is_it = waiting.look_up == *look_up;
+            if is_it {
+                waiting_shares.remove(waiting.source);
+                ids.push(waiting.id);
+            }
             !is_it
         });
         ids
@@ -335,8 +355,10 @@ impl Contexts {
 
     /// Takes out a request that has waited for a name for too long.
     pub(super) fn poll_unfound(&mut self, now: Time) -> Option<(ContextId, LookUp)> {
-        self.waiting.front().filter(|(until, ..)| *until <= now)?;
-        self.waiting.pop_front().map(|(_, id, look_up)| (id, look_up))
+        self.waiting.front().filter(|waiting| waiting.until <= now)?;
+        let Waiting { id, source, look_up, .. } = self.waiting.pop_front()?;
+        self.waiting_shares.remove(source);
+        Some((id, look_up))
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
@@ -480,7 +502,7 @@ impl Contexts {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let unfound = self.waiting.front().map(|(until, ..)| *until);
+        let unfound = self.waiting.front().map(|waiting| waiting.until);
         self.wheel.poll_timeout().into_iter().chain(unfound).min()
     }
 
@@ -489,6 +511,7 @@ impl Contexts {
         let all = || self.all.keys().filter_map(|id| Some((id, self.all.get(id)?)));
         let taken: u32 = all().map(|(_, under_way)| places(under_way.request.len())).sum();
         assert_eq!(self.shares.waiting(), taken as usize);
+        assert_eq!(self.waiting_shares.waiting(), self.waiting.len());
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
         assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");

@@ -6,6 +6,8 @@ use crate::dispatch::decision::Reason;
 /// A connection that system a has opened to the TCP listener, and its source.
 const ITS: ConnId = ConnId(50);
 const SYSTEM: &str = "192.0.2.11:40000";
+/// Another system.
+const OTHER: &str = "192.0.2.12:40000";
 const PHONE: &str = "203.0.113.9:5062";
 
 /// A request of the system to this URI.
@@ -437,12 +439,23 @@ fn a_systems_call_that_waits_for_a_name_is_cancelled_at_once() {
 }
 
 #[test]
-fn no_more_than_so_many_requests_wait_for_names() {
+fn no_more_than_so_many_requests_wait_for_names_and_another_system_finds_room_beside_one_that_has_very_many() {
     let mut rig = Rig::connected(1);
-    let mut refused = 0;
-    for number in 0..1_100 {
-        let text = of_call(&to_uri("MESSAGE", &format!("sip:x@{number}.example.org"), &[]), &number.to_string());
-        refused += rig.system(&text).iter().filter(|sent| sent.shown() == "503 to #50").count();
-    }
-    assert_eq!(refused, 1_100 - 1_024);
+    let refused = |rig: &mut Rig, numbers: std::ops::Range<u32>, source: &str| {
+        let refused = numbers.filter(|number| {
+            let text = of_call(&to_uri("MESSAGE", &format!("sip:x@{number}.example.org"), &[]), &number.to_string());
+            let sent = rig.stream(&text, ITS, source);
+            let is_refused = sent.iter().any(|sent| sent.shown() == "503 to #50");
+            assert!(!is_refused || sent[0].field("Retry-After") == "5", "{sent:?}");
+            is_refused
+        });
+        refused.count()
+    };
+    assert_eq!(refused(&mut rig, 0..1_100, SYSTEM), 1_100 - 896);
+    assert_eq!(refused(&mut rig, 2_000..2_100, OTHER), 0);
+    assert_eq!(refused(&mut rig, 3_000..3_100, SYSTEM), 100);
+    assert_eq!(refused(&mut rig, 4_000..4_100, OTHER), 100 - 28, "there is no more room for anyone");
+    assert_eq!(rig.switch.dispatch().counters().of(Reason::TableFull), 1_100 - 896 + 100 + 72);
+    rig.passes(20_000);
+    assert_eq!(refused(&mut rig, 5_000..5_100, SYSTEM), 0);
 }

@@ -86,7 +86,7 @@ impl Dispatch {
     pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, look_up: LookUp) -> bool {
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
-        if !self.contexts.may_wait() || !self.has_room_for_context(case) {
+        if !self.contexts.may_wait(|| case.source(self).print()) || !self.has_room_for_context(case) {
             return false;
         }
         let opening = context::Opening {
