@@ -2,7 +2,6 @@
 //! WebSocket.
 
 mod caller;
-mod calls;
 mod cut;
 mod dialogs;
 mod takeover;

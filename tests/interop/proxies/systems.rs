@@ -2,6 +2,7 @@
 //! and WebSocket.
 
 mod callers;
+mod lost;
 mod scenario;
 
 use std::collections::BTreeMap;
@@ -84,11 +85,17 @@ impl System {
     }
 }
 
+/// Four systems on Sofia-SIP.
+fn four_of_sofia(dir: &Path) -> ([Server; 4], [SocketAddr; 4]) {
+    let addresses = [6_501, 6_502, 6_503, 6_504].map(|port| SocketAddr::from((own_address(), port)));
+    (addresses.map(|address| sofia(address, dir)), addresses)
+}
+
 /// A dispatcher in front of these systems, with these lines in the settings of each. All of them get calls.
-fn in_front_of(systems: &[SocketAddr], lines: &str, setup: Setup, dir: &Path) -> Pointsman {
+fn in_front_of(systems: &[SocketAddr], policy: &str, lines: &str, setup: Setup, dir: &Path) -> Pointsman {
     // The identifiers of two that have it are the same.
-    let mut text =
-        format!("token-key = \"{}\"\n[[pool]]\nname = \"default\"\npolicy = \"round-robin\"\n", "5a".repeat(32));
+    let key = "5a".repeat(32);
+    let mut text = format!("token-key = \"{key}\"\n[[pool]]\nname = \"default\"\npolicy = \"{policy}\"\n");
     for (number, address) in systems.iter().enumerate() {
         text += &format!("[[proxy]]\nname = \"s{number}\"\nuri = \"sip:{address};transport=tcp\"\n{lines}\n");
     }
@@ -117,6 +124,10 @@ fn wait_until_called(front: &Pointsman) {
 impl Rig {
     /// Systems that name themselves so to callers, with these lines in the settings of each.
     fn start(by: By, lines: &str) -> Self {
+        Rig::with_policy("round-robin", by, lines)
+    }
+
+    fn with_policy(policy: &str, by: By, lines: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("pm-systems-").tempdir().unwrap();
         let setup = Setup::new(0).lanes(2);
         let front = SocketAddr::new(setup.ip, setup.port);
@@ -129,7 +140,7 @@ impl Rig {
             support::wait_for("sipp", support::DEADLINE, connects);
         }
         let addresses: Vec<SocketAddr> = systems.iter().map(|system| system.address).collect();
-        Rig { front: in_front_of(&addresses, lines, setup, dir.path()), systems, dir }
+        Rig { front: in_front_of(&addresses, policy, lines, setup, dir.path()), systems, dir }
     }
 
     /// Has sipp place all calls over this transport of its: `u1` UDP, `t1` one TCP connection, `tn` one for each call.
@@ -258,9 +269,9 @@ fn dialogs_with_systems_that_copy_the_extension_header_and_strip_the_routes_are_
 fn dialogs_over_a_restart(by: By, lines: &str) {
     const EACH: u64 = 25;
     const CONNECTIONS: u64 = 10;
-    let (dir, addresses) = (dir(), [6_501, 6_502, 6_503, 6_504].map(|port| SocketAddr::from((own_address(), port))));
-    let _servers = addresses.map(|address| sofia(address, dir.path()));
-    let mut front = in_front_of(&addresses, lines, Setup::new(0).lanes(2), dir.path());
+    let dir = dir();
+    let (_servers, addresses) = four_of_sofia(dir.path());
+    let mut front = in_front_of(&addresses, "round-robin", lines, Setup::new(0).lanes(2), dir.path());
     let to = front.address();
     let mut callers = [Callers::tcp(to, CONNECTIONS as usize), Callers::websocket(to, CONNECTIONS as usize)];
     callers.iter_mut().for_each(|callers| callers.call(by, EACH));

@@ -57,13 +57,12 @@ pub fn system(by: By, front: SocketAddr) -> String {
     )
 }
 
-/// A caller: INVITE, ACK, BYE.
-pub fn caller(by: By) -> String {
-    let request = |line: &str, to: &str, cseq: &str, more: &str| {
-        format!(
-            "<![CDATA[
+/// A request of a caller's, with a header line more.
+fn request(line: &str, to: &str, cseq: &str, branch: &str, more: &str) -> String {
+    format!(
+        "<![CDATA[
       {line} SIP/2.0
-      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch};rport
       {more}
       Max-Forwards: 70
       From: <sip:caller@[local_ip]:[local_port]>;tag=c[pid]-[call_number]
@@ -74,8 +73,13 @@ pub fn caller(by: By) -> String {
       Content-Length: 0
 
   ]]>"
-        )
-    };
+    )
+}
+
+const INVITE: &str = "INVITE sip:service@[remote_ip]:[remote_port]";
+
+/// A caller: INVITE, ACK, BYE.
+pub fn caller(by: By) -> String {
     let (more, action) = match by {
         By::Routes => ("[routes]", ""),
         By::Call => ("Subject: a call", ""),
@@ -86,9 +90,9 @@ pub fn caller(by: By) -> String {
     </action>"#,
         ),
     };
-    let invite = request("INVITE sip:service@[remote_ip]:[remote_port]", "", "1 INVITE", "Subject: a call");
-    let ack = request("ACK [next_url]", "[peer_tag_param]", "1 ACK", more);
-    let bye = request("BYE [next_url]", "[peer_tag_param]", "2 BYE", more);
+    let invite = request(INVITE, "", "1 INVITE", "[branch]", "Subject: a call");
+    let ack = request("ACK [next_url]", "[peer_tag_param]", "1 ACK", "[branch]", more);
+    let bye = request("BYE [next_url]", "[peer_tag_param]", "2 BYE", "[branch]", more);
     format!(
         r#"<?xml version="1.0" encoding="UTF-8" ?>
 <scenario name="caller">
@@ -99,6 +103,37 @@ pub fn caller(by: By) -> String {
   <send>{ack}</send>
   <send retrans="500">{bye}</send>
   <recv response="200"/>
+</scenario>
+"#
+    )
+}
+
+/// A caller whose call stands for a while. An INVITE may be answered 503, and a BYE be refused; each must be answered.
+pub fn patient_caller() -> String {
+    let invite = request(INVITE, "", "1 INVITE", "[branch]", "Subject: a call");
+    let refused =
+        request(INVITE, "[peer_tag_param]", "1 ACK", "[branch-4]", "Subject: a call").replacen("INVITE", "ACK", 1);
+    let ack = request("ACK [next_url]", "[peer_tag_param]", "1 ACK", "[branch]", "[routes]");
+    let bye = request("BYE [next_url]", "[peer_tag_param]", "2 BYE", "[branch]", "[routes]");
+    let refusals = [408, 480, 481, 500, 503];
+    let refusals =
+        refusals.map(|status| format!("  <recv response=\"{status}\" optional=\"true\" next=\"2\"/>\n")).concat();
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8" ?>
+<scenario name="caller">
+  <send retrans="500">{invite}</send>
+  <recv response="100" optional="true"/>
+  <recv response="180" optional="true"/>
+  <recv response="503" optional="true" next="1"/>
+  <recv response="200" rrs="true"/>
+  <send>{ack}</send>
+  <pause milliseconds="300"/>
+  <send retrans="500">{bye}</send>
+  <recv response="100" optional="true"/>
+{refusals}  <recv response="200" next="2"/>
+  <label id="1"/>
+  <send>{refused}</send>
+  <label id="2"/>
 </scenario>
 "#
     )
