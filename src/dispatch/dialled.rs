@@ -1,16 +1,23 @@
 //! Connections that a lane keeps open to downstream proxies over TCP and TLS.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::Dispatch;
-use super::targets::proxies::{Dial, STAYS};
+use super::targets::proxies::{Dial, STAYS, Security};
 use super::targets::proxy::Ended;
 use crate::ids::ConnId;
 use crate::time::Time;
 use crate::words::Transport;
 
 impl Dispatch {
+    /// Sets the security of the connections to the proxies of each entry of the settings. Connections that were opened
+    /// with another one are replaced.
+    pub fn set_securities(&mut self, securities: BTreeMap<String, Security>, now: Time) {
+        self.proxies.set_securities(securities, now);
+    }
+
     /// The next connection that is to be opened now: the owner opens it, and says so by [`Dispatch::on_dialled`].
     pub fn poll_dial(&mut self, now: Time) -> Option<Dial> {
         self.proxies.poll_dial(now)

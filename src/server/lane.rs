@@ -132,7 +132,7 @@ impl Lane {
             ports,
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
             dialled: Dialled::default(),
-            proxy_kinds: setup.proxy_kinds,
+            proxy_kinds: ProxyKinds::new(),
             census,
             closures: Closures::default(),
             on_streams: Vec::new(),
@@ -148,6 +148,7 @@ impl Lane {
             mailbox: None,
             registry,
         };
+        lane.set_proxy_kinds(setup.proxy_kinds, clock::now());
         if let Some(entries) = setup.inherited_entries {
             lane.stage = Stage::Given;
             lane.switch.make_room(entries);

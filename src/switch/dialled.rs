@@ -1,16 +1,22 @@
 //! Connections that the lane keeps open to downstream proxies, as its owner hears of them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Switch;
 use super::links::Channel;
-use crate::dispatch::targets::proxies::Dial;
+use crate::dispatch::targets::proxies::{Dial, Security};
 use crate::dispatch::targets::proxy::Ended;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::words::Transport;
 
 impl<C: Channel> Switch<C> {
+    /// Sets the security of the connections to the downstream proxies of each entry of the settings.
+    pub fn set_securities(&mut self, securities: BTreeMap<String, Security>, now: Time) {
+        self.dispatch.set_securities(securities, now);
+    }
+
     /// The next connection that is to be opened to a downstream proxy now: see [`Switch::on_dialled`].
     pub fn poll_dial(&mut self, now: Time) -> Option<Dial> {
         self.dispatch.poll_dial(now)

@@ -16,6 +16,7 @@ use pointsman::config::{Insert, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::targets::proxies::Security;
 use pointsman::dispatch::targets::proxy::Ended;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{ConnId, ListenerId, TokenKey};
@@ -164,6 +165,8 @@ struct World {
     per_system: u8,
     /// The settings of all systems.
     proxies: Vec<Proxy>,
+    /// The security of the connections to each system.
+    securities: BTreeMap<String, Security>,
     systems: Vec<System>,
     lines: Lines,
     /// Connections that are to be replaced.
@@ -235,6 +238,7 @@ impl World {
             broken,
             per_system,
             proxies,
+            securities: (0..SYSTEMS).map(|number| (format!("s{number}"), Security::default())).collect(),
             systems: (0..SYSTEMS).map(|_| system()).collect(),
             lines: BTreeMap::new(),
             replaced: HashSet::new(),
@@ -248,6 +252,7 @@ impl World {
             is_calm: false,
             figures: Figures::default(),
         };
+        world.switch.set_securities(world.securities.clone(), START);
         for number in 0..CALLERS {
             let caller = world.caller(number);
             world.callers.push(caller);
@@ -419,7 +424,7 @@ impl World {
 
     /// A system has another certificate: its connections are replaced.
     fn gets_certificate(&mut self, system: usize) -> Checked {
-        self.proxies[system].tls_name = Some(format!("s{}.example.net", self.dice.number()));
+        self.securities.insert(format!("s{system}"), Security(self.dice.number()));
         let lines: Vec<_> = self.lines_of(system).collect();
         self.replaced.extend(lines);
         self.reload()
@@ -428,6 +433,10 @@ impl World {
     fn reload(&mut self) -> Checked {
         let wanted = self.proxies.iter().zip(&self.systems).filter(|(_, system)| system.is_wanted);
         let proxies = wanted.map(|(proxy, _)| proxy.clone()).collect();
+        let mut securities = self.securities.clone();
+        securities
+            .retain(|name, _| self.proxies.iter().zip(&self.systems).any(|(it, of)| it.name == *name && of.is_wanted));
+        self.switch.set_securities(securities, self.now);
         let rules = Rules { proxies, ..self.switch.dispatch().rules().clone() };
         self.switch.reload(rules, Insert::None, 0, self.now);
         self.left()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::ring::digest::Digest;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::{ServerName, UnixTime};
@@ -13,13 +14,23 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore};
 use super::certified::Certified;
 use super::error::{TlsError, TlsFault};
 use super::files::{Contents, Identity};
-use super::server::roots;
+use super::server::{digest, roots, rules};
 use crate::config::{ClientCertificates, Config, Proxy};
+use crate::dispatch::targets::proxies::Security;
 use crate::stream::Kind;
 use crate::words::Transport;
 
 /// The protocol of the connections to each downstream proxy over TCP or TLS, by the proxy's name.
-pub type ProxyKinds = BTreeMap<String, Kind>;
+pub type ProxyKinds = BTreeMap<String, ProxyKind>;
+
+/// The protocol of the connections to a downstream proxy.
+#[derive(Clone, Debug)]
+pub struct ProxyKind {
+    /// The protocol.
+    pub kind: Kind,
+    /// A hash of all files and names that it comes from, but not of the CAs that the system trusts.
+    pub security: Security,
+}
 
 const USUAL: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -53,7 +64,7 @@ pub fn proxy_kinds(config: &Config) -> Result<ProxyKinds, TlsError> {
             Transport::Tls => {
                 tls_kind(proxy, config, &mut shared).map_err(|error| error.at(format!("proxy.{number}")))?
             }
-            _ => Kind::Plain,
+            _ => ProxyKind { kind: Kind::Plain, security: Security::default() },
         };
         kinds.insert(proxy.name.clone(), kind);
     }
@@ -65,10 +76,13 @@ struct Shared {
     first: Option<Identity>,
     caller: Caller,
     /// The configurations that have been made, by the files of the certificate that is shown.
-    made: BTreeMap<Option<(PathBuf, PathBuf)>, Arc<ClientConfig>>,
+    made: BTreeMap<Option<(PathBuf, PathBuf)>, Made>,
 }
 
-fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Result<Kind, TlsError> {
+/// A configuration, and the hash of all files that it comes from.
+type Made = (Arc<ClientConfig>, Digest);
+
+fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Result<ProxyKind, TlsError> {
     let Shared { first, caller, made } = match shared {
         Some(shared) => shared,
         None => {
@@ -78,15 +92,24 @@ fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Resu
         }
     };
     let name = server_name(proxy)?;
-    if let Some(made) = made.get(&proxy.tls_files) {
-        return Ok(Kind::TlsClient(Arc::clone(made), name));
-    }
-    let config = match &proxy.tls_files {
-        Some((certificate, key)) => caller.config(Some((&Contents::read(certificate)?, &Contents::read(key)?)))?,
-        None => caller.config(first.as_ref().map(Identity::shown))?,
+    let kind = |(config, hash): &Made| {
+        let own = digest([proxy.tls_name.as_ref().unwrap_or(&proxy.host).as_bytes(), hash.as_ref()]);
+        let short = own.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        ProxyKind { kind: Kind::TlsClient(Arc::clone(config), name.clone()), security: Security(short) }
     };
-    made.insert(proxy.tls_files.clone(), Arc::clone(&config));
-    Ok(Kind::TlsClient(config, name))
+    if let Some(made) = made.get(&proxy.tls_files) {
+        return Ok(kind(made));
+    }
+    let own = match &proxy.tls_files {
+        Some((certificate, key)) => Some((Contents::read(certificate)?, Contents::read(key)?)),
+        None => None,
+    };
+    let shown = own.as_ref().map(|(certificate, key)| (certificate, key));
+    let shown = shown.or_else(|| first.as_ref().map(Identity::shown));
+    let (certificate, key) = shown.map(|(certificate, key)| (certificate.bytes(), key.bytes())).unwrap_or_default();
+    let hash = digest([certificate, key, &rules(first.as_ref())]);
+    let new = (caller.config(shown)?, hash);
+    Ok(kind(made.entry(proxy.tls_files.clone()).or_insert(new)))
 }
 
 /// The name that the certificate of a proxy has to be for.

@@ -11,7 +11,7 @@ mod resolver;
 mod server;
 mod tickets;
 
-pub use client::{ProxyKinds, client_config, proxy_kinds};
+pub use client::{ProxyKind, ProxyKinds, client_config, proxy_kinds};
 pub use error::{TlsError, TlsFault};
 pub use files::{Contents, Identity};
 pub use notes::check;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, Digest, SHA256};
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
@@ -79,17 +79,22 @@ pub(in crate::net) fn roots(file: &Contents) -> Result<RootCertStore, TlsError> 
 }
 
 /// A hash of what callers are asked for.
-fn rules(identity: Option<&Identity>) -> Vec<u8> {
+pub(super) fn rules(identity: Option<&Identity>) -> Vec<u8> {
     let Some(Identity { client_certificates, client_ca, crl, .. }) = identity else { return Vec::new() };
     if *client_certificates == ClientCertificates::None {
         return Vec::new();
     }
+    digest([client_certificates.to_string().as_bytes(), bytes(client_ca), bytes(crl)]).as_ref().to_vec()
+}
+
+/// A hash of some parts, one after the other.
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let mut context = Context::new(&SHA256);
-    for part in [client_certificates.to_string().as_bytes(), bytes(client_ca), bytes(crl)] {
+    for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().to_vec()
+    context.finish()
 }
 
 fn bytes(file: &Option<Contents>) -> &[u8] {

@@ -15,6 +15,7 @@ use webpki::EndEntityCert;
 
 use super::*;
 use crate::config::{ClientCertificates, Config, Proxy, TlsIdentity};
+use crate::dispatch::targets::proxies::Security;
 use crate::ids::TokenKey;
 use crate::stream::tls::Tls;
 use crate::stream::{Fault, Kind, TlsFault as StreamTlsFault};
@@ -364,6 +365,40 @@ fn proxy(name: &str, files: Option<&TlsIdentity>) -> Proxy {
 }
 
 #[test]
+fn the_security_of_a_proxy_changes_with_each_file_and_name_that_its_connections_are_made_with() {
+    let ca = Authority::new();
+    let (first, own) = (ca.certify(&["ms.example.net"], |_| {}), ca.certify(&["edge.example.net"], |_| {}));
+    let tls = [TlsIdentity {
+        client_certificates: ClientCertificates::Required,
+        client_ca: Some(ca.path("ca.pem")),
+        ..first
+    }];
+    let mut config = Config { tls: tls.to_vec(), ..Config::default() };
+    config.proxies = vec![proxy("plain", None), proxy("own", Some(&own))];
+    let securities = |config: &Config| proxy_kinds(config).unwrap().values().map(|kind| kind.security).collect();
+    // The proxy with a certificate of its own stands first.
+    let mut before: Vec<Security> = securities(&config);
+    assert_ne!(before[0], before[1]);
+    let mut changed = |config: &Config| {
+        let after: Vec<Security> = securities(config);
+        let changed = [before[0] != after[0], before[1] != after[1]];
+        before = after;
+        changed
+    };
+    assert_eq!(changed(&config), [false, false]);
+    ca.certify(&["ms.example.net"], |_| {});
+    assert_eq!(changed(&config), [false, true], "it is renewed under the same name");
+    ca.certify(&["edge.example.net"], |_| {});
+    assert_eq!(changed(&config), [true, false]);
+    let mut cas = fs::read(ca.path("ca.pem")).unwrap();
+    cas.extend(fs::read(Authority::new().path("ca.pem")).unwrap());
+    fs::write(ca.path("ca.pem"), cas).unwrap();
+    assert_eq!(changed(&config), [true, true]);
+    config.proxies[0].tls_name = Some("a.example.net".to_owned());
+    assert_eq!(changed(&config), [false, true]);
+}
+
+#[test]
 fn a_proxy_shows_a_certificate_for_its_name_and_is_shown_its_own() {
     let ca = Authority::new();
     let (first, own) = (ca.certify(&["ms.example.net"], |_| {}), ca.certify(&["edge.example.net"], |_| {}));
@@ -378,7 +413,9 @@ fn a_proxy_shows_a_certificate_for_its_name_and_is_shown_its_own() {
     let (client_ca, client_certificates) = (Some(ca.path("ca.pem")), ClientCertificates::Required);
     let pbx = server(&[TlsIdentity { client_ca, client_certificates, ..pbx }]);
     let shown = |name: &str| {
-        let Some(Kind::TlsClient(config, name)) = kinds.get(name) else { panic!("{name}: {kinds:?}") };
+        let Some(ProxyKind { kind: Kind::TlsClient(config, name), .. }) = kinds.get(name) else {
+            panic!("{name}: {kinds:?}")
+        };
         let (client, server, _) = shake(config, pbx.as_ref().unwrap(), name.clone());
         let certificate = server.peer_certificates().and_then(|shown| shown.first()).cloned();
         (!client.is_handshaking(), certificate)
@@ -387,7 +424,7 @@ fn a_proxy_shows_a_certificate_for_its_name_and_is_shown_its_own() {
     assert_eq!(shown("plain"), (true, of(&first)));
     assert_eq!(shown("own"), (true, of(&own)));
     assert!(!shown("named").0, "its certificate is that of another name");
-    assert!(matches!(kinds.get("tcp"), Some(Kind::Plain)) && kinds.len() == 4);
+    assert!(matches!(kinds["tcp"].kind, Kind::Plain) && kinds.len() == 4);
 
     let other = ca.certify(&["third.example.net"], |_| {});
     let mixed = TlsIdentity { key: other.key, ..own };

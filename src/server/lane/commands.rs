@@ -67,7 +67,7 @@ impl Lane {
                 }
             }
             Command::Certificates(file) => self.switch.set_certificates(file),
-            Command::ProxyKinds(kinds) => self.proxy_kinds = kinds,
+            Command::ProxyKinds(kinds) => self.set_proxy_kinds(kinds, now),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Proxy { name, order } => match order {

@@ -10,6 +10,7 @@ use crate::dispatch::targets::proxy::Ended;
 use crate::ids::ConnId;
 use crate::net::conns::{CloseReason, ConnKey, Conns, Ends, Moved};
 use crate::net::tcp;
+use crate::net::tls::ProxyKinds;
 use crate::stream::Stream;
 use crate::time::Time;
 
@@ -66,6 +67,13 @@ pub(super) fn is_dialled(conns: &Conns, key: ConnKey) -> bool {
 }
 
 impl Lane {
+    /// Sets the protocol of the connections to downstream proxies. Those whose security has changed are replaced.
+    pub(super) fn set_proxy_kinds(&mut self, kinds: ProxyKinds, now: Time) {
+        let securities = kinds.iter().map(|(name, kind)| (name.clone(), kind.security));
+        self.switch.set_securities(securities.collect(), now);
+        self.proxy_kinds = kinds;
+    }
+
     /// Opens and closes connections to downstream proxies, and tells the switch which are open.
     pub(super) fn keep_connections(&mut self, now: Time) {
         while let Some(dial) = self.switch.poll_dial(now) {
@@ -125,7 +133,7 @@ impl Lane {
     }
 
     fn dial(&mut self, dial: &Dial, now: Time) -> io::Result<ConnKey> {
-        let kind = self.proxy_kinds.get(&*dial.entry).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let kind = self.proxy_kinds.get(&*dial.entry).ok_or(io::ErrorKind::NotFound)?.kind.clone();
         let socket = tcp::connect(dial.to)?;
         tcp::give_up_unacknowledged(&socket);
         let ends = Ends { remote: dial.to, local: socket.local_addr()?, listener: None };

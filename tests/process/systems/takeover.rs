@@ -81,6 +81,21 @@ fn the_first_call_waits_for_the_handshake_with_a_system_over_tls() {
 }
 
 #[test]
+fn a_connection_over_tls_is_replaced_when_the_certificate_that_it_shows_is_renewed_under_the_same_name() {
+    let (system, front, ca) = over_tls();
+    front.wait_until("s0", "to be connected", |row| row["connections"] == 1);
+    let before = system.peers();
+    front.pointsman.stats("reload");
+    ca.certify("edge.example.test");
+    front.pointsman.stats("reload");
+    wait_for("another connection", DEADLINE, || {
+        let after = system.peers();
+        (after.len() == 1 && after != before).then_some(())
+    });
+    front.wait_until("s0", "to be connected", |row| row["connections"] == 1);
+}
+
+#[test]
 fn a_connection_over_tls_is_replaced_after_a_takeover_no_call_is_lost_and_the_old_process_ends() {
     let (system, mut front, _ca) = over_tls();
     front.wait_until("s0", "to be connected", |row| row["connections"] == 1);

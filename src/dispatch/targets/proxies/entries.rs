@@ -159,6 +159,20 @@ impl Proxies {
         self.rebuild(now);
     }
 
+    /// Sets the security of the connections to the proxies of each entry. Connections that were opened with another one
+    /// are replaced.
+    pub fn set_securities(&mut self, securities: BTreeMap<String, Security>, now: Time) {
+        for slot in self.slots.iter_mut() {
+            let Some(security) = securities.get(&slot.entry) else { continue };
+            if slot.security.is_some_and(|before| before != *security) {
+                slot.proxy.connections_mut().replace_all(now);
+            }
+            slot.security = Some(*security);
+        }
+        self.securities = securities;
+        self.arm_connections();
+    }
+
     /// Sets the time after its return until a proxy has its full share.
     pub fn set_slow_start(&mut self, slow_start: std::time::Duration, now: Time) {
         self.slow_start = slow_start;
@@ -268,21 +282,18 @@ impl Proxies {
         terms: Terms,
         now: Time,
     ) -> Option<ProxyId> {
-        let security = Security::of(&entry.settings);
+        let security = self.securities.get(&entry.settings.name).copied();
         if let Some(id) = place
             && let Some(slot) = self.slots.get_mut(id)
         {
-            if slot.security.as_ref().is_some_and(|before| *before != security) {
-                slot.proxy.connections_mut().replace_all(now);
-            }
-            (slot.removed, slot.security) = (None, Some(security));
+            (slot.removed, slot.security) = (None, security);
             slot.proxy.set_terms(terms, now);
             return Some(id);
         }
         let mut proxy = Proxy::new(address, self.slots.new_life(), terms, now);
         proxy.set_admin(entry.admin);
         let (name, entry) = (entry.name_at(address), entry.settings.name.clone());
-        self.slots.add(Slot { name, entry, proxy, pool: None, removed: None, security: Some(security) })
+        self.slots.add(Slot { name, entry, proxy, pool: None, removed: None, security })
     }
 
     fn terms(&self, entry: &Entry, share: f64, is_redirected: bool) -> Terms {

@@ -10,7 +10,7 @@ mod pool;
 mod slots;
 mod turns;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub use entries::Address;
 use entries::Entry;
 pub use pool::{Choice, PoolId};
 use pool::{Link, ProxyPool, Situation};
-pub use slots::STAYS;
 use slots::{KeptSlot, Slots};
+pub use slots::{STAYS, Security};
 
 /// Interval at which proxies with requests that wait are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -104,6 +104,8 @@ pub struct Proxies {
     naming: Option<Identifiers>,
     identifiers: Vec<(Identifier, ProxyId)>,
     written: Vec<Option<Identifier>>,
+    /// The security of the connections to the proxies of each entry.
+    securities: BTreeMap<String, Security>,
     /// Networks from which proxies open connections of their own.
     sources: Vec<(config::Network, ProxyId)>,
     slow_start: Duration,
@@ -150,6 +152,7 @@ impl Proxies {
             naming: None,
             identifiers: Vec::new(),
             written: Vec::new(),
+            securities: BTreeMap::new(),
             sources: Vec::new(),
             slow_start,
             lanes: 1,

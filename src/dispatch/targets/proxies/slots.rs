@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::StateChange;
 use super::pool::PoolId;
-use crate::config;
 use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
 use crate::ids::ProxyId;
 use crate::pack::packed;
 use crate::time::Time;
-use crate::words::Transport;
 
 /// Time for which a removed proxy stays at least: few transactions with it last longer (RFC 3261 §16.6 step 11: timer C
 /// is more than three minutes, and begins anew with each 101–199).
@@ -35,24 +32,14 @@ pub(super) struct Slot {
     pub(super) pool: Option<PoolId>,
     /// When the settings lost it.
     pub(super) removed: Option<Time>,
-    /// The security that its connections have been opened with; `None`: an earlier dispatcher has opened them.
+    /// The security that its connections have been opened with; `None`: it is not known yet, and none is open.
     pub(super) security: Option<Security>,
 }
 
-/// The name that a proxy's certificate has to be for, and the files of the certificate that it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Security {
-    name: Option<String>,
-    files: Option<(PathBuf, PathBuf)>,
-}
-
-impl Security {
-    /// The security of the connections to a proxy of the settings.
-    pub(super) fn of(settings: &config::Proxy) -> Self {
-        let host = (settings.transport == Transport::Tls).then_some(&settings.host);
-        Security { name: settings.tls_name.as_ref().or(host).cloned(), files: settings.tls_files.clone() }
-    }
-}
+/// A hash of everything that secures the connections to a proxy: the name in its certificate, the certificates of the
+/// CAs that it may be of, and the certificate that it is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Security(pub u64);
 
 /// The proxies by their numbers.
 #[derive(Debug, Default)]

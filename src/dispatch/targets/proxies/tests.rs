@@ -439,54 +439,49 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     assert!(TargetId::Proxy(ProxyId(2)).worker().is_none());
 }
 
+/// A server over TLS, and the security of its connections.
+fn secured(proxies: &mut Proxies, security: u64, now: Time) {
+    proxies.set_securities([("a".to_owned(), Security(security))].into(), now);
+    let settings = config::Proxy { transport: Transport::Tls, ..settings("a", "192.0.2.1") };
+    proxies.set(&[settings], &[pool(PoolPolicy::RoundRobin)], now);
+}
+
+fn open(proxies: &mut Proxies, number: u64, now: Time) {
+    let dial = proxies.poll_dial(now).unwrap();
+    proxies.on_dialled(&dial, Some(ConnId(number)), now);
+    proxies.on_connection_open(ConnId(number), now);
+}
+
 #[test]
 fn a_connection_is_replaced_when_its_server_gets_another_name_or_certificate_and_ends_once_all_is_answered() {
-    let secured = |change: &dyn Fn(&mut config::Proxy)| {
-        let mut settings = config::Proxy { transport: Transport::Tls, ..settings("a", "192.0.2.1") };
-        change(&mut settings);
-        [settings]
-    };
-    let open = |proxies: &mut Proxies, number, now| {
-        let dial = proxies.poll_dial(now).unwrap();
-        proxies.on_dialled(&dial, Some(ConnId(number)), now);
-        proxies.on_connection_open(ConnId(number), now);
-    };
-    let other_files = |settings: &mut config::Proxy| settings.tls_files = Some(("a.pem".into(), "a.key".into()));
-    let changes: [&dyn Fn(&mut config::Proxy); 2] = [&|it| it.tls_name = Some("b.example.net".into()), &other_files];
-    for change in changes {
-        let (mut proxies, id) = (Proxies::new(ms(0), 1), ProxyId(0));
-        proxies.set(&secured(&|_| {}), &[pool(PoolPolicy::RoundRobin)], at(0));
-        open(&mut proxies, 1, at(0));
-        proxies.set(&secured(&|_| {}), &[pool(PoolPolicy::RoundRobin)], at(1));
-        assert_eq!(proxies.poll_dial(at(1)), None, "nothing has changed");
-        proxies.set(&secured(change), &[pool(PoolPolicy::RoundRobin)], at(1));
-        assert!(proxies.has_way_to(id));
-        assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(1))), "until there is another one");
-        open(&mut proxies, 2, at(2));
-        assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(2))));
-        assert_eq!(proxies.connection_like(id, ConnId(1)), Some(ConnId(1)), "a CANCEL goes where its INVITE went");
-        assert_eq!(proxies.poll_hang_up(at(3_000), |_, _| false), None, "an answer is awaited on it");
-        assert_eq!(proxies.poll_hang_up(at(6_000), |_, _| true), Some(ConnId(1)));
-        proxies.on_connection_closed(ConnId(1), proxy::Ended::Broken, at(6_000));
-        assert_eq!(proxies.poll_dial(at(6_000)), None);
-        proxies.check(at(6_000));
-    }
+    let (mut proxies, id) = (Proxies::new(ms(0), 1), ProxyId(0));
+    secured(&mut proxies, 7, at(0));
+    open(&mut proxies, 1, at(0));
+    secured(&mut proxies, 7, at(1));
+    assert_eq!(proxies.poll_dial(at(1)), None, "nothing has changed");
+    proxies.set_securities([("a".to_owned(), Security(8))].into(), at(1));
+    assert!(proxies.has_way_to(id));
+    assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(1))), "until there is another one");
+    open(&mut proxies, 2, at(2));
+    assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(2))));
+    assert_eq!(proxies.connection_like(id, ConnId(1)), Some(ConnId(1)), "a CANCEL goes where its INVITE went");
+    assert_eq!(proxies.poll_hang_up(at(3_000), |_, _| false), None, "an answer is awaited on it");
+    assert_eq!(proxies.poll_hang_up(at(6_000), |_, _| true), Some(ConnId(1)));
+    proxies.on_connection_closed(ConnId(1), proxy::Ended::Broken, at(6_000));
+    assert_eq!(proxies.poll_dial(at(6_000)), None);
+    proxies.check(at(6_000));
 }
 
 #[test]
 fn a_server_that_comes_back_to_the_settings_with_another_name_gets_another_connection() {
-    let secured = |name: &str| {
-        [config::Proxy { transport: Transport::Tls, tls_name: Some(name.into()), ..settings("a", "192.0.2.1") }]
-    };
-    for (name, is_replaced) in [("a.example.net", false), ("b.example.net", true)] {
+    for (security, is_replaced) in [(7, false), (8, true)] {
         let mut proxies = Proxies::new(ms(0), 1);
-        proxies.set(&secured("a.example.net"), &[pool(PoolPolicy::RoundRobin)], at(0));
-        let dial = proxies.poll_dial(at(0)).unwrap();
-        proxies.on_dialled(&dial, Some(ConnId(1)), at(0));
-        proxies.on_connection_open(ConnId(1), at(0));
+        secured(&mut proxies, 7, at(0));
+        open(&mut proxies, 1, at(0));
+        proxies.set_securities([].into(), at(1));
         proxies.set(&[], &[pool(PoolPolicy::RoundRobin)], at(1));
-        proxies.set(&secured(name), &[pool(PoolPolicy::RoundRobin)], at(2));
-        assert_eq!(proxies.poll_dial(at(2)).is_some(), is_replaced, "{name}");
+        secured(&mut proxies, security, at(2));
+        assert_eq!(proxies.poll_dial(at(2)).is_some(), is_replaced, "{security}");
     }
 }
 
