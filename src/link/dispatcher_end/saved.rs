@@ -1,9 +1,9 @@
 //! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, retained messages, messages
 //! that wait to be sent. The worker notices nothing.
 
-use super::{DispatcherEnd, Held, Stats};
+use super::{CONTROL_LIMIT, DispatcherEnd, Held, Stats};
 use crate::ids::Seq;
-use crate::link::store::Share;
+use crate::link::store::{LARGEST, Share};
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
@@ -78,6 +78,9 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
     pub fn restored(store_bytes: usize, from: &mut Packed<'_>) -> Result<Self, Damaged> {
         let mut end = DispatcherEnd::new(store_bytes);
         let LinkHead { pushed, sent, taken, report, stats, control } = LinkHead::unpack(from)?;
+        if control.len() > CONTROL_LIMIT {
+            return Err(Damaged("the control records of a link"));
+        }
         let Stats { frames, records, bytes, blocked, faults, words, .. } = stats;
         if [frames, records, bytes, blocked, faults, words].iter().any(|&count| count > LARGEST_COUNT) {
             return Err(Damaged("the counts of a link"));
@@ -92,7 +95,12 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
                 return Err(Damaged("the messages of a link"));
             }
             last = seq;
-            let chain = end.store.put(&[from.bytes()?], Share::Reserve).ok_or(Damaged("more messages than fit"))?;
+            let bytes = from.bytes()?;
+            // No frame has room for it.
+            if bytes.len() > LARGEST {
+                return Err(Damaged("a message of a link"));
+            }
+            let chain = end.store.put(&[bytes], Share::Reserve).ok_or(Damaged("more messages than fit"))?;
             end.keep(Held { seq, note, chain, next: None, sent });
         }
         Ok(end)
@@ -110,6 +118,26 @@ mod tests {
     use super::*;
     use crate::link::store::SMALLEST;
     use crate::words::Envelope;
+
+    /// A link with these control records and one message.
+    fn link(control: usize, message: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let (seq, control) = (Seq(1), vec![0; control].into());
+        LinkHead { pushed: seq, sent: Seq(0), taken: Seq(0), report: 0, stats: Stats::default(), control }
+            .pack(&mut bytes);
+        let messages = vec![(MessageHead { seq, note: 7_u64, sent: false }, vec![0; message].into())];
+        <Messages<u64>>::pack(&messages, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_message_or_control_records_for_which_no_frame_has_room_are_refused() {
+        let restored = |bytes: &[u8]| <DispatcherEnd<u64>>::restored(SMALLEST, &mut Packed::new(bytes));
+        assert!(restored(&link(CONTROL_LIMIT, LARGEST)).is_ok());
+        for (control, message) in [(CONTROL_LIMIT + 1, 10), (0, LARGEST + 1), (0, SMALLEST / 2)] {
+            assert!(restored(&link(control, message)).is_err(), "{control}, {message}");
+        }
+    }
 
     #[test]
     fn the_bytes_of_a_link_have_the_layout_that_is_described() {

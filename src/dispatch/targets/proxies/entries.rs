@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::pool::{Link, PoolId, ProxyPool};
-use super::slots::{Security, Slot};
+use super::slots::{KeptSlot, Security, Slot};
 use super::{Proxies, State};
 use crate::config::{self, PoolMode, Probe};
 use crate::dispatch::decision::Admin;
@@ -384,6 +384,9 @@ impl Proxies {
     }
 
     pub(super) fn restore_kept(&mut self, state: State) -> Result<(), Damaged> {
+        if !state.slots.iter().all(KeptSlot::is_sound) {
+            return Err(Damaged("the requests at a proxy"));
+        }
         for kept in state.entries {
             let Some(entry) = self.entries.iter_mut().find(|entry| entry.settings.name == kept.name) else { continue };
             entry.admin = kept.admin;

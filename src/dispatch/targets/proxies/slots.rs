@@ -63,6 +63,13 @@ pub(super) struct KeptSlot {
 
 packed!(KeptSlot { id, name, entry, proxy, removed });
 
+impl KeptSlot {
+    /// Whether it does not contradict itself.
+    pub(super) fn is_sound(&self) -> bool {
+        self.proxy.is_sound()
+    }
+}
+
 impl Slot {
     /// Takes out a change of state; each once.
     pub(super) fn poll_change(&mut self, now: Time) -> Option<StateChange> {

@@ -439,6 +439,42 @@ fn a_takeover_goes_on_where_the_old_one_was() {
     assert!(TargetId::Proxy(ProxyId(2)).worker().is_none());
 }
 
+#[test]
+fn a_state_with_a_damaged_byte_is_refused_or_can_be_used() {
+    let mut old = proxies(3, PoolPolicy::Latency);
+    put_out(&mut old, 1, at(0));
+    let sent: Vec<Sent> = (0..6).map(|_| old.on_sent(ProxyId(0), at(0))).collect();
+    old.on_first_response(ProxyId(0), sent[0], 200, at(5));
+    old.on_first_response(ProxyId(0), sent[3], 200, at(5));
+    old.on_sent(ProxyId(2), at(5));
+    let mut bytes = Vec::new();
+    old.save(&mut bytes);
+    let mut refused = 0;
+    for (place, flip) in (0..bytes.len()).flat_map(|place| [1, 0x80, 0xff].map(|flip| (place, flip))) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= flip;
+        let mut new = proxies(3, PoolPolicy::Latency);
+        if new.restore(&mut Packed::new(&damaged)).is_err() {
+            refused += 1;
+            continue;
+        }
+        for (call, sent) in (0..).zip(&sent) {
+            let now = at(100 * call);
+            new.on_first_response(ProxyId(0), *sent, 200, now);
+            if let Ok(id) = choose(&mut new, call, now) {
+                let sent = new.on_sent(ProxyId(id), now);
+                new.on_final_response(ProxyId(id), sent, Final { status: 503, retry_after: None }, now);
+                new.on_given_up(ProxyId(id), sent, now);
+            }
+            new.handle_timeout(now);
+        }
+        let _ = (new.rows(at(40_000)), new.pool_rows(at(40_000)));
+        new.handle_timeout(at(40_000));
+        new.let_go(&BTreeSet::new(), at(400_000));
+    }
+    assert!(refused > 100, "{refused}");
+}
+
 /// A server over TLS, and the security of its connections.
 fn secured(proxies: &mut Proxies, security: u64, now: Time) {
     proxies.set_securities([("a".to_owned(), Security(security))].into(), now);

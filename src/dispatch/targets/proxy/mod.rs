@@ -166,6 +166,13 @@ pub struct Kept {
 
 packed!(Kept { address, transport, life, admin, health, delay, damped, load, waiting, concluded, probe_delay, counts });
 
+impl Kept {
+    /// Whether it does not contradict itself.
+    pub fn is_sound(&self) -> bool {
+        self.waiting.is_sound()
+    }
+}
+
 impl Proxy {
     /// A proxy of which nothing is known: it gets requests.
     pub fn new(address: Option<SocketAddr>, life: u32, terms: Terms, now: Time) -> Self {

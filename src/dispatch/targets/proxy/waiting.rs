@@ -136,15 +136,19 @@ impl Waiting {
 
     /// Panics if it contradicts itself.
     pub fn check(&self) {
-        let open = self.sent.iter().filter(|sent| **sent != Time::NEVER).count();
-        assert_eq!(open, self.open as usize, "{self:?}");
-        assert!(self.sent.front() != Some(&Time::NEVER) && self.judged as usize <= self.sent.len(), "{self:?}");
-        assert!(self.oldest() != Some(Time::NEVER) && self.lost as usize <= self.sent.len(), "{self:?}");
-        assert!(self.sent.len() <= Waiting::LIMIT && self.passed as usize <= self.sent.len(), "{self:?}");
-        let lost = self.sent.iter().take(self.lost as usize).filter(|sent| **sent != Time::NEVER).count();
-        assert_eq!(lost, self.lost_open as usize, "{self:?}");
-        let passed = self.sent.iter().take(self.passed as usize).filter(|sent| **sent != Time::NEVER).count();
-        assert_eq!(passed, self.passed_open as usize, "{self:?}");
+        assert!(self.is_sound(), "{self:?}");
+    }
+
+    /// Whether it does not contradict itself.
+    pub fn is_sound(&self) -> bool {
+        let length = self.sent.len();
+        let open = |front: usize| self.sent.iter().take(front).filter(|sent| **sent != Time::NEVER).count();
+        let parts =
+            [(length, self.open), (self.lost as usize, self.lost_open), (self.passed as usize, self.passed_open)];
+        length <= Waiting::LIMIT
+            && self.sent.front() != Some(&Time::NEVER)
+            && self.judged as usize <= length
+            && parts.iter().all(|(front, count)| *front <= length && open(*front) == *count as usize)
     }
 }
 
