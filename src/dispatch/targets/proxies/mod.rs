@@ -499,6 +499,13 @@ impl Proxies {
         self.at(address).find(is_it)
     }
 
+    /// The proxy at an address that the settings have lost, while it has a connection.
+    pub fn lost_at(&self, address: SocketAddr) -> Option<ProxyId> {
+        let is_it = |slot: &slots::Slot| slot.removed.is_some() && slot.proxy.address() == Some(address);
+        let mut lost = self.slots.iter().filter(|(_, slot)| is_it(slot) && slot.proxy.connections().has_open());
+        lost.next().map(|(id, _)| id)
+    }
+
     /// The identifier of a proxy; `None`: messages do not name it.
     pub fn identifier(&self, id: ProxyId) -> Option<Identifier> {
         self.written.get(usize::from(id.0)).copied().flatten()

@@ -112,3 +112,24 @@ fn a_call_in_mode_proxy_that_rings_for_long_at_a_server_that_the_settings_have_l
     rig.passes(610_000);
     assert_eq!(rig.switch.dispatch().proxies().name(ProxyId(0)), None, "the call is over by its time");
 }
+
+#[test]
+fn a_call_that_rang_when_the_settings_lost_its_server_gets_its_ack_there() {
+    for is_taken_over in [false, true] {
+        let mut rig = Rig::connected(1);
+        let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+        rig.responds(&sent, "180 Ringing");
+        rig.reload(without_a);
+        if is_taken_over {
+            rig.take_over(&[1]);
+        }
+        let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+        routes.reverse();
+        for (branch, routes) in [(2, &routes[..]), (3, &[])] {
+            let ack = one(rig.stream(&request("ACK", BY_TCP, branch, routes, ";tag=s"), CALLERS, CALLER));
+            assert_eq!(ack.shown(), "ACK to #1");
+        }
+        let bye = one(rig.stream(&request("BYE", BY_TCP, 4, &routes, ";tag=s"), CALLERS, CALLER));
+        assert_eq!(bye.shown(), "480 to #7");
+    }
+}

@@ -50,7 +50,9 @@ impl Dispatch {
 
     /// Forwards a request to the proxy that has its dialog, or decides about it where that one is away.
     pub(super) fn forward_unless_away(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
-        if self.is_away(proxy) {
+        // A server that the settings have lost has answered calls that rang there.
+        let may_have = case.request.method == Method::Ack && self.proxies.has_way_to(proxy);
+        if !may_have && self.is_away(proxy) {
             let known = Some(proxy).filter(|proxy| self.proxies.is_configured(*proxy));
             return self.server_is_away(case, known, Routes::default());
         }

@@ -214,6 +214,9 @@ impl Dispatch {
             Side::Caller => {
                 let (to, is_strict) = self.towards_server(case, &token, (set, restored.is_some()));
                 let proxy = self.proxies.at_by(to, token.is_stream).or(server);
+                // The ACK of a call that rang when the settings lost its server.
+                let is_ack = case.request.method == Method::Ack && token.is_stream;
+                let proxy = proxy.or_else(|| self.proxies.lost_at(token.server).filter(|_| is_ack));
                 let hop = match token.is_stream {
                     false => Some(Hop::Address(to)),
                     true => proxy.and_then(|proxy| self.proxies.hop_to(proxy)),
