@@ -127,7 +127,7 @@ fn edit(
     edits.complete_via(request, arrival.source);
     edits.count_hop(request);
     if forward.rewrites_uri
-        && let Hop::Address(to) = forward.to
+        && let Some(to) = dispatch.proxies().get(forward.proxy).and_then(|proxy| proxy.address())
     {
         edits.replace_uri_host(request, to);
     }

@@ -576,6 +576,28 @@ fn a_request_of_a_strict_router_that_moves_to_a_server_over_udp_has_the_uri_that
 }
 
 #[test]
+fn a_uri_names_the_server_over_tcp_where_the_pool_says_so_and_inside_the_dialog_it_stays_a_contact() {
+    let rewriting = || {
+        let mut rig = Rig::connected(1);
+        let mut rules = rig.switch.dispatch().rules().clone();
+        rules.pools[0].rewrite_uri = true;
+        rig.switch.reload(rules, Insert::None, 0, NOW);
+        rig
+    };
+    let mut rig = rewriting();
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(sent.to, "#1");
+    assert_eq!(sent.text.lines().next(), Some("INVITE sip:7@192.0.2.11:5080 SIP/2.0"));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    // Another dispatcher knows the call by its Route alone.
+    for mut rig in [rig, rewriting()] {
+        let bye = one(rig.udp(&request("BYE", BY_UDP, 2, &routes, ";tag=s")));
+        assert_eq!(bye.text.lines().next(), Some("BYE sip:7@192.0.2.2 SIP/2.0"));
+    }
+}
+
+#[test]
 fn a_copy_of_a_request_inside_a_dialog_is_absorbed_though_the_settings_have_lost_its_server_meanwhile() {
     let mut rig = Rig::connected(1);
     let sent = one(rig.udp(&invite(BY_UDP)));

@@ -178,12 +178,15 @@ impl Dispatch {
         let Target::Forward(forward) = decision.target else { return decision };
         let pool = self.proxies.pool_of(proxy);
         let record_route = pool.map_or(RecordRoute::Never, |pool| pool.record_route);
+        let own = self.route_set(case).own;
+        // Our Route inside a dialog: the request-URI is a Contact (RFC 3261 §12.2.1.1).
+        let has_contact = own > 0 && case.request.to_tag.is_some();
         let forward = Forward {
             weight,
-            rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri),
+            rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri) && !has_contact,
             asks_overload: self.asks_overload(proxy),
             records_route: self.records_route(case, record_route, forward.listener),
-            routes: Routes { own: self.route_set(case).own, ..Routes::default() },
+            routes: Routes { own, ..Routes::default() },
             ..forward
         };
         Decision { target: Target::Forward(forward), reason }
