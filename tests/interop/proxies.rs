@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr};
 
 use super::*;
-use scenario::Kind;
+use scenario::{Kind, Way};
 
 mod capture;
 mod scenario;
@@ -134,9 +134,14 @@ fn addresses() -> [SocketAddr; 2] {
 
 /// Places calls of one kind.
 fn place(kind: Kind, calls: u64, pace: &[&str], front: &Pointsman, dir: &Path) {
+    place_over("u1", Way::Direct, kind, (calls, pace), front, dir);
+}
+
+/// The same over another transport of sipp's.
+fn place_over(transport: &str, way: Way, kind: Kind, (calls, pace): (u64, &[&str]), front: &Pointsman, dir: &Path) {
     let file = dir.join(format!("{}.xml", kind.user()));
-    fs::write(&file, scenario::caller(kind)).unwrap();
-    place_with(pace, calls, front, &Scenario::File(&file), "u1");
+    fs::write(&file, scenario::caller(kind, way)).unwrap();
+    place_with(pace, calls, front, &Scenario::File(&file), transport);
 }
 
 /// A server that loses an ACK in its socket refuses the re-INVITE after it, so that calls must not outrun a busy

@@ -64,6 +64,7 @@ transport = pj.TransportConfig()
 transport.boundAddress = sys.argv[1]
 transport.port = int(sys.argv[2])
 endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+endpoint.transportCreate(pj.PJSIP_TRANSPORT_TCP, transport)
 endpoint.audDevManager().setNullDev()
 endpoint.libStart()
 account_config = pj.AccountConfig()

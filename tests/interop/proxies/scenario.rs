@@ -42,12 +42,29 @@ const SDP: &str = "v=0
       m=audio [media_port] RTP/AVP 0
       a=rtpmap:0 PCMU/8000";
 
+/// The way of the messages of a call after its INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From one peer to the other, by Contact.
+    Direct,
+    /// By the routes of the dialog.
+    Routed,
+}
+
 /// The address of the peer, as its Contact has it: request-URI of what follows, and where it is sent.
 const FOLLOW: &str = r#"<action>
       <ereg regexp="&lt;(sip:([^@>]*@)?([0-9.]+):([0-9]+)[^>]*)>" search_in="hdr" header="Contact:" check_it="true"
             assign_to="contact,uri,user,host,port"/>
-      <setdest host="[$host]" port="[$port]" protocol="[transport]"/>
     </action>"#;
+const SET_DESTINATION: &str = r#"<setdest host="[$host]" port="[$port]" protocol="[transport]"/>"#;
+
+impl Way {
+    /// What a caller does with the response that establishes the dialog, with this more.
+    fn follow(self, more: &str) -> String {
+        let destination = if self == Way::Direct { SET_DESTINATION } else { "" };
+        FOLLOW.replace("</action>", &format!("{destination}\n      {more}</action>"))
+    }
+}
 
 /// A scenario of sipp's in the making.
 struct Steps {
@@ -67,7 +84,7 @@ impl Steps {
         writeln!(self.text, "  {text}").expect("a string takes everything");
     }
 
-    fn label(&mut self, label: u32) {
+    fn label(&mut self, label: usize) {
         writeln!(self.text, "  <label id=\"{label}\"/>").expect("a string takes everything");
     }
 
@@ -87,7 +104,8 @@ impl Steps {
         for may in may {
             self.command(&format!("<recv response=\"{may}\" optional=\"true\"/>"));
         }
-        self.command(&format!("<recv response=\"{code}\">{action}</recv>"));
+        let keeps_routes = if action.is_empty() { "" } else { " rrs=\"true\"" };
+        self.command(&format!("<recv response=\"{code}\"{keeps_routes}>{action}</recv>"));
     }
 
     fn await_request(&mut self, method: &str) {
@@ -102,7 +120,10 @@ impl Steps {
         let from = "From: <sip:caller@[local_ip]:[local_port]>;tag=[pid]c[call_number]";
         let mut head = vec![line.as_str(), &via, "Max-Forwards: 70", from, to, "Call-ID: [call_id]", &cseq];
         if method == "INVITE" {
-            head.push("Contact: <sip:caller@[local_ip]:[local_port]>");
+            head.push("Contact: <sip:caller@[local_ip]:[local_port];transport=[transport]>");
+        }
+        if to == IN_CALL {
+            head.push("[routes]");
         }
         head.extend(more);
         self.send(if method == "ACK" { "" } else { "retrans=\"500\"" }, &head, method == "INVITE");
@@ -124,12 +145,14 @@ impl Steps {
 }
 
 const CONTACT: &str = "Contact: <sip:[local_ip]:[local_port]>";
+/// The Record-Route of the request, in the response that establishes the dialog.
+const ROUTES: &str = "[last_Record-Route:]";
 /// The To of a request within the caller's call.
 const IN_CALL: &str = "To: <sip:service@[remote_ip]:[remote_port]>[peer_tag_param]";
 const LAST_TO: &str = "[last_To:]";
 
-/// A caller that goes where Contact sends it, also that of a 302 (RFC 3261 §8.1.3.4).
-pub fn caller(kind: Kind) -> String {
+/// A caller that goes where Contact and Record-Route send it, also the Contact of a 302 (RFC 3261 §8.1.3.4).
+pub fn caller(kind: Kind, way: Way) -> String {
     let [once_more, redirected, end] = [1, 2, 3];
     let mut steps = Steps::new(kind.user());
     let user = kind.user();
@@ -148,7 +171,7 @@ pub fn caller(kind: Kind) -> String {
     steps.command(&format!("<recv response=\"302\" optional=\"true\" next=\"{redirected}\">{redirection}</recv>"));
     match kind {
         Kind::Answer => {
-            steps.await_response(&[180], 200, FOLLOW);
+            steps.await_response(&[180], 200, &way.follow(""));
             steps.request("ACK", 1, None, IN_CALL, &[]);
             steps.request("INVITE", 2, None, IN_CALL, &[]);
             steps.await_response(&[100], 200, "");
@@ -168,7 +191,7 @@ pub fn caller(kind: Kind) -> String {
             steps.request("ACK", 1, Some(invite), LAST_TO, &[]);
         }
         Kind::Prack => {
-            steps.await_response(&[], 183, &FOLLOW.replace("</action>", RSEQ));
+            steps.await_response(&[], 183, &way.follow(RSEQ));
             steps.request("PRACK", 2, None, IN_CALL, &["RAck: [$rseq] 1 INVITE"]);
             // The answers to both may come in either order.
             steps.await_response(&[183], 200, "");
@@ -178,7 +201,7 @@ pub fn caller(kind: Kind) -> String {
             steps.await_response(&[], 200, "");
         }
         Kind::Turn => {
-            steps.await_response(&[180], 200, FOLLOW);
+            steps.await_response(&[180], 200, &way.follow(""));
             steps.request("ACK", 1, None, IN_CALL, &[]);
             steps.await_request("INVITE");
             steps.respond("retrans=\"500\"", "200 OK", LAST_TO, None, &[CONTACT]);
@@ -206,20 +229,21 @@ pub fn caller(kind: Kind) -> String {
 
 /// The number of a reliable response.
 const RSEQ: &str = r#"<ereg regexp="([0-9]+)" search_in="hdr" header="RSeq:" check_it="true" assign_to="rseq_line,rseq"/>
-    </action>"#;
+    "#;
 
 /// A server as telephone systems are: it answers OPTIONS and takes calls as their user part says. A call for another
 /// user is answered, and its messages are expected on the way that its INVITE came.
 pub fn server() -> String {
     const INVITE: Option<[&str; 2]> = Some(["[$vias]", "CSeq: 1 INVITE"]);
     const TAGGED: &str = "[last_To:];tag=s[pid]-[call_number]";
-    const END: u32 = 9;
-    let label = |kind: Kind| 10 + kind as u32;
+    const END: usize = 9;
+    let label = |kind: Kind| 10 + kind as usize;
     let mut steps = Steps::new("server");
     steps.command("<recv request=\"OPTIONS\" optional=\"true\" next=\"1\"/>");
     // sipp sends everything of a call to the address that its first message came from, until it is told another one.
-    let mut first = r#"<recv request="INVITE"><action>
-      <ereg regexp="Via: .*SIP/2.0/UDP [^[:cntrl:]]*" search_in="msg" assign_to="vias"/>
+    let mut first = r#"<recv request="INVITE" rrs="true"><action>
+      <ereg regexp=".+" search_in="hdr" header="Record-Route:" assign_to="routed"/>
+      <ereg regexp="Via: .*SIP/2.0/[A-Z]+ [^[:cntrl:]]*" search_in="msg" assign_to="vias"/>
       <ereg regexp="UDP ([0-9.]+):([0-9]+)" search_in="hdr" header="Via:" assign_to="via,via_host,via_port"/>
       <ereg regexp="&lt;(sip:([^@>]*@)?([0-9.]+):([0-9]+)[^>]*)>" search_in="hdr" header="Contact:"
             assign_to="contact,uri,user,host,port"/>"#
@@ -232,21 +256,27 @@ pub fn server() -> String {
     for kind in Kind::ALL {
         steps.command(&format!("<nop test=\"{}\" next=\"{}\"/>", kind.user(), label(kind)));
     }
-    let to_caller = "<nop><action><setdest host=\"[$host]\" port=\"[$port]\" protocol=\"[transport]\"/></action></nop>";
+    // What follows goes to the caller by Contact, where no Record-Route names another one. sipp refuses what comes
+    // while it is at more than one of these steps.
+    let await_then_to_caller = |steps: &mut Steps, method: &str, action: &str| {
+        let routed = 20 + steps.commands;
+        steps.command(&format!("<recv request=\"{method}\" test=\"routed\" next=\"{routed}\">{action}</recv>"));
+        steps.command(&format!("<nop><action>{SET_DESTINATION}</action></nop>"));
+        steps.label(routed);
+    };
     let back =
         "<nop><action><setdest host=\"[$via_host]\" port=\"[$via_port]\" protocol=\"[transport]\"/></action></nop>";
     let ends = format!("next=\"{END}\"");
 
-    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT]);
+    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT, ROUTES]);
     steps.await_request("ACK");
     steps.await_request("BYE");
     steps.respond(&ends, "200 OK", LAST_TO, None, &[]);
 
     steps.label(label(Kind::Answer));
     steps.respond("", "180 Ringing", TAGGED, None, &[]);
-    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT]);
-    steps.await_request("ACK");
-    steps.command(to_caller);
+    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT, ROUTES]);
+    await_then_to_caller(&mut steps, "ACK", "");
     steps.await_request("INVITE");
     steps.respond("retrans=\"500\"", "200 OK", LAST_TO, None, &[CONTACT]);
     steps.await_request("ACK");
@@ -265,30 +295,27 @@ pub fn server() -> String {
     steps.command(&format!("<recv request=\"ACK\" {ends}/>"));
 
     steps.label(label(Kind::Prack));
-    let reliable = ["Require: 100rel", "RSeq: 1", CONTACT];
+    let reliable = ["Require: 100rel", "RSeq: 1", CONTACT, ROUTES];
     steps.respond("retrans=\"500\"", "183 Session Progress", TAGGED, None, &reliable);
-    steps.await_request("PRACK");
-    steps.command(to_caller);
+    await_then_to_caller(&mut steps, "PRACK", "");
     steps.respond("", "200 OK", LAST_TO, None, &[]);
     steps.command(back);
     steps.respond("retrans=\"500\"", "200 OK", LAST_TO, INVITE, &[CONTACT]);
-    steps.await_request("ACK");
-    steps.command(to_caller);
+    await_then_to_caller(&mut steps, "ACK", "");
     steps.await_request("BYE");
     steps.respond(&ends, "200 OK", LAST_TO, None, &[]);
 
     steps.label(label(Kind::Turn));
-    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT]);
-    let both = r#"<recv request="ACK"><action>
+    steps.respond("retrans=\"500\"", "200 OK", TAGGED, None, &[CONTACT, ROUTES]);
+    let both = r#"<action>
       <ereg regexp=".*" search_in="hdr" header="From:" assign_to="caller"/>
-      <ereg regexp=".*" search_in="hdr" header="To:" assign_to="own"/></action></recv>"#;
-    steps.command(both);
-    steps.command(to_caller);
+      <ereg regexp=".*" search_in="hdr" header="To:" assign_to="own"/></action>"#;
+    await_then_to_caller(&mut steps, "ACK", both);
     for (method, number) in [("INVITE", 1), ("ACK", 1), ("BYE", 2)] {
         let (line, cseq) = (format!("{method} [$uri] SIP/2.0"), format!("CSeq: {number} {method}"));
         let via = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport";
         let mut head = vec![line.as_str(), via, "Max-Forwards: 70", "From: [$own]", "To: [$caller]"];
-        head.extend(["Call-ID: [call_id]", &cseq]);
+        head.extend(["[routes]", "Call-ID: [call_id]", &cseq]);
         if method == "INVITE" {
             head.push(CONTACT);
         }

@@ -91,11 +91,12 @@ fn four_of_sofia(dir: &Path) -> ([Server; 4], [SocketAddr; 4]) {
     (addresses.map(|address| sofia(address, dir)), addresses)
 }
 
-/// A dispatcher in front of these systems, with these lines in the settings of each. All of them get calls.
-fn in_front_of(systems: &[SocketAddr], policy: &str, lines: &str, setup: Setup, dir: &Path) -> Pointsman {
+/// A dispatcher in front of these systems, with these lines in the settings of their pool, and of each. All of them get
+/// calls.
+fn in_front_of(systems: &[SocketAddr], pool: &str, lines: &str, setup: Setup, dir: &Path) -> Pointsman {
     // The identifiers of two that have it are the same.
     let key = "5a".repeat(32);
-    let mut text = format!("token-key = \"{key}\"\n[[pool]]\nname = \"default\"\npolicy = \"{policy}\"\n");
+    let mut text = format!("token-key = \"{key}\"\n[[pool]]\nname = \"default\"\n{pool}\n");
     for (number, address) in systems.iter().enumerate() {
         text += &format!("[[proxy]]\nname = \"s{number}\"\nuri = \"sip:{address};transport=tcp\"\n{lines}\n");
     }
@@ -124,10 +125,10 @@ fn wait_until_called(front: &Pointsman) {
 impl Rig {
     /// Systems that name themselves so to callers, with these lines in the settings of each.
     fn start(by: By, lines: &str) -> Self {
-        Rig::with_policy("round-robin", by, lines)
+        Rig::with_pool(ROUND_ROBIN, by, lines)
     }
 
-    fn with_policy(policy: &str, by: By, lines: &str) -> Self {
+    fn with_pool(pool: &str, by: By, lines: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("pm-systems-").tempdir().unwrap();
         let setup = Setup::new(0).lanes(2);
         let front = SocketAddr::new(setup.ip, setup.port);
@@ -140,7 +141,7 @@ impl Rig {
             support::wait_for("sipp", support::DEADLINE, connects);
         }
         let addresses: Vec<SocketAddr> = systems.iter().map(|system| system.address).collect();
-        Rig { front: in_front_of(&addresses, policy, lines, setup, dir.path()), systems, dir }
+        Rig { front: in_front_of(&addresses, pool, lines, setup, dir.path()), systems, dir }
     }
 
     /// Has sipp place all calls over this transport of its: `u1` UDP, `t1` one TCP connection, `tn` one for each call.
@@ -185,6 +186,8 @@ impl Rig {
         assert!(shares.iter().all(|share| *share > calls / 8), "{shares:?}");
     }
 }
+
+const ROUND_ROBIN: &str = "policy = \"round-robin\"";
 
 /// Distance of the port for WebSocket from that for UDP and TCP.
 const WEBSOCKET: u16 = 2;
@@ -271,7 +274,7 @@ fn dialogs_over_a_restart(by: By, lines: &str) {
     const CONNECTIONS: u64 = 10;
     let dir = dir();
     let (_servers, addresses) = four_of_sofia(dir.path());
-    let mut front = in_front_of(&addresses, "round-robin", lines, Setup::new(0).lanes(2), dir.path());
+    let mut front = in_front_of(&addresses, ROUND_ROBIN, lines, Setup::new(0).lanes(2), dir.path());
     let to = front.address();
     let mut callers = [Callers::tcp(to, CONNECTIONS as usize), Callers::websocket(to, CONNECTIONS as usize)];
     callers.iter_mut().for_each(|callers| callers.call(by, EACH));
@@ -292,4 +295,39 @@ fn dialogs_that_stand_over_a_restart_end_at_their_systems_by_the_identifier_in_t
 #[test]
 fn dialogs_that_stand_over_a_restart_end_at_their_systems_by_the_extension_header() {
     dialogs_over_a_restart(By::Header, "identifier = true");
+}
+
+/// Calls of each kind to two systems, each message by way of the dispatcher.
+fn calls_of_every_kind<S>(pool: &str, system: impl Fn(SocketAddr, &Path) -> S, each: u64, pace: &[&str]) {
+    let (dir, addresses) = (dir(), addresses());
+    let _systems = addresses.map(|address| system(address, dir.path()));
+    // Of two lanes that read datagrams beside each other, a re-INVITE right after its ACK may overtake it.
+    let front = in_front_of(&addresses, pool, "", Setup::new(0).lanes(1), dir.path());
+    for transport in ["u1", "t1"] {
+        for kind in Kind::ALL {
+            place_over(transport, Way::Routed, kind, (each, pace), &front, dir.path());
+        }
+    }
+    let reasons = ["proxied", "record-routed"].map(|reason| forwarded(&front, reason));
+    // An INVITE each. ACK and BYE of three kinds, a re-INVITE with its ACK of two of them, and PRACK of the third. A
+    // 2xx that comes again to a busy caller has another ACK.
+    assert!(reasons[0] == 2 * 5 * each && reasons[1] >= 2 * 11 * each, "{reasons:?}");
+}
+
+#[test]
+fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_systems_on_sofia() {
+    calls_of_every_kind(ROUND_ROBIN, sofia, FEW / 5, FAST);
+}
+
+#[test]
+fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_systems_on_pjsip() {
+    if lacks_pjsip() {
+        return;
+    }
+    calls_of_every_kind(ROUND_ROBIN, pjsip, EACH_OF_PJSIP, AS_PJSIP_CAN);
+}
+
+#[test]
+fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_kamailios() {
+    calls_of_every_kind(&format!("{ROUND_ROBIN}\nrewrite-uri = true"), kamailio, FEW / 5, FAST);
 }

@@ -88,10 +88,9 @@ fn one_is_lost(front: &Pointsman, (transport, rate): (&str, u64), dir: &Path, mu
 
 #[test]
 fn each_call_of_sipp_is_answered_while_a_system_is_killed_and_started_again() {
-    for (transport, policy, rate) in
-        [("u1", "round-robin", RATE), ("t1", "round-robin", RATE), ("u1", "latency", SLOWLY)]
-    {
-        let mut rig = Rig::with_policy(policy, By::Routes, "");
+    let latency = "policy = \"latency\"";
+    for (transport, pool, rate) in [("u1", ROUND_ROBIN, RATE), ("t1", ROUND_ROBIN, RATE), ("u1", latency, SLOWLY)] {
+        let mut rig = Rig::with_pool(pool, By::Routes, "");
         let (dir, front) = (rig.dir.path(), &rig.front);
         let first = &mut rig.systems[0];
         let address = first.address;
@@ -113,7 +112,7 @@ fn each_call_of_sipp_is_answered_while_a_system_stands_still() {
         // sipp ends when it answers a probe whose connection is closed.
         let (servers, addresses) = four_of_sofia(dir.path());
         let front =
-            in_front_of(&addresses, "round-robin", "probe-interval = \"250ms\"", Setup::new(0).lanes(2), dir.path());
+            in_front_of(&addresses, ROUND_ROBIN, "probe-interval = \"250ms\"", Setup::new(0).lanes(2), dir.path());
         one_is_lost(&front, (transport, RATE), dir.path(), |is_lost| {
             let signal = if is_lost { Signal::SIGSTOP } else { Signal::SIGCONT };
             assert!(support::proc::signal(servers[0].0.id(), signal));
@@ -195,7 +194,7 @@ fn each_call_of_sipp_is_answered_while_the_connections_with_a_system_are_cut_tha
         let (_servers, mut addresses) = four_of_sofia(dir.path());
         let mut relay = Relay::start(addresses[0]);
         addresses[0] = relay.address;
-        let front = in_front_of(&addresses, "round-robin", "", Setup::new(0).lanes(2), dir.path());
+        let front = in_front_of(&addresses, ROUND_ROBIN, "", Setup::new(0).lanes(2), dir.path());
         one_is_lost(&front, (transport, RATE), dir.path(), |is_lost| if is_lost { relay.cut() } else { relay.mend() });
     }
 }
