@@ -103,6 +103,35 @@ fn a_system_calls_phones_over_udp_from_its_own_connection_and_both_sides_reach_e
 }
 
 #[test]
+fn calls_of_a_system_on_connections_that_the_settings_no_longer_ask_for_get_their_answers_there() {
+    let system = System::played();
+    let settings = |connections: usize| {
+        let uri = format!("sip:{};transport=tcp", system.address());
+        format!("[[proxy]]\nname = \"s\"\nuri = \"{uri}\"\nprobe = \"none\"\nconnections = {connections}\n")
+    };
+    let setup = Setup::new(0).lanes(1);
+    let listen = format!("tcp:{}", SocketAddr::new(setup.ip, setup.port));
+    let front = Front::start_as(&settings(4), setup.with(["--listen", &listen]));
+    wait_for("four connections", DEADLINE, || (system.connections() == 4).then_some(()));
+    let phone = Phone::new(own_address().into());
+    let uri = format!("sip:phone@{}", phone.address());
+    let calls: Vec<(&str, SocketAddr)> = ["first", "second"].into_iter().zip(system.peers()).collect();
+    let rings = calls.iter().map(|&(call, peer)| {
+        system.send(&request("INVITE", &uri, system.address(), (call, ""), &[]), peer);
+        phone.expect("the INVITE", is("INVITE", call))
+    });
+    let rings: Vec<Received> = rings.collect();
+    front.reload(&settings(1));
+    wait_for("the end of connections without calls", DEADLINE, || (system.connections() < 4).then_some(()));
+    for (ring, (call, peer)) in rings.iter().zip(&calls) {
+        phone.send_bytes(ok(&phone, ring).as_bytes(), ring.from);
+        let came = system.expect("the 200", |it| it.status() == 200 && it.header("Call-ID") == Some(call));
+        assert_eq!(came.by, *peer);
+    }
+    wait_for("the end of the others", DEADLINE, || (system.connections() == 1).then_some(()));
+}
+
+#[test]
 fn strangers_and_datagrams_from_a_systems_address_are_not_led_to_where_they_name() {
     let system = System::start(None);
     let (_front, at) = front(&system);

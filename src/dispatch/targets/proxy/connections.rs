@@ -183,8 +183,14 @@ impl Connections {
         self.look = now + LOOK_AGAIN;
         // Until there is another one they serve, if any is wanted.
         let is_replaced = self.places.is_empty() || self.open() > 0;
-        let leaving = self.leaving.iter().filter(|_| is_replaced);
-        leaving.chain(&self.retired).copied().find(|conn| is_idle(*conn))
+        let is_idle = |conn: &ConnId| is_idle(*conn);
+        let conn = match self.leaving.iter().position(is_idle).filter(|_| is_replaced) {
+            Some(at) => self.leaving.remove(at),
+            None => self.retired.remove(self.retired.iter().position(is_idle)?),
+        };
+        // The others come before it when its owner takes its time.
+        self.retired.push(conn);
+        Some(conn)
     }
 
     /// Takes note that the connection of a place is being opened; `None`: that cannot even begin. `spread`, 0 to 1,
@@ -418,6 +424,18 @@ mod tests {
         connections.set_count(3, at(2_000));
         open(&mut connections, 3, at(2_000));
         assert_eq!(connections.open(), 3);
+    }
+
+    #[test]
+    fn a_connection_that_its_owner_has_not_closed_yet_keeps_no_other_from_its_end() {
+        let mut connections = Connections::default();
+        connections.set_count(3, at(0));
+        open(&mut connections, 1, at(0));
+        connections.set_count(1, at(1));
+        let mut unwanted = |second: u64| connections.poll_unwanted(0.5, at(second * 1_000), |_| true);
+        let turns = [1, 2, 3].map(&mut unwanted);
+        assert_eq!(turns, [2, 3, 2].map(|number| Some(conn(number))));
+        assert_eq!(connections.like(conn(2)), Some(conn(1)), "no request goes by it any more");
     }
 
     #[test]
