@@ -100,7 +100,7 @@ impl ListenerId {
 pub struct GatheringId(pub u64);
 
 /// A stream connection of the dispatcher, below 2⁴⁷. Its highest bits name the lane that has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
 impl ConnId {

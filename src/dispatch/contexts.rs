@@ -5,6 +5,7 @@
 //! `proxy` do.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,10 +45,11 @@ const LARGEST_SPARE: usize = 4_096;
 /// Memory of requests is a multiple of this.
 const SPARE_STEP: usize = 1 << 10;
 
-/// Most requests that wait for a name, and for how long. The last eighth of the places is for systems that have less
-/// than their fair share.
+/// Most requests that wait for a name or a connection, and for how long. The last eighth of the places is for systems
+/// that have less than their fair share.
 const MOST_WAITING: usize = 1_024;
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(16);
+const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
 
 /// All requests under way.
 #[derive(Debug)]
@@ -60,11 +62,14 @@ pub(super) struct Contexts {
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
-    /// Requests whose receivers are looked up, the earliest first, and their sources.
+    /// Requests whose receivers are looked up, the earliest first.
     waiting: VecDeque<Waiting>,
+    /// The sources of all that wait, for a name or a connection.
     waiting_shares: Shares,
     /// Names that the prober has not been asked for.
     look_ups: VecDeque<LookUp>,
+    /// Requests that wait for a connection, those that give up first at the front.
+    connecting: VecDeque<Connecting>,
     wheel: Wheel<ContextId>,
     /// Places of their messages, by the sources of these.
     shares: Shares,
@@ -85,6 +90,21 @@ pub(super) enum Moves {
     WhenLost,
     /// Those of a `stateful` pool.
     Freely,
+}
+
+/// A request that waits until a connection is open.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    /// When it gives up.
+    until: Time,
+    pub(super) id: ContextId,
+    source: SourcePrint,
+    /// The address that the connection leads to.
+    pub(super) to: SocketAddr,
+    /// The addresses that are tried after it.
+    pub(super) others: Vec<SocketAddr>,
+    /// Whether it had gone by another connection, which is gone.
+    pub(super) is_around: bool,
 }
 
 /// Memory that is used again for each message.
@@ -142,6 +162,8 @@ pub(super) struct UnderWay {
     pub(super) is_told: bool,
     /// Whether the connection has ended that its responses were to come by.
     pub(super) is_cut: bool,
+    /// Whether it has gone to its receiver's Contact because a connection has ended: it does so once.
+    pub(super) is_around: bool,
     /// Whether copies of it may come that nothing else knows of.
     has_copies: bool,
     /// Why it has stayed at its proxy when it might have moved.
@@ -201,6 +223,7 @@ impl UnderWay {
             moves,
             is_told: false,
             is_cut: false,
+            is_around: false,
             has_copies: first.is_none() && arrival.transport == Transport::Udp,
             stays: None,
             armed: Time::NEVER,
@@ -234,6 +257,7 @@ impl Contexts {
             waiting: VecDeque::new(),
             waiting_shares: Shares::default(),
             look_ups: VecDeque::new(),
+            connecting: VecDeque::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             shares: Shares::default(),
@@ -318,9 +342,9 @@ impl Contexts {
         Some(id)
     }
 
-    /// Whether another request of this source may wait for a name.
+    /// Whether another request of this source may wait for a name or a connection.
     pub(super) fn may_wait(&self, source: impl FnOnce() -> SourcePrint) -> bool {
-        let left = MOST_WAITING.saturating_sub(self.waiting.len());
+        let left = MOST_WAITING.saturating_sub(self.waiting.len() + self.connecting.len());
         left > MOST_WAITING / 8 || left > 0 && !self.waiting_shares.is_used_up(source())
     }
 
@@ -359,6 +383,37 @@ impl Contexts {
         let Waiting { id, source, look_up, .. } = self.waiting.pop_front()?;
         self.waiting_shares.remove(source);
         Some((id, look_up))
+    }
+
+    /// Has a request wait until a connection to the first of these addresses is open. False: too many wait.
+    pub(super) fn await_connection(
+        &mut self,
+        id: ContextId,
+        (to, others): (SocketAddr, Vec<SocketAddr>),
+        is_around: bool,
+        now: Time,
+    ) -> bool {
+        let source = self.all.get(id).map(|under_way| under_way.source);
+        let Some(source) = source.filter(|source| self.may_wait(|| *source)) else { return false };
+        self.waiting_shares.add(source);
+        self.connecting.push_back(Connecting { until: now + CONNECTED_WITHIN, id, source, to, others, is_around });
+        true
+    }
+
+    /// Takes out the requests that wait for a connection to this address.
+    pub(super) fn take_connecting(&mut self, to: SocketAddr) -> Vec<Connecting> {
+        let all = std::mem::take(&mut self.connecting);
+        let (ended, rest): (VecDeque<_>, _) = all.into_iter().partition(|waiting| waiting.to == to);
+        self.connecting = rest;
+        ended.iter().for_each(|waiting| self.waiting_shares.remove(waiting.source));
+        ended.into()
+    }
+
+    /// Takes out a request that has waited for a connection for too long.
+    pub(super) fn poll_unconnected(&mut self, now: Time) -> Option<Connecting> {
+        let waiting = self.connecting.pop_front_if(|waiting| waiting.until <= now)?;
+        self.waiting_shares.remove(waiting.source);
+        Some(waiting)
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
@@ -503,7 +558,8 @@ impl Contexts {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let unfound = self.waiting.front().map(|waiting| waiting.until);
-        self.wheel.poll_timeout().into_iter().chain(unfound).min()
+        let unconnected = self.connecting.front().map(|waiting| waiting.until);
+        self.wheel.poll_timeout().into_iter().chain(unfound).chain(unconnected).min()
     }
 
     /// Panics if it contradicts itself.
@@ -511,7 +567,7 @@ impl Contexts {
         let all = || self.all.keys().filter_map(|id| Some((id, self.all.get(id)?)));
         let taken: u32 = all().map(|(_, under_way)| places(under_way.request.len())).sum();
         assert_eq!(self.shares.waiting(), taken as usize);
-        assert_eq!(self.waiting_shares.waiting(), self.waiting.len());
+        assert_eq!(self.waiting_shares.waiting(), self.waiting.len() + self.connecting.len());
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
         assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");

@@ -1,4 +1,4 @@
-//! Connections that a lane keeps open to downstream proxies over TCP and TLS.
+//! Connections that a lane keeps open to downstream proxies over TCP and TLS, and those that it opens for their requests.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -30,16 +30,35 @@ impl Dispatch {
 
     /// The next connection that its owner has to close.
     pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
-        let Dispatch { proxies, contexts, table, taken_over, .. } = self;
+        let Dispatch { proxies, contexts, callees, table, taken_over, .. } = self;
         // The table alone knows of requests that an earlier dispatcher has sent, and not the connection of each.
         let of_earlier = OnceCell::new();
         let is_awaited = |proxy| of_earlier.get_or_init(|| table.awaited_since(*taken_over)).contains(&proxy);
-        proxies.poll_hang_up(now, |proxy, conn| !contexts.waits_on(conn) && !is_awaited(proxy))
+        let is_idle = |proxy, conn| !contexts.waits_on(conn) && !is_awaited(proxy);
+        callees.poll_hang_up().or_else(|| proxies.poll_hang_up(now, is_idle))
     }
 
     /// Takes note that a connection is open: requests go by it.
     pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
         self.proxies.on_connection_open(conn, now);
+        self.on_callee_connected(conn, now);
+    }
+
+    /// The next address that a connection over TCP is to be opened to for a request of a system: the owner opens it,
+    /// and says so by [`Dispatch::on_callee_dialled`].
+    pub fn poll_callee(&mut self) -> Option<SocketAddr> {
+        self.callees.poll_asked()
+    }
+
+    /// Takes note that a connection to this address is being opened as this one; `None`: that cannot even begin.
+    pub fn on_callee_dialled(&mut self, to: SocketAddr, conn: Option<ConnId>, now: Time) {
+        match conn {
+            Some(conn) => self.callees.on_begun(to, conn),
+            None => {
+                self.callees.give_up(to);
+                self.on_callee_unreachable(to, now);
+            }
+        }
     }
 
     /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
@@ -70,6 +89,9 @@ impl Dispatch {
     pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {
         if let Some(proxy) = self.proxies.on_connection_closed(conn, ended, now) {
             self.leave_connection(proxy, conn, now);
+        }
+        if let Some(to) = self.callees.on_closed(conn) {
+            self.on_callee_unreachable(to, now);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! with every call.
 
 mod bits;
+mod callees;
 mod case;
 pub mod contexts;
 pub mod counters;
@@ -46,6 +47,7 @@ use crate::transaction::LIFETIME;
 use crate::transaction::flow_token::FlowTokens;
 use crate::transaction::forwarded::Branches;
 use crate::transaction::identifier::Identifiers;
+use callees::Callees;
 use contexts::{Contexts, Leaving};
 use counters::Counters;
 use decision::{Admin, Decision, Redirect, Target};
@@ -126,6 +128,7 @@ pub struct Dispatch {
     branches: Branches,
     flow_tokens: FlowTokens,
     contexts: Contexts,
+    callees: Callees,
     selector: Selector,
     table: Table,
     groups: Groups,
@@ -166,6 +169,7 @@ impl Dispatch {
             pool: Pool::new(workers, rules.slow_start),
             redirected: Redirect::default(),
             contexts: Contexts::new(),
+            callees: Callees::default(),
             branches: Branches::new(&keys.current, keys.previous.as_ref()),
             flow_tokens: {
                 let mut tokens = FlowTokens::new(&keys.current, keys.previous.as_ref());
@@ -366,6 +370,7 @@ impl Dispatch {
         self.groups.check();
         self.gatherings.check();
         self.contexts.check();
+        self.callees.check();
     }
 
     /// Whether no command for all workers is under way, and no answer to one kept.

@@ -8,7 +8,7 @@ use super::Dispatch;
 use super::decision::Admin;
 use super::targets::proxies::{Address, StateChange};
 use crate::time::Time;
-use crate::words::LoadReport;
+use crate::words::{LoadReport, Transport};
 
 /// A finding about a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub struct LookUp {
     pub host: Arc<str>,
     /// The port; without one SRV records name it (RFC 3263 §4.2).
     pub port: Option<u16>,
-    /// Whether the place is reached over connections.
-    pub is_stream: bool,
+    /// The transport by which the place is reached.
+    pub transport: Transport,
     /// Whether the request leaves the transport open (RFC 3263 §4.1).
     pub asks_transports: bool,
     /// The system that names it.

@@ -162,13 +162,16 @@ reasons! {
     OutboundUri = "outbound-uri";
     /// The name that a request of a system goes to has been looked up: it goes to one of its addresses.
     OutboundLookedUp = "outbound-looked-up";
+    /// A connection to the place that a request of a system goes to is open: it goes there.
+    OutboundConnected = "outbound-connected";
     /// The connection of a caller is gone: a request for it goes to its Contact.
     OutboundContact = "outbound-contact";
     /// A request of a system that names a place where none may be sent: 403.
     OutboundRefused = "outbound-refused";
     /// A request of a system that names a place to which there is no way: 480.
     OutboundUnreachable = "outbound-unreachable";
-    /// The connection of a caller is gone: a request for it gets 430 (RFC 5626 §5.3.1), an ACK is dropped.
+    /// The connection that a request goes by is gone: it gets 430 where that is a caller's (RFC 5626 §5.3.1), else 503;
+    /// an ACK is dropped.
     FlowFailed = "flow-failed";
     /// Its proxy was found down before it has answered: it goes to another one.
     MovedError = "moved-error";

@@ -162,7 +162,7 @@ impl Names {
 }
 
 /// The protocol whose records lead to a proxy of this transport.
-const fn protocols(transport: Transport) -> &'static [Protocol] {
+pub(super) const fn protocols(transport: Transport) -> &'static [Protocol] {
     match transport {
         Transport::Tcp => &[Protocol::Tcp],
         Transport::Tls => &[Protocol::Tls],

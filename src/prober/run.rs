@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Source};
 use super::mailbox::{Mail, WAITING};
-use super::names::Names;
+use super::names::{Names, protocols};
 use super::plan::{NOWHERE, Plan};
 use super::schedule::{Output, Schedule, Wanted};
 use super::sockets::Sockets;
@@ -22,7 +22,7 @@ use crate::config::{LoadSource, Proxy};
 use crate::dispatch::probed::{Finding, Found, LookUp, ProbeAnswer};
 use crate::dispatch::targets::proxies::Address;
 use crate::fingerprint::Printer;
-use crate::names::{self, Asked, Protocol, Question, Unfound};
+use crate::names::{self, Asked, Question, Unfound};
 use crate::net::clock;
 use crate::net::resolve::Resolver;
 use crate::net::tcp;
@@ -60,7 +60,7 @@ fn question(look_up: &LookUp) -> Question {
     Question {
         host: (*look_up.host).into(),
         port: look_up.port,
-        protocols: if look_up.is_stream { &[Protocol::Tcp] } else { &[Protocol::Udp] },
+        protocols: protocols(look_up.transport),
         asks_transports: look_up.asks_transports,
         source: names::Source::peer(look_up.from),
     }

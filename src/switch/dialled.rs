@@ -32,9 +32,22 @@ impl<C: Channel> Switch<C> {
         self.dispatch.poll_hang_up(now)
     }
 
-    /// A connection to a downstream proxy is open.
+    /// The next address that a connection over TCP is to be opened to for a request of a downstream proxy: see
+    /// [`Switch::on_callee_dialled`].
+    pub fn poll_callee(&mut self) -> Option<SocketAddr> {
+        self.dispatch.poll_callee()
+    }
+
+    /// A connection to this address is being opened as this one; `None`: that cannot even begin.
+    pub fn on_callee_dialled(&mut self, to: SocketAddr, conn: Option<ConnId>, now: Time) {
+        self.dispatch.on_callee_dialled(to, conn, now);
+        self.outbox.send_leaving(&mut self.dispatch);
+    }
+
+    /// A connection that was to be opened is open. Requests that wait for it leave.
     pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
         self.dispatch.on_connection_open(conn, now);
+        self.outbox.send_leaving(&mut self.dispatch);
     }
 
     /// A connection of an earlier dispatcher leads to this address. Returns whether a downstream proxy is reached by

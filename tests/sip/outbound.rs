@@ -60,7 +60,7 @@ fn a_system_is_led_to_the_next_route_or_the_request_uri_and_refused_where_that_m
     }
     for (call, uri, status, reason) in [
         ("c", "sip:x@127.0.0.1", 403, Reason::OutboundRefused),
-        ("d", "sip:x@203.0.113.9;transport=tcp", 480, Reason::OutboundUnreachable),
+        ("d", "sip:x@203.0.113.9;transport=tls", 480, Reason::OutboundUnreachable),
     ] {
         let decision = rig.send(&to(call, uri, ""));
         assert_eq!((answer(decision).status, decision.reason), (status, reason));
@@ -70,12 +70,24 @@ fn a_system_is_led_to_the_next_route_or_the_request_uri_and_refused_where_that_m
     assert!(matches!(decision, Decision { target: Target::Waits(_), reason: Reason::OutboundUri }), "{decision:?}");
     let look_up = rig.dispatch.poll_look_up().unwrap();
     assert_eq!(
-        (&*look_up.host, look_up.port, look_up.is_stream, look_up.asks_transports),
-        ("example.org", None, false, true)
+        (&*look_up.host, look_up.port, look_up.transport, look_up.asks_transports),
+        ("example.org", None, Transport::Udp, true)
     );
     rig.dispatch.on_found(&[look_up.found(vec!["203.0.113.7:5060".parse().unwrap()], rig.now)], rig.now);
     assert!(matches!(rig.dispatch.poll_leaving().map(|it| it.message), Some(LeavingMessage::Request(_))));
     assert_eq!(rig.dispatch.explain(b"f").pop().unwrap().reason, Reason::OutboundLookedUp);
+    // A connection is opened first.
+    let decision = rig.send(&to("g", "sip:x@203.0.113.9;transport=tcp", ""));
+    assert!(matches!(decision, Decision { target: Target::Waits(_), reason: Reason::OutboundUri }), "{decision:?}");
+    let callee = rig.dispatch.poll_callee().unwrap();
+    rig.dispatch.on_callee_dialled(callee, Some(ConnId(60)), rig.now);
+    rig.dispatch.on_connection_open(ConnId(60), rig.now);
+    let leaving = rig.dispatch.poll_leaving().map(|it| it.message);
+    assert!(
+        matches!(&leaving, Some(LeavingMessage::Request(it)) if it.to == Hop::Connection(ConnId(60))),
+        "{leaving:?}"
+    );
+    assert_eq!(rig.dispatch.explain(b"g").pop().unwrap().reason, Reason::OutboundConnected);
     // A stranger's goes to the workers.
     come_by(&mut rig, ConnId(9), "192.0.2.2:5080");
     assert_eq!(rig.send(&to("e", "sip:x@203.0.113.9:5070", "")).reason, Reason::Selected);

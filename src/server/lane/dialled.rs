@@ -1,6 +1,7 @@
 //! Connections that a lane keeps open to downstream proxies.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tracing::debug;
 
@@ -11,7 +12,7 @@ use crate::ids::ConnId;
 use crate::net::conns::{CloseReason, ConnKey, Conns, Ends, Moved};
 use crate::net::tcp;
 use crate::net::tls::ProxyKinds;
-use crate::stream::Stream;
+use crate::stream::{Kind, Limits, Stream};
 use crate::time::Time;
 
 /// While more bytes than this wait to leave on a connection, its proxy gets no new requests by it.
@@ -86,6 +87,14 @@ impl Lane {
             };
             self.switch.on_dialled(&dial, conn, now);
         }
+        while let Some(to) = self.switch.poll_callee() {
+            let limits = Limits::default();
+            // A peer that is called may say nothing until it is asked something.
+            let stream = Stream::new(Kind::Plain, Limits { first: limits.idle, ..limits }, now);
+            let conn = self.open(to, stream, now).map(|key| self.name_of(key));
+            let conn = conn.inspect_err(|error| debug!(%to, %error, "cannot connect for a downstream proxy's request"));
+            self.switch.on_callee_dialled(to, conn.ok(), now);
+        }
         let by = now + self.switch.dispatch().rules().pending_max;
         while let Some(conn) = self.switch.poll_hang_up(now) {
             match self.key_of(conn) {
@@ -134,10 +143,13 @@ impl Lane {
 
     fn dial(&mut self, dial: &Dial, now: Time) -> io::Result<ConnKey> {
         let kind = self.proxy_kinds.get(&*dial.entry).ok_or(io::ErrorKind::NotFound)?.kind.clone();
-        let socket = tcp::connect(dial.to)?;
+        self.open(dial.to, Stream::persistent(kind, now), now)
+    }
+
+    fn open(&mut self, to: SocketAddr, stream: Stream, now: Time) -> io::Result<ConnKey> {
+        let socket = tcp::connect(to)?;
         tcp::give_up_unacknowledged(&socket);
-        let ends = Ends { remote: dial.to, local: socket.local_addr()?, listener: None };
-        let stream = Stream::persistent(kind, now);
+        let ends = Ends { remote: to, local: socket.local_addr()?, listener: None };
         self.conns.insert(Moved { socket, stream, outgoing: Vec::new(), ends }, now)
     }
 

@@ -1,5 +1,6 @@
 //! Downstream proxies over TCP: what leaves on which connection.
 
+mod dialled;
 mod leaving;
 mod outbound;
 

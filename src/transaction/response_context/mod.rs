@@ -234,6 +234,11 @@ impl ResponseContext {
         self.kind == Kind::Invite
     }
 
+    /// Whether it goes to a caller, whose connection is the only way.
+    pub const fn leads_to_flow(&self) -> bool {
+        self.leads_to_flow
+    }
+
     /// A copy of the request has come.
     pub fn on_copy(&mut self, out: &mut Vec<Effect>) {
         out.extend(self.server.on_copy().cloned().map(Effect::Again));

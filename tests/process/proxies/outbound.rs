@@ -188,3 +188,35 @@ fn a_system_calls_a_phone_by_its_name() {
     let returned = &front.pointsman.stats("counters")["returned"];
     assert_eq!(returned["reasons"]["outbound-looked-up"], 4, "{returned}");
 }
+
+#[test]
+fn a_system_calls_a_phone_over_tcp_by_a_connection_that_is_opened_for_it_and_hears_when_there_is_none() {
+    let system = System::start(None);
+    let (front, at) = front(&system);
+    // It answers every request.
+    let phone = System::start(None);
+    let uri = format!("sip:phone@{};transport=tcp", phone.address());
+    let mut line = line_from(system.address(), at);
+    for number in 0..8 {
+        let call = &*format!("tcp-{number}");
+        line.send(request("INVITE", &uri, system.address(), (call, ""), &[]).as_bytes()).unwrap();
+        let answered = line.receive_final("INVITE").unwrap();
+        assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+        let field = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let (_, tag) = field("To: ").split_once(";tag=").unwrap();
+        let mut routes: Vec<&str> = field("Record-Route: ").split(", ").collect();
+        routes.reverse();
+        for method in ["ACK", "BYE"] {
+            let text = request(method, &uri, system.address(), (call, &format!(";tag={tag}")), &routes);
+            line.send(text.as_bytes()).unwrap();
+        }
+        assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
+    }
+    let counters = front.pointsman.stats("counters");
+    let connected = counters["returned"]["reasons"]["outbound-connected"].as_u64().unwrap();
+    assert!((1..=2).contains(&connected), "each lane has one connection: {counters}");
+    drop(phone);
+    line.send(request("INVITE", &uri, system.address(), ("gone", ""), &[]).as_bytes()).unwrap();
+    let refused = line.receive_final("INVITE").unwrap();
+    assert!(refused.starts_with("SIP/2.0 480 ") || refused.starts_with("SIP/2.0 503 "), "{refused}");
+}

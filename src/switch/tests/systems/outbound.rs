@@ -8,10 +8,10 @@ const ITS: ConnId = ConnId(50);
 const SYSTEM: &str = "192.0.2.11:40000";
 /// Another system.
 const OTHER: &str = "192.0.2.12:40000";
-const PHONE: &str = "203.0.113.9:5062";
+pub(super) const PHONE: &str = "203.0.113.9:5062";
 
 /// A request of the system to this URI.
-fn to_uri(method: &str, uri: &str, routes: &[&str]) -> String {
+pub(super) fn to_uri(method: &str, uri: &str, routes: &[&str]) -> String {
     let routes: String = routes.iter().map(|route| format!("Route: <{route}>\r\n")).collect();
     format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.11:5080;rport;branch=z9hG4bK-{method}\r\n{routes}\
@@ -21,7 +21,7 @@ fn to_uri(method: &str, uri: &str, routes: &[&str]) -> String {
 }
 
 /// A request inside the dialog, of the side whose Route values these are.
-fn inside(method: &str, uri: &str, via: &str, routes: &[String], (from, to): (&str, &str)) -> String {
+pub(super) fn inside(method: &str, uri: &str, via: &str, routes: &[String], (from, to): (&str, &str)) -> String {
     let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
     format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};rport;branch=z9hG4bK-{method}{from}\r\n{routes}\
@@ -31,13 +31,13 @@ fn inside(method: &str, uri: &str, via: &str, routes: &[String], (from, to): (&s
 }
 
 /// The same request of another call.
-fn of_call(text: &str, call: &str) -> String {
+pub(super) fn of_call(text: &str, call: &str) -> String {
     text.replace("Call-ID: out", &format!("Call-ID: {call}"))
         .replace("branch=z9hG4bK-", &format!("branch=z9hG4bK-{call}"))
 }
 
 /// The connections of a lane, one of which ends.
-struct Ends(Option<ConnId>);
+pub(super) struct Ends(pub(super) Option<ConnId>);
 
 impl Connections for Ends {
     fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
@@ -56,12 +56,12 @@ impl Connections for Ends {
 }
 
 /// A request of system a to the caller, whose Contact is this.
-fn to_caller(method: &str, contact: &str, routes: &[String]) -> String {
+pub(super) fn to_caller(method: &str, contact: &str, routes: &[String]) -> String {
     let text = inside(method, contact, "TCP 192.0.2.11:5080", routes, ("s", "1"));
     text.replace("Call-ID: out", "Call-ID: c")
 }
 
-fn answer(request: &Sent, status: &str) -> String {
+pub(super) fn answer(request: &Sent, status: &str) -> String {
     let rest = request.text.split_once("\r\n").unwrap().1;
     let tagged = rest.replace("To: <sip:phone@example.net>\r\n", "To: <sip:phone@example.net>;tag=p1\r\n");
     format!("SIP/2.0 {status}\r\n{tagged}")
@@ -69,7 +69,7 @@ fn answer(request: &Sent, status: &str) -> String {
 
 impl Rig {
     /// The system sends on the connection that it has opened.
-    fn system(&mut self, text: &str) -> Vec<Sent> {
+    pub(super) fn system(&mut self, text: &str) -> Vec<Sent> {
         self.stream(text, ITS, SYSTEM)
     }
 
@@ -81,7 +81,7 @@ impl Rig {
     }
 
     /// A connection of a caller ends.
-    fn closes(&mut self, conn: ConnId) -> Vec<Sent> {
+    pub(super) fn closes(&mut self, conn: ConnId) -> Vec<Sent> {
         self.gone.push(conn);
         self.switch.flush_replies(Ends(Some(conn)));
         let so_far = self.now.since(NOW).as_millis() as u64;
@@ -89,13 +89,13 @@ impl Rig {
     }
 
     /// A call of a caller on a connection to system a. The Route values of the system.
-    fn called(&mut self) -> Vec<String> {
+    pub(super) fn called(&mut self) -> Vec<String> {
         let sent = one(self.stream(&invite(BY_TCP), CALLERS, CALLER));
         one(self.responds(&sent, "200 OK"));
         sent.routes()
     }
 
-    fn counted(&self, reason: Reason) -> u64 {
+    pub(super) fn counted(&self, reason: Reason) -> u64 {
         self.switch.dispatch().counters().of(reason)
     }
 
@@ -229,7 +229,7 @@ fn a_system_cannot_have_requests_sent_to_us_to_this_host_or_to_many() {
         ("sip:x@0.0.0.0", vec![], 403),
         ("sip:x@224.0.1.75", vec![], 403),
         ("sip:x@255.255.255.255", vec![], 403),
-        ("sip:x@203.0.113.9;transport=tcp", vec![], 480),
+        ("sip:x@203.0.113.9;transport=tls", vec![], 480),
         ("sip:x@203.0.113.9;transport=sctp", vec![], 480),
         ("sip:x@203.0.113.9", vec![ours, ours, ours, ours], 482),
     ]
@@ -376,7 +376,7 @@ fn a_contact_that_means_nothing_here_or_is_ours_gets_430() {
 
 impl Rig {
     /// The prober finds that the name that was asked for leads there.
-    fn finds(&mut self, addresses: &[&str]) -> Vec<Sent> {
+    pub(super) fn finds(&mut self, addresses: &[&str]) -> Vec<Sent> {
         let look_up = self.switch.poll_look_up().expect("a name");
         let found = look_up.found(addresses.iter().map(|it| it.parse().unwrap()).collect(), self.now);
         self.switch.on_found(&[found], self.now);

@@ -15,7 +15,7 @@ use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
-use crate::ids::{ProxyId, TargetId};
+use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scanner, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
@@ -24,8 +24,8 @@ use crate::words::{ReplyTo, Transport};
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     uri: Uri<'a>,
-    /// The numeric address, and whether it is reached over connections; `None`: see [`Place::look_up`].
-    address: Option<(SocketAddr, bool)>,
+    /// The numeric address and its transport; `None`: see [`Place::look_up`].
+    address: Option<(SocketAddr, Transport)>,
     /// Whether it stands in Route.
     is_route: bool,
     /// Whether it is that of a strict router (§16.6 step 6).
@@ -58,18 +58,36 @@ impl<'a> Place<'a> {
 
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
     fn look_up(&self, from: IpAddr) -> Option<LookUp> {
-        let is_stream = is_stream(&self.uri)?;
+        let transport = transport_of(&self.uri)?;
         let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= 253)?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 2606: it never leads anywhere.
         let is_name = self.uri.host.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
         let asks_transports = self.uri.param(b"transport").is_none() && self.uri.scheme == Scheme::Sip;
-        is_name.then(|| LookUp { host: host.into(), port: self.uri.port, is_stream, asks_transports, from })
+        is_name.then(|| LookUp { host: host.into(), port: self.uri.port, transport, asks_transports, from })
     }
 
     const fn reason(&self) -> Reason {
         if self.is_route { Reason::OutboundRoute } else { Reason::OutboundUri }
     }
+}
+
+/// Something that a request waits for before its way is known.
+#[derive(Clone, Debug)]
+pub(super) enum Awaited {
+    /// The addresses of a name.
+    Name(LookUp),
+    /// A connection to this address.
+    Connection(SocketAddr),
+}
+
+/// The way to a name that has been looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This way.
+    Way(Hop),
+    /// A connection to the first of these addresses that takes one.
+    Connect(Vec<SocketAddr>),
 }
 
 impl Dispatch {
@@ -114,10 +132,17 @@ impl Dispatch {
         token: &FlowToken,
         set: &RouteSet<'_>,
     ) -> Option<Decision> {
-        let system = self.system_of(case.arrival).filter(|_| token.is_outbound && token.side == Side::Server)?;
-        let Hop::Address(called) = token.caller else { return None };
+        let system = self.system_of(case.arrival).filter(|_| token.side == Side::Server)?;
         let place = Place::after_own(case, set)?;
-        let (to, _) = place.address?;
+        let (to, transport) = place.address?;
+        let called = match token.caller {
+            Hop::Address(called) if token.is_outbound => called,
+            Hop::Address(_) => return None,
+            // The connection that it was called by, if that still stands.
+            Hop::Connection(conn) => {
+                self.callees.address_of(conn).filter(|called| (to, transport) != (*called, Transport::Tcp))?
+            }
+        };
         // The Contact of a called party whose address a NAT hides.
         let is_hidden = !place.is_route && is_private(to.ip()) && !is_private(called.ip());
         if is_hidden || self.names_us(&place.uri, case.arrival) {
@@ -129,8 +154,9 @@ impl Dispatch {
     }
 
     fn forward_to_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
-        let Some((to, is_stream)) = place.address else {
-            return self.wait_for_place(case, (system, own), place);
+        let Some((to, transport)) = place.address else {
+            let look_up = place.look_up(case.sender()).map(Awaited::Name);
+            return self.wait_for_place(case, (system, own), (place, look_up));
         };
         if self.is_own(to, case.arrival) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
@@ -139,12 +165,20 @@ impl Dispatch {
             return self.refuse_to_forward(case, 403, Reason::OutboundRefused);
         }
         let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
-        let decision = match self.proxies.at_by(to, is_stream) {
-            Some(proxy) => self.forward(case, proxy, place.reason(), 0),
-            None if is_stream => return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable),
-            None => {
-                let way = (Hop::Address(to), system, Side::Server);
-                self.forward_to(case, way, place.reason(), case.arrival.listener)
+        let way = |to| (to, system, Side::Server);
+        let decision = match (self.proxies.at_by(to, transport != Transport::Udp), transport) {
+            (Some(proxy), _) => self.forward(case, proxy, place.reason(), 0),
+            (None, Transport::Udp) => {
+                self.forward_to(case, way(Hop::Address(to)), place.reason(), case.arrival.listener)
+            }
+            (None, _) => {
+                let open = self.callees.open_to(to).filter(|_| transport == Transport::Tcp);
+                let listener = self.rules.stream_listener(Transport::Tcp, to.ip());
+                let Some((conn, (listener, _))) = open.zip(listener) else {
+                    let awaited = Some(Awaited::Connection(to)).filter(|_| transport == Transport::Tcp);
+                    return self.wait_for_place(case, (system, own), (place, awaited));
+                };
+                self.forward_to(case, way(Hop::Connection(conn)), place.reason(), listener)
             }
         };
         let Target::Forward(forward) = decision.target else { return decision };
@@ -153,32 +187,51 @@ impl Dispatch {
         Decision { target: Target::Forward(Forward { routes, records_route, ..forward }), ..decision }
     }
 
-    /// Has a request wait until the name that it goes to has been looked up.
-    fn wait_for_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
-        let look_up = place.look_up(case.sender()).filter(|_| case.request.method != Method::Ack);
-        let (Some(look_up), Some((_, from))) = (look_up, self.rules.udp_listeners.first()) else {
+    /// Has a request wait until the name that it goes to has been looked up, or a connection is open. `None`: there is
+    /// no way to wait for.
+    fn wait_for_place(
+        &mut self,
+        case: &Case<'_>,
+        (system, own): (ProxyId, u8),
+        (place, awaited): (Place<'_>, Option<Awaited>),
+    ) -> Decision {
+        let awaited = awaited.filter(|_| case.request.method != Method::Ack);
+        // The address of the listener that it leaves from stands for the one that is not known yet.
+        let from = awaited.as_ref().and_then(|awaited| match awaited {
+            Awaited::Name(LookUp { transport: Transport::Udp, .. }) => {
+                self.rules.udp_listeners.first().map(|(_, from)| (Hop::Address(*from), case.arrival.listener, *from))
+            }
+            Awaited::Name(_) => {
+                let (listener, _, from) = self.rules.stream_listeners.first()?;
+                Some((Hop::Connection(ConnId::GONE), *listener, *from))
+            }
+            Awaited::Connection(to) => {
+                let (listener, from) = self.rules.stream_listener(Transport::Tcp, to.ip())?;
+                Some((Hop::Connection(ConnId::GONE), listener, from))
+            }
+        });
+        let Some((awaited, (way, listener, from))) = awaited.zip(from) else {
             return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable);
         };
-        // The address of the listener that it leaves from stands for the one that is looked up.
-        let way = (Hop::Address(*from), system, Side::Server);
-        let decision = self.forward_to(case, way, place.reason(), case.arrival.listener);
+        let decision = self.forward_to(case, (way, system, Side::Server), place.reason(), listener);
         let Target::Forward(forward) = decision.target else { return decision };
+        let forward = Forward { to: Hop::Address(from), ..forward };
         let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
         let record_route = self.proxies.pool_of(system).map_or(RecordRoute::Never, |pool| pool.record_route);
         let records_route = self.records_route(case, record_route, forward.listener);
-        if !self.begin_waiting(case, &Forward { routes, records_route, ..forward }, look_up) {
+        if !self.begin_waiting(case, &Forward { routes, records_route, ..forward }, awaited) {
             return self.unavailable(case, Reason::TableFull);
         }
         Decision { target: Target::Waits(system), ..decision }
     }
 
-    /// The way to the first address of a name that may be named.
+    /// The way to the first address of a name that may be named and can be reached.
     pub(super) fn way_found(
         &mut self,
         (look_up, addresses): (&LookUp, &[SocketAddr]),
         arrival: &Arrival,
-    ) -> Result<Hop, (u16, Reason)> {
-        let mut refused = (480, Reason::OutboundUnreachable);
+    ) -> Result<Found, (u16, Reason)> {
+        let (mut refused, mut to_connect) = ((480, Reason::OutboundUnreachable), Vec::new());
         for to in addresses {
             let to = SocketAddr::new(to.ip().to_canonical(), to.port());
             if self.is_own(to, arrival) {
@@ -189,28 +242,31 @@ impl Dispatch {
                 refused = (403, Reason::OutboundRefused);
                 continue;
             }
-            let way = match look_up.is_stream {
-                true => self.proxies.at_by(to, true).and_then(|proxy| self.proxies.hop_to(proxy)),
-                false => Some(Hop::Address(to)),
+            let way = match look_up.transport {
+                Transport::Udp => Some(Hop::Address(to)),
+                _ => self.proxies.at_by(to, true).and_then(|proxy| self.proxies.hop_to(proxy)),
             };
-            if let Some(way) = way {
-                return Ok(way);
+            match way {
+                Some(way) if to_connect.is_empty() => return Ok(Found::Way(way)),
+                None if look_up.transport == Transport::Tcp => to_connect.push(to),
+                _ => {}
             }
         }
-        Err(refused)
+        if to_connect.is_empty() { Err(refused) } else { Ok(Found::Connect(to_connect)) }
     }
 
-    /// The address by which the receiver of a system's request is reached whose connection is gone: that in its
-    /// Contact, where this means something outside of its own network.
-    pub(super) fn contact_of(&self, id: ContextId) -> Option<SocketAddr> {
+    /// The address by which the receiver of a system's request is reached whose connection is gone, and its transport:
+    /// those in its Contact, where this means something outside of its own network.
+    pub(super) fn contact_of(&self, id: ContextId) -> Option<(SocketAddr, Transport)> {
         let UnderWay { request, arrival, forward, .. } = self.contexts.get(id)?;
         self.system_of(arrival)?;
         let mut scanner = Scanner::new();
         let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
-        let (to, is_stream) = place.address?;
+        let (to, transport) = place.address?;
         let is_public = to.ip().is_loopback() || !is_private(to.ip());
-        let is_good = is_public && !is_stream && !self.is_own(to, arrival) && may_be_named(to, arrival);
-        is_good.then_some(to)
+        let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
+        let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
+        is_good.then_some((to, transport))
     }
 
     /// Whether a URI names this dispatcher.
@@ -249,20 +305,23 @@ fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
     to.port() != 0 && !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_near)
 }
 
-/// The numeric address in a URI (RFC 3263 §4.2), and whether it is reached over connections.
-fn address_of(uri: &Uri<'_>) -> Option<(SocketAddr, bool)> {
+/// The numeric address in a URI (RFC 3263 §4.2), and its transport.
+fn address_of(uri: &Uri<'_>) -> Option<(SocketAddr, Transport)> {
     let default = if uri.scheme == Scheme::Sips { 5061 } else { 5060 };
     let address = SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port.unwrap_or(default));
-    Some((address, is_stream(uri)?))
+    Some((address, transport_of(uri)?))
 }
 
-/// Whether the place that a URI names is reached over connections; `None`: its transport is not known.
-fn is_stream(uri: &Uri<'_>) -> Option<bool> {
+/// The transport by which the place is reached that a URI names; `None`: it is not known.
+fn transport_of(uri: &Uri<'_>) -> Option<Transport> {
     let is = |transport: &[u8], name: &str| transport.eq_ignore_ascii_case(name.as_bytes());
-    match uri.param(b"transport") {
-        None => Some(uri.scheme == Scheme::Sips),
-        Some(transport) if is(transport, "udp") => Some(false),
-        Some(transport) if is(transport, "tcp") || is(transport, "tls") => Some(true),
-        Some(_) => None,
+    match (uri.param(b"transport"), uri.scheme) {
+        (None, Scheme::Sips) => Some(Transport::Tls),
+        (None, _) => Some(Transport::Udp),
+        (Some(transport), _) if is(transport, "udp") => Some(Transport::Udp),
+        (Some(transport), Scheme::Sips) if is(transport, "tcp") => Some(Transport::Tls),
+        (Some(transport), _) if is(transport, "tcp") => Some(Transport::Tcp),
+        (Some(transport), _) if is(transport, "tls") => Some(Transport::Tls),
+        (Some(_), _) => None,
     }
 }

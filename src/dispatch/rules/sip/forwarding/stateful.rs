@@ -7,10 +7,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::outbound::{Awaited, Found};
 use super::{Case, way_back};
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
+use crate::dispatch::contexts::{Connecting, ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
 };
@@ -63,7 +64,7 @@ impl Dispatch {
             first: Some(Candidate { proxy: forward.proxy, to: forward.to }),
             is_reliable,
             may_be_forged: !is_reliable,
-            leads_to_flow: forward.side == Side::Server,
+            leads_to_flow: forward.side == Side::Server && !self.is_by_callee(forward.to),
         };
         // The decision in hand sends it to the first proxy.
         let mut scratch = self.contexts.take_scratch();
@@ -81,9 +82,14 @@ impl Dispatch {
         true
     }
 
-    /// Begins the response context of a system's request whose receiver is looked up first. Returns whether there is
-    /// room for one.
-    pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, look_up: LookUp) -> bool {
+    /// Whether a request goes by a connection that was opened for requests of systems.
+    fn is_by_callee(&self, to: Hop) -> bool {
+        matches!(to, Hop::Connection(conn) if self.callees.address_of(conn).is_some())
+    }
+
+    /// Begins the response context of a system's request whose way is still sought. Returns whether there is room for
+    /// one.
+    pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, awaited: Awaited) -> bool {
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         if !self.contexts.may_wait(|| case.source(self).print()) || !self.has_room_for_context(case) {
@@ -102,9 +108,12 @@ impl Dispatch {
         let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         let names = (case.name, case.call, case.discriminator);
         let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
-        let id = self.contexts.insert(under_way);
-        id.into_iter().for_each(|id| self.contexts.wait_for(id, look_up.clone(), case.now));
-        id.is_some()
+        let Some(id) = self.contexts.insert(under_way) else { return false };
+        match awaited {
+            Awaited::Name(look_up) => self.contexts.wait_for(id, look_up, case.now),
+            Awaited::Connection(to) => self.connect(id, vec![to], false, case.now),
+        }
+        true
     }
 
     /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
@@ -115,17 +124,25 @@ impl Dispatch {
     }
 
     fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
+        let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
+        match self.way_found(found, &arrival) {
+            Ok(Found::Way(to)) => self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now),
+            Ok(Found::Connect(addresses)) => self.connect(id, addresses, false, now),
+            Err(refusal) => self.on_way_found(id, Err(refusal), now),
+        }
+    }
+
+    /// The way of a request that waited for it has been found: the request goes there, or is answered with this status.
+    fn on_way_found(&mut self, id: ContextId, way: Result<(Hop, Reason), (u16, Reason)>, now: Time) {
         let Some(UnderWay { arrival, forward, request, context, .. }) = self.contexts.get(id) else { return };
-        let (arrival, forward, request, was_answered) =
-            (*arrival, *forward, request.clone(), context.answered().is_some());
-        if was_answered {
+        let (arrival, forward, request) = (*arrival, *forward, request.clone());
+        if context.answered().is_some() {
             return;
         }
-        let to = self.way_found(found, &arrival);
-        let (next, target, reason) = match to {
-            Ok(to) => {
+        let (next, target, reason) = match way {
+            Ok((to, reason)) => {
                 let next = Ok(Candidate { proxy: forward.proxy, to });
-                (next, Some(Target::Forward(Forward { to, ..forward })), Reason::OutboundLookedUp)
+                (next, Some(Target::Forward(Forward { to, ..forward })), reason)
             }
             Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
         };
@@ -133,6 +150,55 @@ impl Dispatch {
         if let Some(decision) = target.map(|target| Decision { target, reason }) {
             self.counters.on_returned(&decision);
             self.note_again(&request, &arrival, &decision, now);
+        }
+    }
+
+    /// Has a request go by a connection to the first of these addresses that has one or to which one can be opened.
+    /// `is_around`: the one that it had gone by is gone.
+    fn connect(&mut self, id: ContextId, addresses: Vec<SocketAddr>, is_around: bool, now: Time) {
+        let mut others = addresses.into_iter();
+        while let Some(to) = others.next() {
+            if let Some(conn) = self.callees.open_to(to) {
+                return self.on_connected(id, (to, conn), is_around, now);
+            }
+            let rest = others.as_slice().to_vec();
+            if self.callees.ask(to) && self.contexts.await_connection(id, (to, rest), is_around, now) {
+                return;
+            }
+        }
+        if is_around {
+            self.cut(id, now);
+        } else {
+            self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
+        }
+    }
+
+    /// A connection that a request waits for is open: the request goes by it.
+    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), is_around: bool, now: Time) {
+        let listener = self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener);
+        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
+            under_way.forward.listener = listener;
+        }
+        if is_around {
+            self.go_around(id, Hop::Connection(conn), now);
+        } else {
+            self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
+        }
+    }
+
+    /// Takes note that a connection for requests of systems is open, if it is one.
+    pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
+        let Some(to) = self.callees.on_open(conn) else { return };
+        for Connecting { id, is_around, .. } in self.contexts.take_connecting(to) {
+            self.on_connected(id, (to, conn), is_around, now);
+        }
+    }
+
+    /// Takes note that a connection to an address cannot be opened: the requests that wait for it go on to their next
+    /// address (RFC 3263 §4.3).
+    pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
+        for Connecting { id, others, is_around, .. } in self.contexts.take_connecting(to) {
+            self.connect(id, others, is_around, now);
         }
     }
 
@@ -267,6 +333,10 @@ impl Dispatch {
         while let Some((id, look_up)) = self.contexts.poll_unfound(now) {
             self.go_to_found(id, (&look_up, &[]), now);
         }
+        while let Some(Connecting { id, to, others, is_around, .. }) = self.contexts.poll_unconnected(now) {
+            self.callees.give_up(to);
+            self.connect(id, others, is_around, now);
+        }
         while let Some(id) = self.contexts.poll_due(now) {
             self.happen(id, now, |context, effects| context.handle_timeout(now, effects));
         }
@@ -362,29 +432,48 @@ impl Dispatch {
     fn lose_flow(&mut self, id: ContextId, now: Time) {
         let contact = self.contact_of(id);
         let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
-        let (forward, mut scratch) = (under_way.forward, self.contexts.take_scratch());
+        let proxy = under_way.forward.proxy;
+        let may_go = under_way.context.is_unheard(proxy) && !std::mem::replace(&mut under_way.is_around, true);
+        let contact = contact.filter(|_| may_go);
         self.contexts.leave_way(id);
-        let proxy = forward.proxy;
-        let goes = contact.zip(self.contexts.get_mut(id)).is_some_and(|(to, under_way)| {
-            under_way.context.go_around(Candidate { proxy, to: Hop::Address(to) }, now, &mut scratch.effects)
-        });
-        if !goes && let Some(under_way) = self.contexts.get_mut(id) {
-            under_way.context.on_cut(proxy, now, &mut scratch.effects);
+        match contact {
+            Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
+            Some((to, _)) => self.connect(id, vec![to], true, now),
+            None => self.cut(id, now),
         }
-        let decision = match contact.filter(|_| goes) {
-            Some(to) => {
-                let target = Target::Forward(Forward { to: Hop::Address(to), ..forward });
-                Some(Decision { target, reason: Reason::OutboundContact })
-            }
-            None => {
-                let answer = self.own_answer(id, 430).map(Target::Answer);
-                answer.map(|target| Decision { target, reason: Reason::FlowFailed })
-            }
+    }
+
+    /// Has a request whose connection is gone go by another way, or tells its sender where that is of no use any more.
+    fn go_around(&mut self, id: ContextId, to: Hop, now: Time) {
+        let Some(UnderWay { forward, request, arrival, .. }) = self.contexts.get(id) else { return };
+        let (forward, request, arrival) = (*forward, request.clone(), *arrival);
+        let (candidate, mut goes) = (Candidate { proxy: forward.proxy, to }, false);
+        self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
+        if !goes {
+            return self.cut(id, now);
+        }
+        let target = Target::Forward(Forward { to, ..forward });
+        let decision = Decision { target, reason: Reason::OutboundContact };
+        self.counters.on_returned(&decision);
+        self.note_again(&request, &arrival, &decision, now);
+    }
+
+    /// Tells the sender of a request that its connection is gone, and that there is no other way.
+    fn cut(&mut self, id: ContextId, now: Time) {
+        let Some(UnderWay { forward, request, arrival, context, is_cut, .. }) = self.contexts.get_mut(id) else {
+            return;
         };
-        let came = self.contexts.get(id).map(|under_way| (under_way.request.clone(), under_way.arrival));
-        self.carry_out(id, &mut scratch.effects, None, now);
-        self.contexts.give_scratch(scratch);
-        if let Some((decision, (request, arrival))) = decision.zip(came) {
+        let (proxy, request, arrival) = (forward.proxy, request.clone(), *arrival);
+        if context.answered().is_some() {
+            return;
+        }
+        *is_cut = true;
+        // Where we have opened the connection, there is no flow that has failed.
+        let status = if context.leads_to_flow() { 430 } else { 503 };
+        let answer = self.own_answer(id, status).map(Target::Answer);
+        self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
+        if let Some(target) = answer {
+            let decision = Decision { target, reason: Reason::FlowFailed };
             self.counters.on_returned(&decision);
             self.note_again(&request, &arrival, &decision, now);
         }

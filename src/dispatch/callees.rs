@@ -1,0 +1,181 @@
+//! Connections that a lane opens for requests of systems that go over TCP to where they name (RFC 3261 §18.1.1).
+//!
+//! An address has one, which all requests for it share. Its owner closes one that is silent for long; the next request
+//! opens another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::ids::ConnId;
+
+/// Most connections of a lane, with those that are being opened.
+const MOST: usize = 1_024;
+
+/// The connections by their addresses.
+#[derive(Debug, Default)]
+pub(super) struct Callees {
+    by_address: BTreeMap<SocketAddr, Callee>,
+    by_conn: BTreeMap<ConnId, SocketAddr>,
+    /// Addresses that a connection is to be opened to.
+    asked: VecDeque<SocketAddr>,
+    /// Connections that are to be closed.
+    hang_ups: Vec<ConnId>,
+}
+
+/// The connection to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Callee {
+    /// Its owner has not begun to open it.
+    Asked,
+    /// It is being opened.
+    Opening(ConnId),
+    /// It is open.
+    Open(ConnId),
+}
+
+impl Callees {
+    /// The connection that is open to an address.
+    pub(super) fn open_to(&self, to: SocketAddr) -> Option<ConnId> {
+        match self.by_address.get(&to) {
+            Some(Callee::Open(conn)) => Some(*conn),
+            _ => None,
+        }
+    }
+
+    /// The address that a connection leads to.
+    pub(super) fn address_of(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.by_conn.get(&conn).copied()
+    }
+
+    /// Asks for a connection to an address. False: there are too many.
+    pub(super) fn ask(&mut self, to: SocketAddr) -> bool {
+        if self.by_address.contains_key(&to) {
+            return true;
+        }
+        if self.by_address.len() >= MOST {
+            return false;
+        }
+        self.by_address.insert(to, Callee::Asked);
+        self.asked.push_back(to);
+        true
+    }
+
+    /// The next address that a connection is to be opened to now.
+    pub(super) fn poll_asked(&mut self) -> Option<SocketAddr> {
+        self.asked.pop_front()
+    }
+
+    /// The next connection that is to be closed.
+    pub(super) fn poll_hang_up(&mut self) -> Option<ConnId> {
+        self.hang_ups.pop()
+    }
+
+    /// The connection to an address is being opened as this one.
+    pub(super) fn on_begun(&mut self, to: SocketAddr, conn: ConnId) {
+        match self.by_address.get_mut(&to) {
+            Some(callee @ Callee::Asked) => {
+                *callee = Callee::Opening(conn);
+                self.by_conn.insert(conn, to);
+            }
+            // Nothing waits for it any more, or there is one.
+            _ => self.hang_ups.push(conn),
+        }
+    }
+
+    /// A connection is open. Returns its address.
+    pub(super) fn on_open(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        let to = self.address_of(conn)?;
+        self.by_address.insert(to, Callee::Open(conn));
+        Some(to)
+    }
+
+    /// A connection that an earlier dispatcher has opened to this address is open.
+    pub(super) fn on_kept(&mut self, conn: ConnId, to: SocketAddr) {
+        self.by_address.insert(to, Callee::Open(conn));
+        self.by_conn.insert(conn, to);
+    }
+
+    /// A connection has ended. Returns its address.
+    pub(super) fn on_closed(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        self.hang_ups.retain(|other| *other != conn);
+        let to = self.by_conn.remove(&conn)?;
+        self.by_address.remove(&to);
+        Some(to)
+    }
+
+    /// Gives up a connection that cannot be opened, or not in time. One that is open stays.
+    pub(super) fn give_up(&mut self, to: SocketAddr) {
+        match self.by_address.get(&to) {
+            None | Some(Callee::Open(_)) => return,
+            Some(Callee::Asked) => self.asked.retain(|other| *other != to),
+            Some(Callee::Opening(conn)) => {
+                self.hang_ups.push(*conn);
+                self.by_conn.remove(conn);
+            }
+        }
+        self.by_address.remove(&to);
+    }
+
+    /// Panics if it contradicts itself.
+    pub(super) fn check(&self) {
+        let conn = |callee: &Callee| match callee {
+            Callee::Asked => None,
+            Callee::Opening(conn) | Callee::Open(conn) => Some(*conn),
+        };
+        let named = self.by_address.iter().filter_map(|(to, callee)| Some((conn(callee)?, *to)));
+        assert!(named.clone().all(|(conn, to)| self.address_of(conn) == Some(to)), "{self:?}");
+        assert_eq!(named.count(), self.by_conn.len(), "{self:?}");
+        assert!(self.by_address.len() <= MOST, "too many connections");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(number: u16) -> SocketAddr {
+        ([203, 0, 113, 9], number).into()
+    }
+
+    #[test]
+    fn an_address_has_one_connection_from_its_first_request_to_its_end() {
+        let mut callees = Callees::default();
+        assert!(callees.ask(at(1)) && callees.ask(at(1)));
+        assert_eq!((callees.poll_asked(), callees.poll_asked()), (Some(at(1)), None));
+        callees.on_begun(at(1), ConnId(7));
+        callees.check();
+        assert_eq!((callees.open_to(at(1)), callees.address_of(ConnId(7))), (None, Some(at(1))));
+        assert_eq!(callees.on_open(ConnId(7)), Some(at(1)));
+        callees.give_up(at(1));
+        assert_eq!((callees.open_to(at(1)), callees.poll_hang_up()), (Some(ConnId(7)), None), "it is open");
+        assert_eq!((callees.on_closed(ConnId(7)), callees.on_closed(ConnId(7))), (Some(at(1)), None));
+        callees.check();
+        assert_eq!((callees.open_to(at(1)), callees.on_open(ConnId(7))), (None, None));
+    }
+
+    #[test]
+    fn one_that_is_not_open_in_time_is_closed_and_the_next_request_begins_anew() {
+        let mut callees = Callees::default();
+        callees.ask(at(1));
+        callees.give_up(at(1));
+        assert_eq!(callees.poll_asked(), None);
+        callees.on_begun(at(1), ConnId(6));
+        assert_eq!(callees.poll_hang_up(), Some(ConnId(6)), "nothing waits for it");
+        callees.ask(at(1));
+        callees.on_begun(at(1), ConnId(7));
+        callees.give_up(at(1));
+        callees.check();
+        assert_eq!((callees.poll_hang_up(), callees.on_closed(ConnId(7))), (Some(ConnId(7)), None));
+        assert!(callees.ask(at(1)) && callees.poll_asked() == Some(at(1)));
+    }
+
+    #[test]
+    fn there_are_no_more_than_so_many() {
+        let mut callees = Callees::default();
+        let asked = (1..=2 * MOST as u16).filter(|number| callees.ask(at(*number))).count();
+        assert_eq!(asked, MOST);
+        callees.check();
+        callees.give_up(at(1));
+        assert!(callees.ask(at(u16::MAX)));
+    }
+}

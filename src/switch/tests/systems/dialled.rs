@@ -1,0 +1,219 @@
+//! Connections that are opened for requests of systems, which go over TCP to where they name.
+
+use super::outbound::{Ends, PHONE, answer, inside, of_call, to_caller, to_uri};
+use super::*;
+use crate::dispatch::decision::Reason;
+
+/// The URI of a phone that is reached over TCP.
+const BY_CONNECTION: &str = "sip:phone@203.0.113.9:5062;transport=tcp";
+/// Connections that are opened to it, one after the other.
+const FIRST: ConnId = ConnId(60);
+const SECOND: ConnId = ConnId(61);
+
+/// An event by which a connection is not opened, and what leaves then.
+type Fails<'a> = &'a dyn Fn(&mut Rig, ConnId) -> Vec<Sent>;
+
+impl Rig {
+    /// The lane opens a connection that is asked for: it begins to.
+    fn dials(&mut self, conn: ConnId) -> SocketAddr {
+        let to = self.switch.poll_callee().expect("a connection that is asked for");
+        self.switch.on_callee_dialled(to, Some(conn), self.now);
+        assert!(self.left().is_empty(), "it is not open yet");
+        to
+    }
+
+    fn opens(&mut self, conn: ConnId) -> Vec<Sent> {
+        self.switch.on_connection_open(conn, self.now);
+        self.left()
+    }
+
+    /// A connection that we have opened ends.
+    fn hangs_up(&mut self, conn: ConnId) -> Vec<Sent> {
+        self.gone.push(conn);
+        self.switch.flush_replies(Ends(Some(conn)));
+        self.switch.on_connection_closed(conn, Ended::Broken, self.now);
+        let so_far = self.now.since(NOW).as_millis() as u64;
+        let mut all = self.left();
+        all.extend(self.passes(so_far));
+        all
+    }
+
+    /// The phone answers by a connection.
+    fn phone(&mut self, request: &Sent, status: &str, conn: ConnId) -> Vec<Sent> {
+        self.stream(&answer(request, status), conn, PHONE)
+    }
+
+    /// A call of the system to the phone, by a connection that is opened for it.
+    fn calls_phone(&mut self) -> Sent {
+        assert!(self.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+        assert_eq!(self.dials(FIRST), PHONE.parse().unwrap());
+        let sent = one(self.opens(FIRST));
+        assert_eq!(sent.shown(), "INVITE to #60");
+        sent
+    }
+}
+
+#[test]
+fn a_systems_call_over_tcp_waits_for_a_connection_and_the_next_one_goes_by_it_at_once() {
+    let mut rig = Rig::connected(1);
+    let invite = to_uri("INVITE", BY_CONNECTION, &[]);
+    assert!(rig.system(&invite).is_empty() && rig.system(&invite).is_empty(), "a copy");
+    assert_eq!(shown(&rig.passes(250)), ["100 to #50"]);
+    assert_eq!((rig.dials(FIRST), rig.switch.poll_callee()), (PHONE.parse().unwrap(), None));
+    let sent = one(rig.opens(FIRST));
+    assert_eq!(sent.shown(), "INVITE to #60");
+    assert!(sent.field("Via").starts_with("SIP/2.0/TCP 192.0.2.2:5070;branch=z9hG4bK"), "{}", sent.text);
+    assert!(sent.routes().iter().all(|route| route.contains("@192.0.2.2:5070;transport=tcp;")), "{}", sent.text);
+    assert_eq!(one(rig.phone(&sent, "200 OK", FIRST)).shown(), "200 to #50");
+    let other = one(rig.system(&of_call(&invite, "two")));
+    assert_eq!(other.shown(), "INVITE to #60");
+    assert_eq!(shown(&rig.phone(&other, "486 Busy Here", FIRST)), ["ACK to #60", "486 to #50"]);
+    assert_eq!((rig.counted(Reason::OutboundUri), rig.counted(Reason::OutboundConnected)), (3, 1));
+    assert!(rig.passes(60_000).iter().all(|sent| sent.shown() != "INVITE to #60"), "nothing is repeated");
+}
+
+#[test]
+fn a_dialog_over_tcp_goes_by_its_connection_and_from_the_phone_by_any() {
+    let mut rig = Rig::connected(1);
+    let sent = rig.calls_phone();
+    one(rig.phone(&sent, "200 OK", FIRST));
+    let as_called = sent.routes();
+    let as_system: Vec<String> = as_called.iter().rev().cloned().collect();
+    for method in ["ACK", "INFO"] {
+        let text = inside(method, BY_CONNECTION, "TCP 192.0.2.11:5080", &as_system, ("s1", "p1"));
+        let sent = one(rig.system(&text));
+        assert_eq!(sent.shown(), format!("{method} to #60"));
+        assert!(!sent.text.contains("\r\nRoute:"), "{}", sent.text);
+        if method == "INFO" {
+            assert_eq!(one(rig.phone(&sent, "200 OK", FIRST)).shown(), "200 to #50");
+        }
+    }
+    for (number, conn) in [FIRST, ConnId(9)].into_iter().enumerate() {
+        let text = inside("INFO", "sip:ivr@192.0.2.11:5080;transport=tcp", "TCP 10.1.1.1", &as_called, ("p1", "s1"));
+        let text = text.replace("branch=z9hG4bK-", &format!("branch=z9hG4bK-{number}-"));
+        let came = one(rig.stream(&text, conn, PHONE));
+        assert_eq!(came.shown(), "INFO to #1");
+        assert_eq!(one(rig.responds(&came, "200 OK")).shown(), format!("200 to #{}", conn.0));
+    }
+    // Its Contact is another place than that which it was called at.
+    let contact = "sip:phone@203.0.113.9:6000;transport=tcp";
+    assert!(rig.system(&inside("BYE", contact, "TCP 192.0.2.11:5080", &as_system, ("s1", "p1"))).is_empty());
+    assert_eq!(rig.dials(SECOND), "203.0.113.9:6000".parse().unwrap());
+    assert_eq!(one(rig.opens(SECOND)).shown(), "BYE to #61");
+}
+
+#[test]
+fn where_no_connection_can_be_opened_the_next_address_of_the_name_is_tried_and_then_480_says_so() {
+    let named = "sip:phone@example.org;transport=tcp";
+    let refused = |rig: &mut Rig, conn| {
+        rig.switch.on_connection_closed(conn, Ended::Refused, rig.now);
+        rig.left()
+    };
+    let silent = |rig: &mut Rig, _| {
+        let so_far = rig.now.since(NOW).as_millis() as u64;
+        let left = rig.passes(so_far + 4_001);
+        left.into_iter().filter(|sent| sent.shown() != "100 to #50").collect()
+    };
+    let fails: [(Fails<'_>, bool); 2] = [(&refused, false), (&silent, true)];
+    for (fails, is_silent) in fails {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", named, &[])).is_empty());
+        assert!(rig.finds(&[PHONE, "203.0.113.8:5062"]).is_empty());
+        assert_eq!(rig.dials(FIRST), PHONE.parse().unwrap());
+        assert!(fails(&mut rig, FIRST).is_empty());
+        assert_eq!(rig.switch.poll_hang_up(rig.now), Some(FIRST).filter(|_| is_silent));
+        assert_eq!(rig.dials(SECOND), "203.0.113.8:5062".parse().unwrap());
+        assert_eq!(shown(&fails(&mut rig, SECOND)), ["480 to #50"]);
+        assert_eq!(rig.counted(Reason::OutboundUnreachable), 1);
+    }
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+    let to = rig.switch.poll_callee().unwrap();
+    rig.switch.on_callee_dialled(to, None, rig.now);
+    assert_eq!(shown(&rig.left()), ["480 to #50"], "not even begun");
+}
+
+#[test]
+fn a_call_whose_connection_ends_before_any_response_is_placed_once_more_and_then_ends() {
+    let mut rig = Rig::connected(1);
+    rig.calls_phone();
+    assert!(rig.hangs_up(FIRST).is_empty());
+    assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap());
+    assert_eq!(one(rig.opens(SECOND)).shown(), "INVITE to #61");
+    assert_eq!(shown(&rig.hangs_up(SECOND)), ["503 to #50"]);
+    assert_eq!(rig.switch.poll_callee(), None);
+    // One that has rung is not placed again.
+    let mut rig = Rig::connected(1);
+    let sent = rig.calls_phone();
+    assert_eq!(one(rig.phone(&sent, "180 Ringing", FIRST)).shown(), "180 to #50");
+    let failed = one(rig.hangs_up(FIRST));
+    assert_eq!(failed.shown(), "503 to #50");
+    assert!(!failed.text.contains("Retry-After"), "other places are well: {}", failed.text);
+    assert_eq!(rig.switch.poll_callee(), None);
+}
+
+#[test]
+fn a_bye_for_a_phone_that_has_closed_its_connection_goes_by_a_new_one() {
+    let mut rig = Rig::connected(1);
+    let sent = rig.calls_phone();
+    one(rig.phone(&sent, "200 OK", FIRST));
+    assert!(rig.hangs_up(FIRST).is_empty());
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let bye = inside("BYE", BY_CONNECTION, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+    // It is found gone when the request is to leave.
+    assert_eq!(one(rig.system(&bye)).shown(), "BYE to #60");
+    assert!(rig.passes(0).is_empty());
+    assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap());
+    let sent = one(rig.opens(SECOND));
+    assert_eq!(sent.shown(), "BYE to #61");
+    assert_eq!(one(rig.phone(&sent, "200 OK", SECOND)).shown(), "200 to #50");
+}
+
+#[test]
+fn a_call_that_is_cancelled_while_its_connection_is_opened_does_not_leave() {
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+    rig.dials(FIRST);
+    let cancel = to_uri("CANCEL", BY_CONNECTION, &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
+    assert!(rig.opens(FIRST).is_empty());
+    assert!(rig.passes(40_000).is_empty());
+}
+
+#[test]
+fn a_request_for_a_caller_whose_connection_is_gone_goes_by_a_new_one_to_his_contact_over_tcp() {
+    for is_refused in [false, true] {
+        let mut rig = Rig::connected(1);
+        let routes = rig.called();
+        let bye = to_caller("BYE", "sip:b@198.51.100.7:5099;transport=tcp", &routes);
+        assert_eq!(one(rig.stream(&bye, ConnId(1), "192.0.2.11:5080")).shown(), "BYE to #7");
+        assert!(rig.closes(CALLERS).is_empty());
+        assert_eq!(rig.dials(FIRST), "198.51.100.7:5099".parse().unwrap());
+        if is_refused {
+            rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+            assert_eq!(shown(&rig.left()), ["430 to #1"]);
+            continue;
+        }
+        let sent = one(rig.opens(FIRST));
+        assert_eq!(sent.shown(), "BYE to #60");
+        assert_eq!(one(rig.phone(&sent, "200 OK", FIRST)).shown(), "200 to #1");
+        assert_eq!((rig.counted(Reason::OutboundContact), rig.counted(Reason::FlowFailed)), (1, 0));
+    }
+}
+
+#[test]
+fn what_cannot_wait_or_is_for_tls_is_not_led_to_a_new_connection() {
+    let mut rig = Rig::connected(1);
+    for uri in ["sip:phone@203.0.113.9;transport=tls", "sips:phone@203.0.113.9"] {
+        let text = of_call(&to_uri("INVITE", uri, &[]), &uri.len().to_string());
+        assert!(matches!(&*shown(&rig.system(&text)), [one] if one == "480 to #50" || one == "416 to #50"), "{uri}");
+    }
+    let ack = of_call(&to_uri("ACK", BY_CONNECTION, &[]), "ack")
+        .replace("example.net>\r\nCall", "example.net>;tag=p\r\nCall");
+    assert!(rig.system(&ack).is_empty());
+    assert_eq!(rig.switch.poll_callee(), None);
+    // Nobody but a system is led anywhere.
+    let sent = rig.stream(&to_uri("INVITE", BY_CONNECTION, &[]), CALLERS, CALLER);
+    assert!(shown(&sent).iter().all(|it| it.ends_with("#1") || it.ends_with("#101")), "{sent:?}");
+    assert_eq!(rig.switch.poll_callee(), None);
+}
