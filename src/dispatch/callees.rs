@@ -91,8 +91,12 @@ impl Callees {
 
     /// A connection that an earlier dispatcher has opened to this address is open.
     pub(super) fn on_kept(&mut self, conn: ConnId, to: SocketAddr) {
-        self.by_address.insert(to, Callee::Open(conn));
-        self.by_conn.insert(conn, to);
+        if self.by_address.len() < MOST && !self.by_address.contains_key(&to) {
+            self.by_address.insert(to, Callee::Open(conn));
+            self.by_conn.insert(conn, to);
+        } else {
+            self.hang_ups.push(conn);
+        }
     }
 
     /// A connection has ended. Returns its address.

@@ -1,4 +1,5 @@
-//! Connections that a lane keeps open to downstream proxies over TCP and TLS, and those that it opens for their requests.
+//! Connections that a lane keeps open to downstream proxies over TCP and TLS, and those that it opens for their
+//! requests.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -65,6 +66,12 @@ impl Dispatch {
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
         self.taken_over = now;
         self.proxies.on_connection_kept(conn, to, transport, now)
+    }
+
+    /// Takes note that a connection of an earlier dispatcher, opened for a request of a system, is open to this
+    /// address.
+    pub fn on_callee_kept(&mut self, conn: ConnId, to: SocketAddr) {
+        self.callees.on_kept(conn, to);
     }
 
     /// Takes note whether a proxy takes the bytes that are sent on a connection.

@@ -22,6 +22,12 @@ impl Limits {
     pub(super) fn of_persistent() -> Self {
         Limits { first: FOREVER, idle: FOREVER, ..Limits::default() }
     }
+
+    /// The limits of a connection that we have opened for a message of our own.
+    pub(super) fn of_called() -> Self {
+        let limits = Limits::default();
+        Limits { first: limits.idle, ..limits }
+    }
 }
 
 /// Ten years.

@@ -107,6 +107,11 @@ impl Stream {
         Stream { framing, ..Stream::new(kind, Limits::of_persistent(), now) }
     }
 
+    /// A connection that we open for a message of our own: its peer may say nothing until it is asked something.
+    pub fn called(kind: Kind, now: Time) -> Self {
+        Stream::new(kind, Limits::of_called(), now)
+    }
+
     /// A connection of this transport that another process has opened, which gives us its plaintext, or has given us
     /// the connection. The first bytes are those that were pending there.
     pub fn resumed(transport: Transport, limits: Limits, now: Time) -> Self {
@@ -125,6 +130,11 @@ impl Stream {
     pub fn persistent_resumed(transport: Transport, now: Time) -> Self {
         let framing = Framing::Sip(Messages::kept_alive(now));
         Stream { framing, ..Stream::resumed(transport, Limits::of_persistent(), now) }
+    }
+
+    /// Whether it is kept open to a server.
+    pub fn is_persistent(&self) -> bool {
+        self.limits == Limits::of_persistent()
     }
 
     /// Reads the bytes that have come and gives each message to `sink`. Adds to `out` the bytes that have to leave,

@@ -44,6 +44,11 @@ impl<C: Channel> Switch<C> {
         self.outbox.send_leaving(&mut self.dispatch);
     }
 
+    /// A connection of an earlier dispatcher leads to this address, and was opened for a request of a downstream proxy.
+    pub fn on_callee_kept(&mut self, conn: ConnId, to: SocketAddr) {
+        self.dispatch.on_callee_kept(conn, to);
+    }
+
     /// A connection that was to be opened is open. Requests that wait for it leave.
     pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
         self.dispatch.on_connection_open(conn, now);

@@ -36,6 +36,8 @@ pub struct ConnState {
     pub waiting: usize,
     /// Requests that have come and have no final response yet.
     pub unanswered: u32,
+    /// Whether it is one that we keep open to a server.
+    pub is_persistent: bool,
 }
 
 impl Conns {
@@ -49,6 +51,7 @@ impl Conns {
             heard: connection.heard,
             waiting: connection.waiting(),
             unanswered: connection.unanswered,
+            is_persistent: connection.stream.is_persistent(),
         })
     }
 

@@ -59,6 +59,8 @@ struct SavedConn {
     has_served: bool,
     /// Whether its peer has ended its half.
     is_ended: bool,
+    /// Whether it is kept open to a server.
+    is_persistent: bool,
 }
 
 packed!(ConnName { index, generation });
@@ -75,6 +77,7 @@ packed!(SavedConn {
     unanswered,
     has_served,
     is_ended,
+    is_persistent,
 });
 
 /// A TLS connection whose plaintext goes to another process.
@@ -223,15 +226,16 @@ impl SavedConn {
             unanswered: connection.unanswered,
             has_served: connection.has_served(),
             is_ended: !connection.is_whole(),
+            is_persistent: stream.is_persistent(),
         }
     }
 
     fn put_into(self, connection: &mut Connection, now: Time) {
         let SavedConn { remote, local, listener, transport, pending, outgoing, since, unanswered, .. } = self;
         connection.ends = Ends { remote, local, listener };
-        connection.stream = match listener {
-            Some(_) => Stream::resumed(transport, Limits::default(), now),
-            None => Stream::persistent_resumed(transport, now),
+        connection.stream = match self.is_persistent {
+            true => Stream::persistent_resumed(transport, now),
+            false => Stream::resumed(transport, Limits::default(), now),
         };
         connection.outgoing = outgoing;
         connection.since = since;

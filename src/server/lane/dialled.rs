@@ -12,7 +12,7 @@ use crate::ids::ConnId;
 use crate::net::conns::{CloseReason, ConnKey, Conns, Ends, Moved};
 use crate::net::tcp;
 use crate::net::tls::ProxyKinds;
-use crate::stream::{Kind, Limits, Stream};
+use crate::stream::{Kind, Stream};
 use crate::time::Time;
 
 /// While more bytes than this wait to leave on a connection, its proxy gets no new requests by it.
@@ -88,10 +88,7 @@ impl Lane {
             self.switch.on_dialled(&dial, conn, now);
         }
         while let Some(to) = self.switch.poll_callee() {
-            let limits = Limits::default();
-            // A peer that is called may say nothing until it is asked something.
-            let stream = Stream::new(Kind::Plain, Limits { first: limits.idle, ..limits }, now);
-            let conn = self.open(to, stream, now).map(|key| self.name_of(key));
+            let conn = self.open(to, Stream::called(Kind::Plain, now), now).map(|key| self.name_of(key));
             let conn = conn.inspect_err(|error| debug!(%to, %error, "cannot connect for a downstream proxy's request"));
             self.switch.on_callee_dialled(to, conn.ok(), now);
         }
@@ -119,13 +116,16 @@ impl Lane {
         });
     }
 
-    /// Goes on with the connections that an earlier dispatcher has opened to downstream proxies.
+    /// Goes on with the connections that an earlier dispatcher has opened to downstream proxies, or for their requests.
     pub(super) fn keep_dialled(&mut self, now: Time) {
         let dialled: Vec<ConnKey> = self.conns.keys().filter(|key| is_dialled(&self.conns, *key)).collect();
         for key in dialled {
             let Some(state) = self.conns.state(key) else { continue };
-            let is_wanted = self.switch.on_connection_kept(self.name_of(key), state.ends.remote, state.transport, now);
-            if is_wanted && self.conns.takes_requests(key) {
+            let (name, to) = (self.name_of(key), state.ends.remote);
+            let takes = self.conns.takes_requests(key);
+            if !state.is_persistent && takes {
+                self.switch.on_callee_kept(name, to);
+            } else if self.switch.on_connection_kept(name, to, state.transport, now) && takes {
                 self.dialled.on_queued(&self.conns, key);
                 self.end_wait_for_first();
             } else {

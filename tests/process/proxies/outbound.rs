@@ -220,3 +220,32 @@ fn a_system_calls_a_phone_over_tcp_by_a_connection_that_is_opened_for_it_and_hea
     let refused = line.receive_final("INVITE").unwrap();
     assert!(refused.starts_with("SIP/2.0 480 ") || refused.starts_with("SIP/2.0 503 "), "{refused}");
 }
+
+#[test]
+fn a_call_to_a_phone_over_tcp_outlives_a_takeover_on_its_connection() {
+    let system = System::start(None);
+    let (mut front, at) = front(&system);
+    let phone = System::played();
+    let uri = format!("sip:phone@{};transport=tcp", phone.address());
+    let mut line = line_from(system.address(), at);
+    line.send(request("INVITE", &uri, system.address(), ("over", ""), &[]).as_bytes()).unwrap();
+    let invite = phone.expect("the INVITE", is("INVITE", "over"));
+    front.pointsman.take_over();
+    phone.respond(&invite, 200, "");
+    let answered = line.receive_final("INVITE").unwrap();
+    assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+    let field = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let (_, tag) = field("To: ").split_once(";tag=").unwrap();
+    let mut routes: Vec<&str> = field("Record-Route: ").split(", ").collect();
+    routes.reverse();
+    for method in ["ACK", "BYE"] {
+        let text = request(method, &uri, system.address(), ("over", &format!(";tag={tag}")), &routes);
+        line.send(text.as_bytes()).unwrap();
+        let came = phone.expect(method, is(method, "over"));
+        assert_eq!(came.by, invite.by, "by the connection of the INVITE");
+        if method == "BYE" {
+            phone.respond(&came, 200, "");
+        }
+    }
+    assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
+}

@@ -202,7 +202,7 @@ fn a_request_for_a_caller_whose_connection_is_gone_goes_by_a_new_one_to_his_cont
 }
 
 #[test]
-fn what_cannot_wait_or_is_for_tls_is_not_led_to_a_new_connection() {
+fn no_connection_is_opened_for_an_ack_or_over_tls_or_for_a_stranger() {
     let mut rig = Rig::connected(1);
     for uri in ["sip:phone@203.0.113.9;transport=tls", "sips:phone@203.0.113.9"] {
         let text = of_call(&to_uri("INVITE", uri, &[]), &uri.len().to_string());
