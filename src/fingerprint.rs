@@ -28,6 +28,11 @@ impl Fingerprint {
         self.low
     }
 
+    /// The two halves of its bits, of which neither tells the other.
+    pub const fn halves(self) -> [u64; 2] {
+        [self.low, self.high]
+    }
+
     /// Reads the bytes of [`Fingerprint::to_bytes`].
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(bytes);

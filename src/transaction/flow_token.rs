@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 2 07k3v 0c0002c34o 2 ... 0f3kq9u2v7a1c
-//! │ │     │          │     └ hash of all before it and of the Call-ID
+//! │ │     │          │     └ hash of all before it and of the Call-ID: one half of it for each side
 //! │ │     │          └ server: the address that the request went to
 //! │ │     └ caller: the address or the connection that the request came from; where the server has begun the dialog,
 //! │ │       the address that its request went to
@@ -132,10 +132,10 @@ impl FlowTokens {
         self.epoch = epoch;
     }
 
-    /// Appends the text of a token for a dialog.
-    pub fn write(&self, out: &mut Vec<u8>, token: &FlowToken, call_id: &[u8]) {
+    /// The tokens of a dialog for both sides, whichever side `token` is for.
+    pub fn pair(&self, token: &FlowToken, call_id: &[u8]) -> Pair {
         let mut text = Text { bytes: [0; LONGEST + HASH], len: 0 };
-        let FlowToken { side, listener, caller, server, is_stream, is_outbound } = token;
+        let FlowToken { side: _, listener, caller, server, is_stream, is_outbound } = token;
         let caller_kind = match caller {
             Hop::Address(_) if *is_outbound => CALLED,
             Hop::Address(address) if address.ip().to_canonical().is_ipv4() => CALLER_V4,
@@ -143,9 +143,9 @@ impl FlowTokens {
             Hop::Connection(_) => CALLER_CONNECTION,
         };
         let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
-        let side_bit = if *side == Side::Server { OF_SERVER } else { 0 };
         let stream_bit = if *is_stream { BY_STREAM } else { 0 };
-        text.push(caller_kind | server_bit | side_bit | stream_bit, 1);
+        let kinds = caller_kind | server_bit | stream_bit;
+        text.push(kinds, 1);
         let named = self.current.listeners.iter().find(|(_, id)| id == listener);
         text.push(named.map_or(0, |(name, _)| *name), LISTENER);
         match caller {
@@ -154,9 +154,13 @@ impl FlowTokens {
             Hop::Connection(conn) => text.push(conn.0, CONNECTION),
         }
         text.push_address(*server);
-        let hash = self.hash(&self.current.printer, text.as_bytes(), call_id);
-        text.push(hash, HASH);
-        out.extend_from_slice(text.as_bytes());
+        let [for_caller, for_server] = self.hashes(&self.current.printer, kinds, text.as_bytes(), call_id);
+        let mut of_server = Text { bytes: text.bytes, len: 0 };
+        of_server.push(kinds | OF_SERVER, 1);
+        of_server.len = text.len;
+        text.push(for_caller, HASH);
+        of_server.push(for_server, HASH);
+        Pair { of_caller: text, of_server }
     }
 
     /// Reads a token of ours. `None` for any other text, also for a token of another dialog.
@@ -169,10 +173,18 @@ impl FlowTokens {
         let mut lower = [0; LONGEST];
         lower.iter_mut().zip(front).for_each(|(place, byte)| *place = byte.to_ascii_lowercase());
         let front = lower.get(..front.len())?;
-        let mut keys = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        let keyed = keys.find(|keyed| self.hash(&keyed.printer, front, call_id) == written)?;
         let mut rest = front;
         let kinds = take(&mut rest, 1)?;
+        let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
+        let mut common = [0; LONGEST];
+        common.iter_mut().zip(front).for_each(|(place, byte)| *place = *byte);
+        encode(kinds & !OF_SERVER, common.get_mut(..1)?);
+        let common = common.get(..front.len())?;
+        let mut keys = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
+        let keyed = keys.find(|keyed| {
+            let [for_caller, for_server] = self.hashes(&keyed.printer, kinds, common, call_id);
+            written == if side == Side::Caller { for_caller } else { for_server }
+        })?;
         let name = take(&mut rest, LISTENER)?;
         let named = keyed.listeners.iter().find(|(of, _)| *of == name);
         let listener = named.map_or(ListenerId::GONE, |(_, id)| *id);
@@ -184,16 +196,14 @@ impl FlowTokens {
         };
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
         let (is_stream, is_outbound) = (kinds & BY_STREAM != 0, kinds & CALLER_KINDS == CALLED);
-        let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
         rest.is_empty().then_some(FlowToken { side, listener, caller, server, is_stream, is_outbound })
     }
 
-    fn hash(&self, printer: &Printer, front: &[u8], call_id: &[u8]) -> u64 {
-        let leads_to_connection = front
-            .first()
-            .is_some_and(|first| decode(&[*first]).is_some_and(|kinds| kinds & CALLER_KINDS == CALLER_CONNECTION));
-        let epoch = if leads_to_connection { self.epoch } else { 0 };
-        printer.print_each(TOKEN, [AsItIs(front), AsItIs(&epoch.to_be_bytes()), AsItIs(call_id)]).short()
+    /// The hashes in the tokens of the caller's side and of the server's. `front` is that of the caller's side: one
+    /// hash serves both.
+    fn hashes(&self, printer: &Printer, kinds: u64, front: &[u8], call_id: &[u8]) -> [u64; 2] {
+        let epoch = if kinds & CALLER_KINDS == CALLER_CONNECTION { self.epoch } else { 0 };
+        printer.print_each(TOKEN, [AsItIs(front), AsItIs(&epoch.to_be_bytes()), AsItIs(call_id)]).halves()
     }
 }
 
@@ -233,6 +243,22 @@ pub(super) fn hop_text(hop: Hop, epoch: u64) -> [u8; 18] {
     };
     text.iter_mut().zip(first.into_iter().chain(second)).for_each(|(place, byte)| *place = byte);
     text
+}
+
+/// The tokens of a dialog, for the Record-Route value of each side.
+pub struct Pair {
+    of_caller: Text,
+    of_server: Text,
+}
+
+impl Pair {
+    /// The text of the token of this side.
+    pub fn text(&self, side: Side) -> &[u8] {
+        match side {
+            Side::Caller => self.of_caller.as_bytes(),
+            Side::Server => self.of_server.as_bytes(),
+        }
+    }
 }
 
 /// The text of a token in the making.
@@ -307,9 +333,7 @@ mod tests {
     }
 
     fn text(token: &FlowToken, call_id: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        tokens(1).write(&mut out, token, call_id);
-        out
+        tokens(1).pair(token, call_id).text(token.side).to_vec()
     }
 
     fn all() -> Vec<FlowToken> {
@@ -375,8 +399,7 @@ mod tests {
     #[test]
     fn a_token_is_known_by_the_key_before() {
         let token = all()[0];
-        let mut text = Vec::new();
-        tokens(2).write(&mut text, &token, b"call");
+        let text = tokens(2).pair(&token, b"call").text(token.side).to_vec();
         let mut both = FlowTokens::new(&TokenKey::new([1; 32]), Some(&TokenKey::new([2; 32])));
         both.set_listeners(listeners([ListenerId(0), ListenerId(1023)]));
         assert_eq!(both.read(&text, b"call"), Some(token));

@@ -159,6 +159,9 @@ impl Dispatch {
         let identifier = self.proxies.identifier(forward.proxy);
         let is_stream = if is_outbound { arrival.transport } else { forward.transport } != Transport::Udp;
         let listener = if is_outbound { forward.listener } else { arrival.listener };
+        let token = FlowToken { side: forward.side, listener, caller, server, is_stream, is_outbound };
+        let tokens = self.flow_tokens.pair(&token, request.call_id());
+        let identifier = identifier.map(|identifier| identifier.text());
         for (side, local, transport) in
             [(forward.side.other(), forward.sent_by.into(), forward.transport), (forward.side, came, arrival.transport)]
         {
@@ -166,8 +169,7 @@ impl Dispatch {
             let name = self.rules.contact_name.as_deref().filter(|_| is_secure);
             let comma = if side == forward.side { ", " } else { "" };
             [comma, "<", scheme, ":"].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-            let token = FlowToken { side, listener, caller, server, is_stream, is_outbound };
-            self.flow_tokens.write(out, &token, request.call_id());
+            out.extend_from_slice(tokens.text(side));
             out.push(b'@');
             match name {
                 Some(name) => {
@@ -180,7 +182,7 @@ impl Dispatch {
             out.extend_from_slice(param.as_bytes());
             if let Some(identifier) = identifier {
                 [";", IDENTIFIER_PARAM, "="].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-                out.extend_from_slice(&identifier.text());
+                out.extend_from_slice(&identifier);
             }
             out.extend_from_slice(b";lr>");
         }
@@ -213,7 +215,8 @@ impl Dispatch {
             Side::Server => (Some(token.caller), server, false),
             Side::Caller => {
                 let (to, is_strict) = self.towards_server(case, &token, (set, restored.is_some()));
-                let proxy = self.proxies.at_by(to, token.is_stream).or(server);
+                let proxy =
+                    if to == token.server { server } else { self.proxies.at_by(to, token.is_stream).or(server) };
                 // The ACK of a call that rang when the settings lost its server.
                 let is_ack = case.request.method == Method::Ack && token.is_stream;
                 let proxy = proxy.or_else(|| self.proxies.lost_at(token.server).filter(|_| is_ack));
