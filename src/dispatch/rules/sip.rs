@@ -14,7 +14,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::case::{self, Placement};
 use crate::dispatch::decision::{Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Says, Target, Tried};
 use crate::dispatch::history::About;
-use crate::dispatch::identity::{Named, branch_token};
+use crate::dispatch::identity::{DispatcherTag, Named, branch_token};
 use crate::dispatch::returned::Returned;
 use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer, Text};
@@ -330,7 +330,7 @@ impl Dispatch {
         }
         if let Some(to_tag) = case.request.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), from which the dispatcher's own tag was made.
-            if self.directory.keys().dispatcher_tag(case.name).as_bytes().eq_ignore_ascii_case(to_tag) {
+            if DispatcherTag::read(to_tag).is_some_and(|tag| tag == self.directory.keys().dispatcher_tag(case.name)) {
                 return dropped(Reason::OwnAck);
             }
             match self.directory.token(to_tag) {
