@@ -12,7 +12,9 @@ impl Dispatch {
     /// the workers where the request asks for it. One from a downstream proxy may report the proxy's own load.
     pub(super) fn options(&mut self, case: &Case<'_>) -> Decision {
         if let Some(report) = load::read_headers(case.request.message) {
-            self.proxies.on_reported(case.arrival.source, report);
+            // A system reports on connections that it has opened itself, from other ports.
+            let system = self.system_of(case.arrival).and_then(|id| self.proxies.get(id)?.address());
+            self.proxies.on_reported(system.unwrap_or(case.arrival.source), report);
         }
         let mut decision = self.answer_to_options(case);
         if let Target::Answer(answer) = &mut decision.target {

@@ -459,3 +459,17 @@ fn no_more_than_so_many_requests_wait_for_names_and_another_system_finds_room_be
     rig.passes(20_000);
     assert_eq!(refused(&mut rig, 5_000..5_100, SYSTEM), 0);
 }
+
+#[test]
+fn a_load_that_a_system_reports_on_a_connection_of_its_own_is_that_of_its_address() {
+    let options = to_uri("OPTIONS", "sip:192.0.2.2:5070;transport=tcp", &[]);
+    let options = options.replace("Content-Length", "X-Load: used=7;total=10\r\nContent-Length");
+    for (source, reporter) in [(SYSTEM, Some("192.0.2.11:5080")), (CALLER, None)] {
+        let mut rig = Rig::with(1, |proxy| proxy.load = crate::config::LoadSource::Sip);
+        rig.open();
+        assert_eq!(one(rig.stream(&options, ITS, source)).shown(), "200 to #50");
+        let (address, load) = rig.switch.poll_report().unzip();
+        assert_eq!(address, reporter.map(|it| it.parse().unwrap()));
+        assert_eq!(load.and_then(|load| load.used), reporter.map(|_| 7));
+    }
+}

@@ -92,7 +92,7 @@ pub(super) enum Found {
 
 impl Dispatch {
     /// The system that a request comes from.
-    pub(super) fn system_of(&self, arrival: &Arrival) -> Option<ProxyId> {
+    pub(in crate::dispatch::rules::sip) fn system_of(&self, arrival: &Arrival) -> Option<ProxyId> {
         let is_on_connection = matches!(arrival.reply_to, ReplyTo::Stream(_));
         let transport = Some(arrival.transport).filter(|it| is_on_connection && *it != Transport::Udp)?;
         self.proxies.system_at(arrival.source, transport)
