@@ -47,20 +47,20 @@ impl Site {
 }
 
 /// A client that says what happens, a line each.
-struct Client {
+pub(crate) struct Client {
     process: Child,
     said: BufReader<ChildStdout>,
 }
 
 impl Client {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the client starts");
         let said = BufReader::new(process.stdout.take().unwrap());
         Client { process, said }
     }
 
     /// The next line; empty where it has ended.
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.said.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
@@ -74,7 +74,7 @@ impl Drop for Client {
     }
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name)
 }
 
@@ -97,18 +97,20 @@ fn openssl_speaks_tls_and_its_sessions_outlive_a_restart_of_the_dispatcher() {
     }
 }
 
-/// The directory in which `tests/run.sh` installs SIP.js; none where Node or it cannot be had.
-fn sipjs() -> Option<PathBuf> {
+/// The directory in which `tests/run.sh` installs SIP.js. None where Node or it cannot be had: the test is passed over.
+pub(crate) fn sipjs() -> Option<PathBuf> {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node/node_modules");
     let has_node = Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok();
-    (has_node && modules.join("sip.js").is_dir()).then_some(modules)
+    let found = (has_node && modules.join("sip.js").is_dir()).then_some(modules);
+    if found.is_none() {
+        pass_over_outside_ci("SIP.js is not installed (npm install --prefix target/node sip.js@0.21.2 ws)");
+    }
+    found
 }
 
 /// Calls of a browser's telephone over this listener.
 fn browser_calls(scheme: &str, port: u16) {
-    let Some(modules) = sipjs() else {
-        return pass_over_outside_ci("SIP.js is not installed (npm install --prefix target/node sip.js@0.21.2 ws)");
-    };
+    let Some(modules) = sipjs() else { return };
     let site = Site::new();
     let pointsman = site.start();
     browser_calls_at(&site, &format!("{scheme}://{}:{port}", site.ip), modules, pointsman);
@@ -140,9 +142,7 @@ fn sip_js_calls_keeps_alive_connects_anew_and_hangs_up_over_secure_websocket() {
 
 #[test]
 fn sip_js_calls_a_downstream_server_and_hears_it_hang_up() {
-    let Some(modules) = sipjs() else {
-        return pass_over_outside_ci("SIP.js is not installed (npm install --prefix target/node sip.js@0.21.2 ws)");
-    };
+    let Some(modules) = sipjs() else { return };
     let site = Site::new();
     let server = format!("udp:{}:5066", site.ip);
     let server = Setup { ip: site.ip, sip: false, ..Setup::new(1) }.with(["--listen", &server]).start();

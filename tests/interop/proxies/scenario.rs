@@ -34,7 +34,8 @@ impl Kind {
     }
 }
 
-const SDP: &str = "v=0
+/// A session of one stream.
+pub const SDP: &str = "v=0
       o=- 1 1 IN IP[local_ip_type] [local_ip]
       s=-
       c=IN IP[media_ip_type] [media_ip]

@@ -13,6 +13,7 @@ use scenario::By;
 use tempfile::TempDir;
 
 use super::*;
+use crate::streams::{Client, script, sipjs};
 
 /// Four systems of sipp's behind a dispatcher.
 struct Rig {
@@ -241,6 +242,18 @@ fn ten_thousand_dialogs_over_websocket_with_four_systems_of_sipp_are_complete_an
 }
 
 #[test]
+fn a_thousand_dialogs_of_sip_js_with_four_systems_of_sipp_are_complete_and_each_is_at_one() {
+    let Some(modules) = sipjs() else { return };
+    let rig = Rig::start(By::Routes, "");
+    let to = rig.front.address();
+    let websocket = SocketAddr::new(to.ip(), to.port() + WEBSOCKET);
+    let words = [format!("ws://{websocket}"), format!("sip:service@{to}"), FEW.to_string()];
+    let mut client = Client::start(Command::new("node").arg(script("sipjs.js")).args(words).env("NODE_PATH", modules));
+    assert_eq!(client.line(), format!("complete {FEW}"));
+    rig.end(FEW);
+}
+
+#[test]
 fn a_thousand_dialogs_over_a_connection_each_with_four_systems_of_sipp_are_complete_and_each_is_at_one() {
     let rig = Rig::start(By::Routes, "");
     all_answered(&rig.place(By::Routes, "tn", FEW), FEW);
@@ -316,7 +329,7 @@ fn calls_of_every_kind<S>(pool: &str, system: impl Fn(SocketAddr, &Path) -> S, e
 
 #[test]
 fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_systems_on_sofia() {
-    calls_of_every_kind(ROUND_ROBIN, sofia, FEW / 5, FAST);
+    calls_of_every_kind(ROUND_ROBIN, sofia, FEW / 10, FAST);
 }
 
 #[test]
@@ -329,5 +342,5 @@ fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_systems_on_pjsip() {
 
 #[test]
 fn calls_of_every_kind_go_by_way_of_the_dispatcher_to_kamailios() {
-    calls_of_every_kind(&format!("{ROUND_ROBIN}\nrewrite-uri = true"), kamailio, FEW / 5, FAST);
+    calls_of_every_kind(&format!("{ROUND_ROBIN}\nrewrite-uri = true"), kamailio, FEW / 10, FAST);
 }

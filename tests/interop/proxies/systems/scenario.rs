@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::super::scenario::SDP;
+
 /// The way that a request of a caller finds the system that has its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -15,7 +17,7 @@ pub enum By {
 
 /// A system: it rings, answers, and waits for the BYE. It answers OPTIONS. `front` is the dispatcher's address.
 pub fn system(by: By, front: SocketAddr) -> String {
-    let answer = |line: &str, tag: &str| {
+    let answer = |line: &str, tag: &str, body: &str| {
         let named = match by {
             By::Routes => "[last_Record-Route:]\n      Contact: <sip:[local_ip]:[local_port];transport=tcp>".to_owned(),
             By::Call => format!("Contact: <sip:service@{front}>"),
@@ -30,14 +32,14 @@ pub fn system(by: By, front: SocketAddr) -> String {
       [last_Call-ID:]
       [last_CSeq:]
       {named}
-      Content-Length: 0
-
+      {body}
   ]]>"
         )
     };
-    let tag = ";tag=s[pid]-[call_number]";
-    let (options, ringing) = (answer("200 OK", tag), answer("180 Ringing", tag));
-    let (answered, ended) = (answer("200 OK", tag), answer("200 OK", ""));
+    let (tag, empty) = (";tag=s[pid]-[call_number]", "Content-Length: 0\n");
+    let described = format!("Content-Type: application/sdp\n      Content-Length: [len]\n\n      {SDP}");
+    let (options, ringing) = (answer("200 OK", tag, empty), answer("180 Ringing", tag, empty));
+    let (answered, ended) = (answer("200 OK", tag, &described), answer("200 OK", "", empty));
     format!(
         r#"<?xml version="1.0" encoding="UTF-8" ?>
 <scenario name="system">
