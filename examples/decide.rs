@@ -58,6 +58,7 @@ pub fn decide() -> Result<[Decision; 2], Box<dyn Error>> {
         local: SocketAddr::from(([192, 0, 2, 1], 5060)),
         received,
         alias: false,
+        certified: None,
     };
     let mut scanner = Scanner::new();
     let invite = scanner.scan(INVITE.as_bytes()).map_err(|bad| format!("{:?}", bad.fault))?;

@@ -41,13 +41,15 @@ pub struct Arrival {
     /// Whether its sender takes requests on the connection that it came on, and has shown that it has the name in its
     /// Via (RFC 5923).
     pub alias: bool,
+    /// The downstream proxy that its sender has shown to be, by a certificate for the name of that one.
+    pub certified: Option<ProxyId>,
 }
 
 impl Arrival {
     /// The way on which a message came that was handed over with this envelope.
     pub const fn of(envelope: &Envelope) -> Self {
         let &Envelope { listener, transport, reply_to, source, local, received, alias, .. } = envelope;
-        Arrival { listener, transport, reply_to, source, local, received, alias }
+        Arrival { listener, transport, reply_to, source, local, received, alias, certified: None }
     }
 }
 

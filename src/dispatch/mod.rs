@@ -109,6 +109,7 @@ pub struct Setup {
 ///     local: "192.0.2.1:5060".parse().unwrap(),
 ///     received: now,
 ///     alias: false,
+///     certified: None,
 /// };
 /// let mut scanner = Scanner::new();
 /// let decision = dispatch.on_message(&scanner.scan(invite).unwrap(), &arrival, now);

@@ -16,6 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use mio::{Events, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
@@ -28,7 +30,7 @@ use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::ports::Ports;
 use super::{Command, Event, Setup};
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{ConnId, Incarnation, LinkId, ProxyId, WorkerId};
 use crate::net::conns::{Closures, Conns};
 use crate::net::tls::ProxyKinds;
 use crate::net::{clock, udp};
@@ -76,6 +78,9 @@ pub struct Lane {
     /// The connections that it keeps open to downstream proxies, and their protocol.
     dialled: Dialled,
     proxy_kinds: ProxyKinds,
+    /// The downstream proxies that the peers of connections have shown to be, by their certificates. It is forgotten at
+    /// each command, since that may change the proxies.
+    certified: HashMap<ConnId, Option<ProxyId>, FixedState>,
     /// The gate's queue of what changes in this lane's connections.
     census: Sender<Census>,
     closures: Closures,
@@ -133,6 +138,7 @@ impl Lane {
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
             dialled: Dialled::default(),
             proxy_kinds: ProxyKinds::new(),
+            certified: HashMap::default(),
             census,
             closures: Closures::default(),
             on_streams: Vec::new(),

@@ -22,6 +22,15 @@ pub fn is_alias(message: &[u8], certificate: Option<&CertificateDer<'_>>) -> boo
     })
 }
 
+/// A test of names: whether this certificate is for one, a host name or an address.
+pub fn names_shown<'c>(certificate: &'c CertificateDer<'_>) -> impl Fn(&str) -> bool + 'c {
+    let parsed = ParsedCertificate::try_from(certificate);
+    move |name| {
+        let name = ServerName::try_from(name).ok();
+        parsed.as_ref().ok().zip(name).is_some_and(|(parsed, name)| verify_server_name(parsed, &name).is_ok())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +41,16 @@ mod tests {
              CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
         );
         text.into_bytes()
+    }
+
+    #[test]
+    fn a_certificate_shows_its_names_and_no_others() {
+        let names = ["pbx.example.net".to_owned(), "192.0.2.9".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let shown = names_shown(made.cert.der());
+        assert!(shown("PBX.example.net") && shown("192.0.2.9"));
+        assert!(!shown("example.net") && !shown("192.0.2.8") && !shown("") && !shown("a b"));
+        assert!(!names_shown(&CertificateDer::from(vec![1, 2, 3]))("pbx.example.net"));
     }
 
     #[test]

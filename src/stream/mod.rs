@@ -23,7 +23,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
-pub use alias::is_alias;
+pub use alias::{is_alias, names_shown};
 pub use fault::{Fault, TlsFault, WebSocketFault};
 pub use limits::Limits;
 pub use websocket::Rules;

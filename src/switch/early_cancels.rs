@@ -77,6 +77,7 @@ mod tests {
             local: source,
             received: Time(0),
             alias: false,
+            certified: None,
         };
         let way = Way { owner: Owner::Listener(ListenerId(0)), arrival };
         let mut early = EarlyCancels::default();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::owner::Owner;
 use crate::dispatch::Incoming;
 use crate::dispatch::decision::{Arrival, ChainId};
-use crate::ids::{ConnId, ListenerId};
+use crate::ids::{ConnId, ListenerId, ProxyId};
 use crate::time::Time;
 use crate::words::{ReplyTo, Transport};
 
@@ -29,7 +29,8 @@ impl Way {
         received: Time,
     ) -> Self {
         let reply_to = ReplyTo::Datagram;
-        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias: false } }
+        let (alias, certified) = (false, None);
+        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias, certified } }
     }
 
     /// The way of a message on a connection that was accepted at `listener`, from one address to another.
@@ -42,12 +43,19 @@ impl Way {
     ) -> Self {
         let reply_to = ReplyTo::Stream(connection);
         let owner = Owner::Listener(listener);
-        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias: false } }
+        let (alias, certified) = (false, None);
+        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received, alias, certified } }
     }
 
     /// The same way, on a connection that its peer takes requests on.
     pub const fn with_alias(mut self, alias: bool) -> Self {
         self.arrival.alias = alias;
+        self
+    }
+
+    /// The same way, on a connection whose peer has shown to be this downstream proxy.
+    pub const fn certified_as(mut self, proxy: Option<ProxyId>) -> Self {
+        self.arrival.certified = proxy;
         self
     }
 }

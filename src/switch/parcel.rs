@@ -107,6 +107,7 @@ mod tests {
             local: source,
             received: Time(received),
             alias: false,
+            certified: None,
         };
         let mut parcel = Parcel::new(2);
         assert!(parcel.is_empty());

@@ -58,9 +58,15 @@ impl Line {
 
     /// A connection over TLS to a server that shows a certificate for `localhost`.
     pub fn tls(to: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        Line::secure(connect(to)?, config, "localhost")
+    }
+
+    /// A connection that is open already, over TLS to a server that shows a certificate for this name.
+    pub fn secure(socket: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
+        socket.set_read_timeout(Some(DEADLINE))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        let mut wire = StreamOwned::new(session, connect(to)?);
+        let mut wire = StreamOwned::new(session, socket);
         while wire.conn.is_handshaking() {
             wire.conn.complete_io(&mut wire.sock)?;
         }

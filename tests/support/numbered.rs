@@ -55,6 +55,7 @@ pub fn arrival(now: Time) -> Arrival {
         local: SocketAddr::from(([198, 51, 100, 1], 5060)),
         received: now,
         alias: false,
+        certified: None,
     }
 }
 

@@ -39,6 +39,7 @@ impl Rig {
             local: SocketAddr::from(([198, 51, 100, 1], local)),
             received: START,
             alias: false,
+            certified: None,
         };
         let mut rig = Rig { dispatch: Dispatch::new(setup), arrival, now: START, lives: vec![0; workers] };
         (0..workers).for_each(|worker| rig.up(worker as u16, 100));

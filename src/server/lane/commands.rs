@@ -23,6 +23,7 @@ impl Lane {
     /// Carries out one command.
     pub(super) fn on_command(&mut self, command: Command) {
         let now = clock::now();
+        self.certified.clear();
         match command {
             Command::Link { worker, link, joined, brought } => {
                 self.on_link(worker, link, &joined, brought.as_deref(), now);

@@ -11,10 +11,12 @@ use crate::net::conns::{CloseReason, Closed, Closures, ConnKey, ConnState, Conns
 use crate::server::StreamCounters;
 use crate::server::gate::Census;
 use crate::server::stream_counters::count;
-use crate::stream::{Received, is_alias};
+use crate::stream::{Received, is_alias, names_shown};
 use crate::switch::{Connections, Way};
 use crate::time::Time;
 
+/// Most connections whose certificates' proxies are kept in mind.
+const MOST_CERTIFIED: usize = 4_096;
 /// Bits of a connection's own number in a [`ConnId`].
 const OWN: u64 = (1 << 39) - 1;
 
@@ -66,7 +68,10 @@ impl Lane {
     pub(super) fn read_streams(&mut self, now: Time) {
         let lane = self.switch.own();
         let is_holding = self.holding_until.is_some();
-        let Lane { conns, switch, on_streams, .. } = self;
+        let Lane { conns, switch, on_streams, certified, .. } = self;
+        if certified.len() > MOST_CERTIFIED {
+            certified.clear();
+        }
         let mut take = |origin: Origin<'_>, received: Received<'_>| {
             let Origin { key, ends, transport, certificate } = origin;
             let connection = ConnId::new(lane, key.number());
@@ -77,7 +82,11 @@ impl Lane {
             count(on_streams, listener);
             match received {
                 Received::Message(bytes) => {
-                    switch.on_message(bytes, &way.with_alias(is_alias(bytes, certificate)), now)
+                    let find = |shown| switch.dispatch().proxies().certified(names_shown(shown));
+                    let proxy =
+                        certificate.and_then(|shown| *certified.entry(connection).or_insert_with(|| find(shown)));
+                    let way = way.with_alias(is_alias(bytes, certificate)).certified_as(proxy);
+                    switch.on_message(bytes, &way, now)
                 }
                 Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
             }

@@ -17,6 +17,7 @@ fn on_stream(conn: ConnId) -> Way {
         local: "192.0.2.2:5060".parse().unwrap(),
         received: NOW,
         alias: false,
+        certified: None,
     };
     Way { owner: Owner::Listener(ListenerId(0)), arrival }
 }

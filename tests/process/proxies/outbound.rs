@@ -1,10 +1,11 @@
 //! Calls that systems make by themselves: real connections and datagrams.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
 use super::Front;
+use super::connections::Authority;
 use super::systems::System;
 use crate::support::line::Line;
 use crate::support::phone::{Phone, Received};
@@ -13,10 +14,14 @@ use crate::support::{DEADLINE, own_address, wait_for};
 
 /// A connection that leaves from this host address.
 fn line_from(from: SocketAddr, to: SocketAddr) -> Line {
+    Line::of(socket_from(from.ip(), to))
+}
+
+fn socket_from(from: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(from.ip(), 0).into()).unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
     socket.connect(&to.into()).unwrap();
-    Line::of(socket.into())
+    socket.into()
 }
 
 /// A request of a system, whose listener this is, in the dialog of this call.
@@ -248,4 +253,32 @@ fn a_call_to_a_phone_over_tcp_outlives_a_takeover_on_its_connection() {
         }
     }
     assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
+}
+
+#[test]
+fn a_system_is_known_by_its_certificate_wherever_its_connection_comes_from() {
+    let ca = Authority::new();
+    let system = System::start(Some(ca.certify("system.example.test")));
+    let uri = format!("sip:{};transport=tls", system.address());
+    let proxy = format!("[[proxy]]\nname = \"s\"\nuri = \"{uri}\"\ntls-name = \"system.example.test\"\n");
+    let setup = Setup::new(0).lanes(2);
+    let at = SocketAddr::new(setup.ip, setup.port);
+    let front = Front::start_as(&(proxy + &ca.tls()), setup.with(["--listen", &format!("tls:{at}")]));
+    wait_for("a connection to the system", DEADLINE, || (front.rows()[0]["state"] == "up").then_some(()));
+    let phone = Phone::new(own_address().into());
+    let elsewhere = IpAddr::from([127, 0, 0, 5]);
+    for (number, name) in ["system.example.test", "other.example.test", "system.example.test"].into_iter().enumerate() {
+        let call = &*format!("certified-{number}");
+        let mut line = Line::secure(socket_from(elsewhere, at), &ca.client(name), "edge.example.test").unwrap();
+        let to = format!("sip:phone@{}", phone.address());
+        let invite = request("INVITE", &to, system.address(), (call, ""), &[]).replace("SIP/2.0/TCP", "SIP/2.0/TLS");
+        line.send(invite.as_bytes()).unwrap();
+        if name.starts_with("system") {
+            let invite = phone.expect("the INVITE", is("INVITE", call));
+            phone.send_bytes(ok(&phone, &invite).as_bytes(), invite.from);
+        }
+        assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "), "{name}");
+    }
+    let reasons = &front.pointsman.stats("counters")["forwarded"]["reasons"];
+    assert_eq!((&reasons["outbound-uri"], &reasons["proxied"]), (&2.into(), &1.into()), "{reasons}");
 }

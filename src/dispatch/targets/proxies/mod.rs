@@ -540,6 +540,15 @@ impl Proxies {
         self.at(address).find(is_it).or_else(|| on_host().find(is_it)).or_else(of_network)
     }
 
+    /// The proxy over TLS that a peer has shown to be, by a certificate for this name.
+    pub fn certified(&self, has_shown: impl Fn(&str) -> bool) -> Option<ProxyId> {
+        let settings = self.entries.iter().map(|entry| &entry.settings);
+        let mut secure = settings.filter(|settings| settings.transport == Transport::Tls);
+        let of = secure.find(|settings| has_shown(settings.tls_name.as_ref().unwrap_or(&settings.host)))?;
+        let mut slots = self.slots.iter().filter(|(_, slot)| slot.removed.is_none());
+        slots.find(|(_, slot)| slot.entry == of.name).map(|(id, _)| id)
+    }
+
     /// The proxies of the settings with their numbers and addresses: those to probe.
     pub fn iter(&self) -> impl Iterator<Item = (ProxyId, &Proxy)> {
         self.slots.iter().filter(|(_, slot)| slot.removed.is_none()).map(|(id, slot)| (id, &slot.proxy))

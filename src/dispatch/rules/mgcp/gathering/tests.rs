@@ -19,6 +19,7 @@ fn arrival() -> Arrival {
         local: address,
         received: Time(0),
         alias: false,
+        certified: None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Requests of systems that no flow token leads: they go where they name (RFC 3261 §16.5, §16.6 steps 6 and 7).
 //!
 //! A system is a downstream proxy that is reached over connections. Its request has come on one of those, or on one
-//! that it has opened to a listener itself: the source is its address, or in its networks. A datagram counts as no
-//! system's, since its source may be forged. Anyone else's request goes to pools and dialogs alone, so that the
-//! dispatcher is no open relay.
+//! that it has opened to a listener itself: it has shown a certificate for its name, or the source is its address, or
+//! in its networks. A datagram counts as no system's, since its source may be forged. Anyone else's request goes to
+//! pools and dialogs alone, so that the dispatcher is no open relay.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -95,7 +95,9 @@ impl Dispatch {
     pub(in crate::dispatch::rules::sip) fn system_of(&self, arrival: &Arrival) -> Option<ProxyId> {
         let is_on_connection = matches!(arrival.reply_to, ReplyTo::Stream(_));
         let transport = Some(arrival.transport).filter(|it| is_on_connection && *it != Transport::Udp)?;
-        self.proxies.system_at(arrival.source, transport)
+        let has_transport = |id: &ProxyId| self.proxies.get(*id).is_some_and(|proxy| proxy.transport() == transport);
+        let certified = arrival.certified.filter(has_transport);
+        certified.or_else(|| self.proxies.system_at(arrival.source, transport))
     }
 
     /// Forwards a system's request inside a dialog to where it names, unless a worker has the dialog.
