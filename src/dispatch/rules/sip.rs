@@ -320,7 +320,9 @@ impl Dispatch {
     /// Decides about an ACK. It is never answered (RFC 3261 §17.2.1, §13.2.2.4).
     fn ack(&mut self, case: &Case<'_>) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
-        let by_name = self.table.by_name(case.name);
+        // Some clients draw their branches from so few numbers that the ACK to a 2xx has that of another call.
+        let is_of_call = |id: &EntryId| self.table.get(*id).is_some_and(|entry| entry.call == case.call);
+        let by_name = self.table.by_name(case.name).filter(is_of_call);
         // Only an INVITE has an ACK of its branch.
         if let Some(id) = by_name.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
             self.table.acknowledged(id, case.now);

@@ -613,3 +613,19 @@ fn a_copy_of_a_request_inside_a_dialog_is_absorbed_though_the_settings_have_lost
     let other = one(rig.udp(&request("INFO", BY_UDP, 3, &routes, ";tag=s")));
     assert_eq!(other.shown(), "480 to 198.51.100.7:4711");
 }
+
+#[test]
+fn an_ack_with_the_branch_of_another_calls_invite_goes_to_the_server_of_its_own_call() {
+    for status in ["200 OK", "486 Busy Here"] {
+        let mut rig = Rig::connected(1);
+        let first = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+        assert_eq!(first.shown(), "INVITE to #1");
+        assert!(shown(&rig.responds(&first, status)).iter().any(|it| it.ends_with(" to #7")));
+        let second = one(rig.stream(&another(BY_TCP, "d"), CALLERS, CALLER));
+        assert_eq!(second.shown(), "INVITE to #102");
+        let mut routes = one(rig.responds(&second, "200 OK")).routes();
+        routes.reverse();
+        let ack = request("ACK", BY_TCP, 1, &routes, ";tag=s").replace("Call-ID: c", "Call-ID: d");
+        assert_eq!(one(rig.stream(&ack, CALLERS, CALLER)).shown(), "ACK to #102", "{status}");
+    }
+}

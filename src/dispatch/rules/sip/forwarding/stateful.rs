@@ -235,7 +235,8 @@ impl Dispatch {
 
     /// Decides about an ACK to a response that the dispatcher has sent for a request under way.
     pub(in crate::dispatch::rules::sip) fn ack_of_context(&mut self, case: &Case<'_>) -> Option<Decision> {
-        self.follow_context(case, case.name, Reason::OwnAck)
+        let under_way = self.contexts.get(self.contexts.of(case.name)?)?;
+        if under_way.call == case.call { self.follow_context(case, case.name, Reason::OwnAck) } else { None }
     }
 
     /// Decides about a proxy's response to the request under way of this name. `is_own`: it comes from the proxy's own
