@@ -385,19 +385,32 @@ impl Contexts {
         Some((id, look_up))
     }
 
-    /// Has a request wait until a connection to the first of these addresses is open. False: too many wait.
+    /// Whether this request may wait for a connection.
+    pub(super) fn may_connect(&self, id: ContextId) -> bool {
+        self.all.get(id).is_some_and(|under_way| self.may_wait(|| under_way.source))
+    }
+
+    /// Has a request wait until a connection to the first of these addresses is open.
     pub(super) fn await_connection(
         &mut self,
         id: ContextId,
         (to, others): (SocketAddr, Vec<SocketAddr>),
         is_around: bool,
         now: Time,
-    ) -> bool {
-        let source = self.all.get(id).map(|under_way| under_way.source);
-        let Some(source) = source.filter(|source| self.may_wait(|| *source)) else { return false };
+    ) {
+        let Some(source) = self.all.get(id).map(|under_way| under_way.source) else { return };
         self.waiting_shares.add(source);
         self.connecting.push_back(Connecting { until: now + CONNECTED_WITHIN, id, source, to, others, is_around });
-        true
+    }
+
+    /// Whether a request waits for a connection to this address.
+    pub(super) fn awaits_connection(&self, to: SocketAddr) -> bool {
+        self.connecting.iter().any(|waiting| waiting.to == to)
+    }
+
+    /// Whether the request has gone by this connection last, and has not been told that it is gone.
+    pub(super) fn is_on(&self, id: ContextId, conn: ConnId) -> bool {
+        self.all.get(id).is_some_and(|under_way| under_way.place.conn == Some(conn))
     }
 
     /// Takes out the requests that wait for a connection to this address.
@@ -414,6 +427,16 @@ impl Contexts {
         let waiting = self.connecting.pop_front_if(|waiting| waiting.until <= now)?;
         self.waiting_shares.remove(waiting.source);
         Some(waiting)
+    }
+
+    /// Takes out a request that waits for a name or a connection.
+    pub(super) fn take_any_waiting(&mut self) -> Option<ContextId> {
+        let (id, source) = match self.waiting.pop_front() {
+            Some(Waiting { id, source, .. }) => (id, source),
+            None => self.connecting.pop_front().map(|Connecting { id, source, .. }| (id, source))?,
+        };
+        self.waiting_shares.remove(source);
+        Some(id)
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {

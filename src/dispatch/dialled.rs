@@ -45,6 +45,11 @@ impl Dispatch {
         self.on_callee_connected(conn, now);
     }
 
+    /// Whether connections for requests of systems are to be opened or closed now.
+    pub fn has_dials(&self) -> bool {
+        self.callees.is_due()
+    }
+
     /// The next address that a connection over TCP is to be opened to for a request of a system: the owner opens it,
     /// and says so by [`Dispatch::on_callee_dialled`].
     pub fn poll_callee(&mut self) -> Option<SocketAddr> {

@@ -5,7 +5,7 @@
 //! with every call.
 
 mod bits;
-mod callees;
+pub mod callees;
 mod case;
 pub mod contexts;
 pub mod counters;

@@ -30,6 +30,7 @@ use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::ports::Ports;
 use super::{Command, Event, Setup};
+use crate::dispatch::callees;
 use crate::ids::{ConnId, Incarnation, LinkId, ProxyId, WorkerId};
 use crate::net::conns::{Closures, Conns};
 use crate::net::tls::ProxyKinds;
@@ -135,7 +136,7 @@ impl Lane {
             has_commands: false,
             control,
             ports,
-            conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
+            conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections + callees::MOST),
             dialled: Dialled::default(),
             proxy_kinds: ProxyKinds::new(),
             certified: HashMap::default(),
@@ -289,6 +290,7 @@ impl Lane {
             || matches!(self.stage, Stage::Reading)
                 && (may_read && (self.ports.has_readable() || self.conns.has_readable() && !self.switch.has_parcels())
                     || self.switch.has_readable_link()
+                    || self.switch.has_dials()
                     || self.switch.has_orphans()
                     || self.switch.is_behind())
     }

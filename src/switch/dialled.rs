@@ -32,6 +32,11 @@ impl<C: Channel> Switch<C> {
         self.dispatch.poll_hang_up(now)
     }
 
+    /// Whether connections for requests of downstream proxies are to be opened or closed now.
+    pub fn has_dials(&self) -> bool {
+        self.dispatch.has_dials()
+    }
+
     /// The next address that a connection over TCP is to be opened to for a request of a downstream proxy: see
     /// [`Switch::on_callee_dialled`].
     pub fn poll_callee(&mut self) -> Option<SocketAddr> {

@@ -123,7 +123,7 @@ impl<C: Channel> Switch<C> {
         let Switch { undelivered, gone, scanner, dispatch, outbox, .. } = self;
         for request in undelivered.iter() {
             if let Ok(message) = scanner.scan(request.bytes) {
-                dispatch.on_undelivered(&message, now);
+                dispatch.on_undelivered(&message, request.conn, now);
             }
         }
         undelivered.clear(KEPT);
@@ -213,6 +213,8 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about everything that waits. All lanes rest: no message that another waits for will come any more.
     pub fn settle(&mut self, now: Time) {
+        self.dispatch.give_up_waiting(now);
+        self.outbox.send_leaving(&mut self.dispatch);
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
         while self.has_orphans() || !self.given_back.is_empty() {

@@ -85,6 +85,8 @@ pub struct FlowToken {
     /// Whether the server itself has begun the dialog: then its requests go to where they name, and the way to the
     /// caller is that which the first one went.
     pub is_outbound: bool,
+    /// Whether the called party was reached over a connection, where the server has begun the dialog.
+    pub is_called_by_stream: bool,
 }
 
 /// Writes tokens, and knows its own again.
@@ -135,7 +137,7 @@ impl FlowTokens {
     /// The tokens of a dialog for both sides, whichever side `token` is for.
     pub fn pair(&self, token: &FlowToken, call_id: &[u8]) -> Pair {
         let mut text = Text { bytes: [0; LONGEST + HASH], len: 0 };
-        let FlowToken { side: _, listener, caller, server, is_stream, is_outbound } = token;
+        let FlowToken { side: _, listener, caller, server, is_stream, is_outbound, is_called_by_stream } = token;
         let caller_kind = match caller {
             Hop::Address(_) if *is_outbound => CALLED,
             Hop::Address(address) if address.ip().to_canonical().is_ipv4() => CALLER_V4,
@@ -143,7 +145,9 @@ impl FlowTokens {
             Hop::Connection(_) => CALLER_CONNECTION,
         };
         let server_bit = if server.ip().to_canonical().is_ipv4() { 0 } else { SERVER_V6 };
-        let stream_bit = if *is_stream { BY_STREAM } else { 0 };
+        // A server that begins dialogs is reached over connections.
+        let is_by_stream = if caller_kind == CALLED { is_called_by_stream } else { is_stream };
+        let stream_bit = if *is_by_stream { BY_STREAM } else { 0 };
         let kinds = caller_kind | server_bit | stream_bit;
         text.push(kinds, 1);
         let named = self.current.listeners.iter().find(|(_, id)| id == listener);
@@ -195,8 +199,10 @@ impl FlowTokens {
             _ => Hop::Address(take_address(&mut rest, true)?),
         };
         let server = take_address(&mut rest, kinds & SERVER_V6 != 0)?;
-        let (is_stream, is_outbound) = (kinds & BY_STREAM != 0, kinds & CALLER_KINDS == CALLED);
-        rest.is_empty().then_some(FlowToken { side, listener, caller, server, is_stream, is_outbound })
+        let (is_by_stream, is_outbound) = (kinds & BY_STREAM != 0, kinds & CALLER_KINDS == CALLED);
+        let (is_stream, is_called_by_stream) = (is_outbound || is_by_stream, is_outbound && is_by_stream);
+        let token = FlowToken { side, listener, caller, server, is_stream, is_outbound, is_called_by_stream };
+        rest.is_empty().then_some(token)
     }
 
     /// The hashes in the tokens of the caller's side and of the server's. `front` is that of the caller's side: one
@@ -211,7 +217,7 @@ impl FlowTokens {
 const CALLER_V4: u64 = 0;
 const CALLER_V6: u64 = 1;
 const CALLER_CONNECTION: u64 = 2;
-/// The server has called it, at an address that is written as one of IPv6.
+/// The server has called it, at an address that is written as one of IPv6; [`BY_STREAM`] tells how.
 const CALLED: u64 = 3;
 const CALLER_KINDS: u64 = 3;
 const SERVER_V6: u64 = 4;
@@ -348,9 +354,12 @@ mod tests {
         let mut all = Vec::new();
         for (caller, server) in callers.into_iter().flat_map(|caller| servers.map(|server| (caller, server))) {
             let is_address = matches!(caller, Hop::Address(_));
-            for (is_stream, is_outbound) in [(false, false), (true, false), (true, is_address)] {
+            for (is_stream, is_outbound, is_called_by_stream) in
+                [(false, false, false), (true, false, false), (true, is_address, false), (true, is_address, is_address)]
+            {
                 let listener = ListenerId(1023);
-                let token = |side| FlowToken { side, listener, caller, server, is_stream, is_outbound };
+                let token =
+                    |side| FlowToken { side, listener, caller, server, is_stream, is_outbound, is_called_by_stream };
                 all.extend(sides.map(token));
             }
         }

@@ -435,7 +435,8 @@ fn a_request_of_a_server_for_a_caller_whose_connection_is_gone_gets_430_and_its_
         let ours = format!("Via: SIP/2.0/TCP 198.51.100.1;branch={:?}\r\nVia:", sent.branch);
         let left = text.replacen("Via:", &ours, 1);
         let mut scanner = Scanner::new();
-        (0..2).for_each(|_| rig.dispatch.on_undelivered(&scanner.scan(left.as_bytes()).unwrap(), rig.now));
+        let Hop::Connection(conn) = sent.to else { panic!("{sent:?}") };
+        (0..2).for_each(|_| rig.dispatch.on_undelivered(&scanner.scan(left.as_bytes()).unwrap(), conn, rig.now));
         let leaving: Vec<_> = std::iter::from_fn(|| rig.dispatch.poll_leaving()).collect();
         let is_430 = |message: &LeavingMessage| matches!(message, LeavingMessage::Answer(it) if it.status == 430);
         assert!(leaving.len() == answers && leaving.iter().all(|leaving| is_430(&leaving.message)), "{leaving:?}");

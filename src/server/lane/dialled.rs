@@ -122,10 +122,11 @@ impl Lane {
         for key in dialled {
             let Some(state) = self.conns.state(key) else { continue };
             let (name, to) = (self.name_of(key), state.ends.remote);
-            let takes = self.conns.takes_requests(key);
-            if !state.is_persistent && takes {
+            if !self.conns.takes_requests(key) {
+                self.conns.close(key, CloseReason::Unneeded);
+            } else if !state.is_persistent {
                 self.switch.on_callee_kept(name, to);
-            } else if self.switch.on_connection_kept(name, to, state.transport, now) && takes {
+            } else if self.switch.on_connection_kept(name, to, state.transport, now) {
                 self.dialled.on_queued(&self.conns, key);
                 self.end_wait_for_first();
             } else {

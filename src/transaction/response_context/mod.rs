@@ -345,12 +345,16 @@ impl ResponseContext {
         self.branches.iter().any(|branch| branch.to().to == way && branch.is_pending())
     }
 
+    /// Whether the request may go another way to this proxy, or to the caller of its dialog: no response has come, and
+    /// one is wanted.
+    pub fn may_go_around(&self, proxy: ProxyId) -> bool {
+        self.server.is_proceeding() && !self.is_expired && !self.is_cancelled && self.is_unheard(proxy)
+    }
+
     /// The request has gone by a connection that is gone, and its receiver may be reached by this way. It goes there as
-    /// if it had gone nowhere, unless a response has come or none is wanted. Returns whether it goes.
+    /// if it had gone nowhere, where it may. Returns whether it goes.
     pub fn go_around(&mut self, to: Candidate, now: Time, out: &mut Vec<Effect>) -> bool {
-        let is_free = self.server.is_proceeding() && !self.is_expired && !self.is_cancelled;
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == to.proxy) else { return false };
-        if !is_free || !self.branches.get(index).is_some_and(Branch::is_unheard) {
+        if !self.may_go_around(to.proxy) {
             return false;
         }
         self.branches.take(|branch| branch.to().proxy == to.proxy);

@@ -160,9 +160,7 @@ fn a_bye_for_a_phone_that_has_closed_its_connection_goes_by_a_new_one() {
     assert!(rig.hangs_up(FIRST).is_empty());
     let routes: Vec<String> = sent.routes().into_iter().rev().collect();
     let bye = inside("BYE", BY_CONNECTION, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
-    // It is found gone when the request is to leave.
-    assert_eq!(one(rig.system(&bye)).shown(), "BYE to #60");
-    assert!(rig.passes(0).is_empty());
+    assert!(rig.system(&bye).is_empty());
     assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap());
     let sent = one(rig.opens(SECOND));
     assert_eq!(sent.shown(), "BYE to #61");
@@ -202,18 +200,87 @@ fn a_request_for_a_caller_whose_connection_is_gone_goes_by_a_new_one_to_his_cont
 }
 
 #[test]
-fn no_connection_is_opened_for_an_ack_or_over_tls_or_for_a_stranger() {
+fn no_connection_is_opened_over_tls_or_for_a_stranger() {
     let mut rig = Rig::connected(1);
     for uri in ["sip:phone@203.0.113.9;transport=tls", "sips:phone@203.0.113.9"] {
         let text = of_call(&to_uri("INVITE", uri, &[]), &uri.len().to_string());
         assert!(matches!(&*shown(&rig.system(&text)), [one] if one == "480 to #50" || one == "416 to #50"), "{uri}");
     }
-    let ack = of_call(&to_uri("ACK", BY_CONNECTION, &[]), "ack")
-        .replace("example.net>\r\nCall", "example.net>;tag=p\r\nCall");
-    assert!(rig.system(&ack).is_empty());
-    assert_eq!(rig.switch.poll_callee(), None);
     // Nobody but a system is led anywhere.
     let sent = rig.stream(&to_uri("INVITE", BY_CONNECTION, &[]), CALLERS, CALLER);
     assert!(shown(&sent).iter().all(|it| it.ends_with("#1") || it.ends_with("#101")), "{sent:?}");
     assert_eq!(rig.switch.poll_callee(), None);
+}
+
+#[test]
+fn an_ack_for_a_contact_without_a_connection_has_one_opened_and_the_next_copy_goes_by_it() {
+    let mut rig = Rig::connected(1);
+    let sent = rig.calls_phone();
+    one(rig.phone(&sent, "200 OK", FIRST));
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let contact = "sip:phone@203.0.113.9:6000;transport=tcp";
+    let ack = inside("ACK", contact, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+    assert!(rig.system(&ack).is_empty());
+    assert_eq!(rig.dials(SECOND), "203.0.113.9:6000".parse().unwrap());
+    assert!(rig.opens(SECOND).is_empty());
+    assert_eq!(one(rig.system(&ack)).shown(), "ACK to #61");
+}
+
+#[test]
+fn a_bye_for_a_phone_on_a_private_network_goes_by_a_new_connection_where_the_first_has_ended() {
+    let uri = "sip:phone@10.0.0.9:5062;transport=tcp";
+    for contact in [uri, "sip:phone@phone.invalid;transport=tcp"] {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", uri, &[])).is_empty());
+        rig.dials(FIRST);
+        let sent = one(rig.opens(FIRST));
+        one(rig.stream(&answer(&sent, "200 OK"), FIRST, "10.0.0.9:5062"));
+        assert!(rig.hangs_up(FIRST).is_empty());
+        let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+        assert!(rig.system(&inside("BYE", contact, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"))).is_empty());
+        assert_eq!(rig.dials(SECOND), "10.0.0.9:5062".parse().unwrap());
+        assert_eq!(one(rig.opens(SECOND)).shown(), "BYE to #61");
+    }
+}
+
+#[test]
+fn a_call_that_rings_while_its_connection_is_opened_anew_goes_on() {
+    for is_refused in [false, true] {
+        let mut rig = Rig::connected(1);
+        let sent = rig.calls_phone();
+        assert!(rig.hangs_up(FIRST).is_empty());
+        rig.dials(SECOND);
+        assert_eq!(one(rig.phone(&sent, "180 Ringing", ConnId(70))).shown(), "180 to #50");
+        if is_refused {
+            rig.switch.on_connection_closed(SECOND, Ended::Refused, rig.now);
+            assert!(rig.left().is_empty());
+        } else {
+            assert!(rig.opens(SECOND).is_empty());
+        }
+        assert_eq!(one(rig.phone(&sent, "200 OK", ConnId(70))).shown(), "200 to #50");
+    }
+}
+
+#[test]
+fn the_request_that_waits_longest_for_a_connection_does_not_end_the_attempt_of_later_ones() {
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+    rig.dials(FIRST);
+    assert_eq!(shown(&rig.passes(3_900)), ["100 to #50"]);
+    assert!(rig.system(&of_call(&to_uri("MESSAGE", BY_CONNECTION, &[]), "later")).is_empty());
+    assert_eq!(shown(&rig.passes(4_100)), ["480 to #50"]);
+    assert_eq!(rig.switch.poll_hang_up(rig.now), None);
+    assert_eq!(one(rig.opens(FIRST)).shown(), "MESSAGE to #60");
+}
+
+#[test]
+fn requests_whose_way_is_still_sought_at_a_takeover_are_told_to_come_again() {
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+    assert!(rig.system(&of_call(&to_uri("MESSAGE", "sip:x@example.org", &[]), "named")).is_empty());
+    rig.dials(FIRST);
+    rig.switch.settle(rig.now);
+    let left = rig.left();
+    assert_eq!(shown(&left), ["503 to #50", "503 to #50"]);
+    assert!(left.iter().all(|sent| sent.text.contains("Retry-After")));
 }

@@ -291,9 +291,13 @@ impl Dispatch {
                 let ip = if bound.ip().is_unspecified() { self.own_ip_towards(far, arrival)? } else { bound.ip() };
                 return Some((listener, SocketAddr::new(ip, bound.port()), transport));
             }
-            Hop::Connection(_) => {
+            Hop::Connection(conn) => {
                 let (_, transport, bound) = self.rules.stream_listeners.iter().find(|(of, ..)| *of == listener)?;
-                let ip = if bound.ip().is_unspecified() { arrival.local.ip() } else { bound.ip() };
+                let ip = match self.callees.address_of(conn) {
+                    _ if !bound.ip().is_unspecified() => bound.ip(),
+                    Some(called) => self.own_ip_towards(called.ip(), arrival)?,
+                    None => arrival.local.ip(),
+                };
                 return Some((listener, SocketAddr::new(ip, bound.port()), *transport));
             }
         };

@@ -15,7 +15,7 @@ use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
-use crate::ids::{ConnId, ProxyId, TargetId};
+use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scanner, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
@@ -84,8 +84,8 @@ pub(super) enum Awaited {
 /// The way to a name that has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// This way.
-    Way(Hop),
+    /// This way, from this listener where it is not that which the request has come to.
+    Way(Hop, Option<ListenerId>),
     /// A connection to the first of these addresses that takes one.
     Connect(Vec<SocketAddr>),
 }
@@ -134,22 +134,17 @@ impl Dispatch {
         token: &FlowToken,
         set: &RouteSet<'_>,
     ) -> Option<Decision> {
-        let system = self.system_of(case.arrival).filter(|_| token.side == Side::Server)?;
+        let system = self.system_of(case.arrival).filter(|_| token.is_outbound && token.side == Side::Server)?;
+        let Hop::Address(called) = token.caller else { return None };
         let place = Place::after_own(case, set)?;
-        let (to, transport) = place.address?;
-        let called = match token.caller {
-            Hop::Address(called) if token.is_outbound => called,
-            Hop::Address(_) => return None,
-            // The connection that it was called by, if that still stands.
-            Hop::Connection(conn) => {
-                self.callees.address_of(conn).filter(|called| (to, transport) != (*called, Transport::Tcp))?
-            }
+        // The Contact of a called party whose address a NAT hides, or that has none.
+        let is_hidden = |to: IpAddr| !place.is_route && is_private(to) && !is_private(called.ip());
+        let named = place.address.filter(|(to, _)| !is_hidden(to.ip()) && !self.names_us(&place.uri, case.arrival));
+        let address = match named {
+            None if token.is_called_by_stream => Some((called, Transport::Tcp)),
+            named => Some(named?),
         };
-        // The Contact of a called party whose address a NAT hides.
-        let is_hidden = !place.is_route && is_private(to.ip()) && !is_private(called.ip());
-        if is_hidden || self.names_us(&place.uri, case.arrival) {
-            return None;
-        }
+        let place = Place { address, ..place };
         Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
             dispatch.forward_to_place(case, (system, set.own), place)
         }))
@@ -177,6 +172,11 @@ impl Dispatch {
                 let open = self.callees.open_to(to).filter(|_| transport == Transport::Tcp);
                 let listener = self.rules.stream_listener(Transport::Tcp, to.ip());
                 let Some((conn, (listener, _))) = open.zip(listener) else {
+                    if case.request.method == Method::Ack && transport == Transport::Tcp {
+                        // It cannot wait. The response comes again, and brings the next one.
+                        let Dispatch { contexts, callees, .. } = self;
+                        callees.ask(to, |conn| !contexts.waits_on(conn));
+                    }
                     let awaited = Some(Awaited::Connection(to)).filter(|_| transport == Transport::Tcp);
                     return self.wait_for_place(case, (system, own), (place, awaited));
                 };
@@ -244,12 +244,17 @@ impl Dispatch {
                 refused = (403, Reason::OutboundRefused);
                 continue;
             }
-            let way = match look_up.transport {
-                Transport::Udp => Some(Hop::Address(to)),
-                _ => self.proxies.at_by(to, true).and_then(|proxy| self.proxies.hop_to(proxy)),
-            };
-            match way {
-                Some(way) if to_connect.is_empty() => return Ok(Found::Way(way)),
+            if look_up.transport == Transport::Udp {
+                return Ok(Found::Way(Hop::Address(to), None));
+            }
+            match self.proxies.at_by(to, true) {
+                Some(proxy) if to_connect.is_empty() => {
+                    let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
+                    let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
+                    if let Some(way) = self.proxies.hop_to(proxy) {
+                        return Ok(Found::Way(way, listener));
+                    }
+                }
                 None if look_up.transport == Transport::Tcp => to_connect.push(to),
                 _ => {}
             }
@@ -260,12 +265,14 @@ impl Dispatch {
     /// The address by which the receiver of a system's request is reached whose connection is gone, and its transport:
     /// those in its Contact, where this means something outside of its own network.
     pub(super) fn contact_of(&self, id: ContextId) -> Option<(SocketAddr, Transport)> {
-        let UnderWay { request, arrival, forward, .. } = self.contexts.get(id)?;
+        let UnderWay { request, arrival, forward, context, .. } = self.contexts.get(id)?;
         self.system_of(arrival)?;
         let mut scanner = Scanner::new();
         let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
         let (to, transport) = place.address?;
-        let is_public = to.ip().is_loopback() || !is_private(to.ip());
+        // Where we have opened the connection, the system has named the place before.
+        let is_named = !context.leads_to_flow();
+        let is_public = is_named || to.ip().is_loopback() || !is_private(to.ip());
         let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
         let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
         is_good.then_some((to, transport))

@@ -141,8 +141,13 @@ impl Dispatch {
         let Some(server) = self.proxies.get(forward.proxy).and_then(|proxy| proxy.address()) else { return };
         // A system has begun the dialog: the side of the called is that which the request goes to.
         let is_outbound = forward.side == Side::Server;
+        let called = match forward.to {
+            Hop::Connection(conn) => self.callees.address_of(conn).map(Hop::Address),
+            Hop::Address(_) => None,
+        };
+        let is_called_by_stream = is_outbound && called.is_some();
         let caller = match arrival.reply_to {
-            _ if is_outbound => forward.to,
+            _ if is_outbound => called.unwrap_or(forward.to),
             ReplyTo::Stream(conn) => Hop::Connection(conn),
             _ => Hop::Address(arrival.source),
         };
@@ -159,7 +164,8 @@ impl Dispatch {
         let identifier = self.proxies.identifier(forward.proxy);
         let is_stream = if is_outbound { arrival.transport } else { forward.transport } != Transport::Udp;
         let listener = if is_outbound { forward.listener } else { arrival.listener };
-        let token = FlowToken { side: forward.side, listener, caller, server, is_stream, is_outbound };
+        let token =
+            FlowToken { side: forward.side, listener, caller, server, is_stream, is_outbound, is_called_by_stream };
         let tokens = self.flow_tokens.pair(&token, request.call_id());
         let identifier = identifier.map(|identifier| identifier.text());
         for (side, local, transport) in
@@ -212,6 +218,10 @@ impl Dispatch {
         }
         let server = self.proxies.at_by(token.server, token.is_stream);
         let (to, proxy, is_strict) = match token.side {
+            // It can be led to no place, and the connection that it was called by may be gone.
+            Side::Server if token.is_called_by_stream => {
+                return Some(self.refuse_to_forward(case, 430, Reason::FlowFailed));
+            }
             Side::Server => (Some(token.caller), server, false),
             Side::Caller => {
                 let (to, is_strict) = self.towards_server(case, &token, (set, restored.is_some()));

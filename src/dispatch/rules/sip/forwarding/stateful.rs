@@ -21,7 +21,7 @@ use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
-use crate::ids::{ConnId, ProxyId, TargetId};
+use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::{Came, ForwardedBranch};
@@ -126,7 +126,10 @@ impl Dispatch {
     fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
         let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
         match self.way_found(found, &arrival) {
-            Ok(Found::Way(to)) => self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now),
+            Ok(Found::Way(to, listener)) => {
+                self.set_listener(id, listener);
+                self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
+            }
             Ok(Found::Connect(addresses)) => self.connect(id, addresses, false, now),
             Err(refusal) => self.on_way_found(id, Err(refusal), now),
         }
@@ -158,16 +161,20 @@ impl Dispatch {
     fn connect(&mut self, id: ContextId, addresses: Vec<SocketAddr>, is_around: bool, now: Time) {
         let mut others = addresses.into_iter();
         while let Some(to) = others.next() {
+            // Its responses and requests must find a way here.
+            if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
+                continue;
+            }
             if let Some(conn) = self.callees.open_to(to) {
                 return self.on_connected(id, (to, conn), is_around, now);
             }
-            let rest = others.as_slice().to_vec();
-            if self.callees.ask(to) && self.contexts.await_connection(id, (to, rest), is_around, now) {
-                return;
+            let Dispatch { contexts, callees, .. } = self;
+            if contexts.may_connect(id) && callees.ask(to, |conn| !contexts.waits_on(conn)) {
+                return contexts.await_connection(id, (to, others.collect()), is_around, now);
             }
         }
         if is_around {
-            self.cut(id, now);
+            self.cut_unheard(id, now);
         } else {
             self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
         }
@@ -175,14 +182,18 @@ impl Dispatch {
 
     /// A connection that a request waits for is open: the request goes by it.
     fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), is_around: bool, now: Time) {
-        let listener = self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener);
-        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
-            under_way.forward.listener = listener;
-        }
+        self.set_listener(id, self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener));
         if is_around {
             self.go_around(id, Hop::Connection(conn), now);
         } else {
             self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
+        }
+    }
+
+    /// Has a request leave from this listener.
+    fn set_listener(&mut self, id: ContextId, listener: Option<ListenerId>) {
+        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
+            under_way.forward.listener = listener;
         }
     }
 
@@ -199,6 +210,18 @@ impl Dispatch {
     pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
         for Connecting { id, others, is_around, .. } in self.contexts.take_connecting(to) {
             self.connect(id, others, is_around, now);
+        }
+    }
+
+    /// Answers the requests whose way is still sought: nobody else would, since a sender on a connection does not
+    /// repeat them.
+    pub fn give_up_waiting(&mut self, now: Time) {
+        while let Some(id) = self.contexts.take_any_waiting() {
+            if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
+                self.cut_unheard(id, now);
+            } else {
+                self.on_way_found(id, Err((503, Reason::OutboundUnreachable)), now);
+            }
         }
     }
 
@@ -335,7 +358,9 @@ impl Dispatch {
             self.go_to_found(id, (&look_up, &[]), now);
         }
         while let Some(Connecting { id, to, others, is_around, .. }) = self.contexts.poll_unconnected(now) {
-            self.callees.give_up(to);
+            if !self.contexts.awaits_connection(to) {
+                self.callees.give_up(to);
+            }
             self.connect(id, others, is_around, now);
         }
         while let Some(id) = self.contexts.poll_due(now) {
@@ -400,7 +425,7 @@ impl Dispatch {
 
     /// Takes note that a request of ours could not leave on its connection, which is gone: its sender hears of it (RFC
     /// 5626 §5.3.1). An ACK is lost, and the response to it comes again.
-    pub fn on_undelivered(&mut self, request: &Message<'_>, now: Time) {
+    pub fn on_undelivered(&mut self, request: &Message<'_>, conn: ConnId, now: Time) {
         let mut vias = request.values(Name::Via).map_while(Via::parse);
         let branch = vias.next().and_then(|via| ForwardedBranch::read(via.branch()?));
         let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
@@ -410,8 +435,10 @@ impl Dispatch {
             return self.counters.on_returned(&Decision { target: Target::Drop, reason });
         }
         let Some(id) = branch.and(name).and_then(|name| self.contexts.of(name)) else { return };
-        // The end of a connection to a proxy is told, and moves all requests that went by it.
-        if self.contexts.get(id).is_some_and(|under_way| under_way.forward.side == Side::Server) {
+        // The end of a connection to a proxy is told, and moves all requests that went by it. That of another lane may
+        // have been told meanwhile.
+        let is_of_server = self.contexts.get(id).is_some_and(|under_way| under_way.forward.side == Side::Server);
+        if is_of_server && self.contexts.is_on(id, conn) {
             self.lose_flow(id, now);
         }
     }
@@ -434,7 +461,7 @@ impl Dispatch {
         let contact = self.contact_of(id);
         let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
         let proxy = under_way.forward.proxy;
-        let may_go = under_way.context.is_unheard(proxy) && !std::mem::replace(&mut under_way.is_around, true);
+        let may_go = under_way.context.may_go_around(proxy) && !std::mem::replace(&mut under_way.is_around, true);
         let contact = contact.filter(|_| may_go);
         self.contexts.leave_way(id);
         match contact {
@@ -451,7 +478,7 @@ impl Dispatch {
         let (candidate, mut goes) = (Candidate { proxy: forward.proxy, to }, false);
         self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
         if !goes {
-            return self.cut(id, now);
+            return self.cut_unheard(id, now);
         }
         let target = Target::Forward(Forward { to, ..forward });
         let decision = Decision { target, reason: Reason::OutboundContact };
@@ -477,6 +504,13 @@ impl Dispatch {
             let decision = Decision { target, reason: Reason::FlowFailed };
             self.counters.on_returned(&decision);
             self.note_again(&request, &arrival, &decision, now);
+        }
+    }
+
+    /// The same where nothing has been heard of the request meanwhile: a receiver that responds has found a way itself.
+    fn cut_unheard(&mut self, id: ContextId, now: Time) {
+        if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_unheard(under_way.forward.proxy)) {
+            self.cut(id, now);
         }
     }
 
