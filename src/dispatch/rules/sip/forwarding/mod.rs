@@ -6,9 +6,11 @@
 
 mod following;
 mod identified;
+mod lost_flow;
 mod outbound;
 mod record_route;
 mod response;
+mod seeking;
 mod stateful;
 
 use std::net::{IpAddr, SocketAddr};

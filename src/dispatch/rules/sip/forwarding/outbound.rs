@@ -8,24 +8,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::record_route::{RouteSet, is_private};
+use super::seeking::Awaited;
 use super::{Case, unless_ack};
 use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
-use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
+use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
-use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scanner, Scheme, Uri};
+use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
 
 /// A place that a request names.
 #[derive(Clone, Copy, Debug)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     uri: Uri<'a>,
     /// The numeric address and its transport; `None`: see [`Place::look_up`].
-    address: Option<(SocketAddr, Transport)>,
+    pub(super) address: Option<(SocketAddr, Transport)>,
     /// Whether it stands in Route.
     is_route: bool,
     /// Whether it is that of a strict router (§16.6 step 6).
@@ -34,7 +34,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// The place that a request names after so many Route values of ours.
-    fn of(request: &Message<'a>, own: u8) -> Option<Self> {
+    pub(super) fn of(request: &Message<'a>, own: u8) -> Option<Self> {
         let route = request.values(Name::Route).nth(usize::from(own)).map(NameAddr::parse);
         let (uri, is_route) = match route {
             Some(route) => (route?.uri()?, true),
@@ -70,24 +70,6 @@ impl<'a> Place<'a> {
     const fn reason(&self) -> Reason {
         if self.is_route { Reason::OutboundRoute } else { Reason::OutboundUri }
     }
-}
-
-/// Something that a request waits for before its way is known.
-#[derive(Clone, Debug)]
-pub(super) enum Awaited {
-    /// The addresses of a name.
-    Name(LookUp),
-    /// A connection to this address.
-    Connection(SocketAddr),
-}
-
-/// The way to a name that has been looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// This way, from this listener where it is not that which the request has come to.
-    Way(Hop, Option<ListenerId>),
-    /// A connection to the first of these addresses that takes one.
-    Connect(Vec<SocketAddr>),
 }
 
 impl Dispatch {
@@ -227,57 +209,6 @@ impl Dispatch {
         Decision { target: Target::Waits(system), ..decision }
     }
 
-    /// The way to the first address of a name that may be named and can be reached.
-    pub(super) fn way_found(
-        &mut self,
-        (look_up, addresses): (&LookUp, &[SocketAddr]),
-        arrival: &Arrival,
-    ) -> Result<Found, (u16, Reason)> {
-        let (mut refused, mut to_connect) = ((480, Reason::OutboundUnreachable), Vec::new());
-        for to in addresses {
-            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
-            if self.is_own(to, arrival) {
-                refused = (482, Reason::Loop);
-                continue;
-            }
-            if !may_be_named(to, arrival) {
-                refused = (403, Reason::OutboundRefused);
-                continue;
-            }
-            if look_up.transport == Transport::Udp {
-                return Ok(Found::Way(Hop::Address(to), None));
-            }
-            match self.proxies.at_by(to, true) {
-                Some(proxy) if to_connect.is_empty() => {
-                    let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
-                    let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
-                    if let Some(way) = self.proxies.hop_to(proxy) {
-                        return Ok(Found::Way(way, listener));
-                    }
-                }
-                None if look_up.transport == Transport::Tcp => to_connect.push(to),
-                _ => {}
-            }
-        }
-        if to_connect.is_empty() { Err(refused) } else { Ok(Found::Connect(to_connect)) }
-    }
-
-    /// The address by which the receiver of a system's request is reached whose connection is gone, and its transport:
-    /// those in its Contact, where this means something outside of its own network.
-    pub(super) fn contact_of(&self, id: ContextId) -> Option<(SocketAddr, Transport)> {
-        let UnderWay { request, arrival, forward, context, .. } = self.contexts.get(id)?;
-        self.system_of(arrival)?;
-        let mut scanner = Scanner::new();
-        let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
-        let (to, transport) = place.address?;
-        // Where we have opened the connection, the system has named the place before.
-        let is_named = !context.leads_to_flow();
-        let is_public = is_named || to.ip().is_loopback() || !is_private(to.ip());
-        let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
-        let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
-        is_good.then_some((to, transport))
-    }
-
     /// Whether a URI names this dispatcher.
     fn names_us(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
         match uri.host.ip() {
@@ -289,7 +220,7 @@ impl Dispatch {
         }
     }
 
-    fn is_own(&self, address: SocketAddr, arrival: &Arrival) -> bool {
+    pub(super) fn is_own(&self, address: SocketAddr, arrival: &Arrival) -> bool {
         self.is_own_ip(address.ip(), arrival) && self.is_own_port(address.port())
     }
 
@@ -307,7 +238,7 @@ impl Dispatch {
 
 /// Whether a system at the source of this message may have requests sent to an address: what only this host reaches is
 /// for systems of this host.
-fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
+pub(super) fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
     let ip = to.ip().to_canonical();
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     let is_near = ip.is_loopback() && !arrival.source.ip().to_canonical().is_loopback();

@@ -7,26 +7,24 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::outbound::{Awaited, Found};
 use super::{Case, way_back};
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{Connecting, ContextId, LeavingMessage, Moves, Scratch, UnderWay};
+use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
 };
 use crate::dispatch::history::About;
-use crate::dispatch::probed::LookUp;
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
-use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
+use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::forwarded::{Came, ForwardedBranch};
+use crate::transaction::forwarded::Came;
 use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
-use crate::wire::sip::{Message, Method, Name, Scanner, Via};
+use crate::wire::sip::{Message, Method, Name, Scanner};
 use crate::words::Transport;
 
 impl Dispatch {
@@ -36,7 +34,7 @@ impl Dispatch {
         case.arrival.transport != Transport::Udp && !self.has_room_for_context(case)
     }
 
-    fn has_room_for_context(&self, case: &Case<'_>) -> bool {
+    pub(super) fn has_room_for_context(&self, case: &Case<'_>) -> bool {
         self.contexts.has_room(case.request.message.bytes().len(), || case.source(self).print())
     }
 
@@ -85,144 +83,6 @@ impl Dispatch {
     /// Whether a request goes by a connection that was opened for requests of systems.
     fn is_by_callee(&self, to: Hop) -> bool {
         matches!(to, Hop::Connection(conn) if self.callees.address_of(conn).is_some())
-    }
-
-    /// Begins the response context of a system's request whose way is still sought. Returns whether there is room for
-    /// one.
-    pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, awaited: Awaited) -> bool {
-        let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
-        let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
-        if !self.contexts.may_wait(|| case.source(self).print()) || !self.has_room_for_context(case) {
-            return false;
-        }
-        let opening = context::Opening {
-            kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
-            terms: self.contexts.terms((id, pool), Moves::Never, self.rules.pending_max),
-            first: None,
-            is_reliable: true,
-            may_be_forged: false,
-            leads_to_flow: false,
-        };
-        let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
-        let source = case.source(self).print();
-        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
-        let names = (case.name, case.call, case.discriminator);
-        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
-        let Some(id) = self.contexts.insert(under_way) else { return false };
-        match awaited {
-            Awaited::Name(look_up) => self.contexts.wait_for(id, look_up, case.now),
-            Awaited::Connection(to) => self.connect(id, vec![to], false, case.now),
-        }
-        true
-    }
-
-    /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
-    pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
-        for id in self.contexts.take_waiting(look_up) {
-            self.go_to_found(id, (look_up, addresses), now);
-        }
-    }
-
-    fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
-        let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
-        match self.way_found(found, &arrival) {
-            Ok(Found::Way(to, listener)) => {
-                self.set_listener(id, listener);
-                self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
-            }
-            Ok(Found::Connect(addresses)) => self.connect(id, addresses, false, now),
-            Err(refusal) => self.on_way_found(id, Err(refusal), now),
-        }
-    }
-
-    /// The way of a request that waited for it has been found: the request goes there, or is answered with this status.
-    fn on_way_found(&mut self, id: ContextId, way: Result<(Hop, Reason), (u16, Reason)>, now: Time) {
-        let Some(UnderWay { arrival, forward, request, context, .. }) = self.contexts.get(id) else { return };
-        let (arrival, forward, request) = (*arrival, *forward, request.clone());
-        if context.answered().is_some() {
-            return;
-        }
-        let (next, target, reason) = match way {
-            Ok((to, reason)) => {
-                let next = Ok(Candidate { proxy: forward.proxy, to });
-                (next, Some(Target::Forward(Forward { to, ..forward })), reason)
-            }
-            Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
-        };
-        self.happen(id, now, |context, effects| context.on_looked_up(next, now, effects));
-        if let Some(decision) = target.map(|target| Decision { target, reason }) {
-            self.counters.on_returned(&decision);
-            self.note_again(&request, &arrival, &decision, now);
-        }
-    }
-
-    /// Has a request go by a connection to the first of these addresses that has one or to which one can be opened.
-    /// `is_around`: the one that it had gone by is gone.
-    fn connect(&mut self, id: ContextId, addresses: Vec<SocketAddr>, is_around: bool, now: Time) {
-        let mut others = addresses.into_iter();
-        while let Some(to) = others.next() {
-            // Its responses and requests must find a way here.
-            if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
-                continue;
-            }
-            if let Some(conn) = self.callees.open_to(to) {
-                return self.on_connected(id, (to, conn), is_around, now);
-            }
-            let Dispatch { contexts, callees, .. } = self;
-            if contexts.may_connect(id) && callees.ask(to, |conn| !contexts.waits_on(conn)) {
-                return contexts.await_connection(id, (to, others.collect()), is_around, now);
-            }
-        }
-        if is_around {
-            self.cut_unheard(id, now);
-        } else {
-            self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
-        }
-    }
-
-    /// A connection that a request waits for is open: the request goes by it.
-    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), is_around: bool, now: Time) {
-        self.set_listener(id, self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener));
-        if is_around {
-            self.go_around(id, Hop::Connection(conn), now);
-        } else {
-            self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
-        }
-    }
-
-    /// Has a request leave from this listener.
-    fn set_listener(&mut self, id: ContextId, listener: Option<ListenerId>) {
-        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
-            under_way.forward.listener = listener;
-        }
-    }
-
-    /// Takes note that a connection for requests of systems is open, if it is one.
-    pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
-        let Some(to) = self.callees.on_open(conn) else { return };
-        for Connecting { id, is_around, .. } in self.contexts.take_connecting(to) {
-            self.on_connected(id, (to, conn), is_around, now);
-        }
-    }
-
-    /// Takes note that a connection to an address cannot be opened: the requests that wait for it go on to their next
-    /// address (RFC 3263 §4.3).
-    pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
-        for Connecting { id, others, is_around, .. } in self.contexts.take_connecting(to) {
-            self.connect(id, others, is_around, now);
-        }
-    }
-
-    /// Answers the requests whose way is still sought: nobody else would, since a sender on a connection does not
-    /// repeat them.
-    pub fn give_up_waiting(&mut self, now: Time) {
-        while let Some(id) = self.contexts.take_any_waiting() {
-            if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
-                self.cut_unheard(id, now);
-            } else {
-                self.on_way_found(id, Err((503, Reason::OutboundUnreachable)), now);
-            }
-        }
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
@@ -354,22 +214,19 @@ impl Dispatch {
 
     /// Does everything that is due for requests under way.
     pub(in crate::dispatch) fn handle_contexts(&mut self, now: Time) {
-        while let Some((id, look_up)) = self.contexts.poll_unfound(now) {
-            self.go_to_found(id, (&look_up, &[]), now);
-        }
-        while let Some(Connecting { id, to, others, is_around, .. }) = self.contexts.poll_unconnected(now) {
-            if !self.contexts.awaits_connection(to) {
-                self.callees.give_up(to);
-            }
-            self.connect(id, others, is_around, now);
-        }
+        self.handle_waiting(now);
         while let Some(id) = self.contexts.poll_due(now) {
             self.happen(id, now, |context, effects| context.handle_timeout(now, effects));
         }
     }
 
     /// Has something happen to a request under way, and carries out its effects.
-    fn happen(&mut self, id: ContextId, now: Time, event: impl FnOnce(&mut ResponseContext, &mut Vec<Effect>)) {
+    pub(super) fn happen(
+        &mut self,
+        id: ContextId,
+        now: Time,
+        event: impl FnOnce(&mut ResponseContext, &mut Vec<Effect>),
+    ) {
         let mut scratch = self.contexts.take_scratch();
         if let Some(under_way) = self.contexts.get_mut(id) {
             event(&mut under_way.context, &mut scratch.effects);
@@ -423,99 +280,8 @@ impl Dispatch {
         }
     }
 
-    /// Takes note that a request of ours could not leave on its connection, which is gone: its sender hears of it (RFC
-    /// 5626 §5.3.1). An ACK is lost, and the response to it comes again.
-    pub fn on_undelivered(&mut self, request: &Message<'_>, conn: ConnId, now: Time) {
-        let mut vias = request.values(Name::Via).map_while(Via::parse);
-        let branch = vias.next().and_then(|via| ForwardedBranch::read(via.branch()?));
-        let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
-        let name = vias.next().and_then(|via| self.name_of(request, (&via, from_tag)));
-        let reason = Reason::FlowFailed;
-        if request.method() == Some(Method::Ack) {
-            return self.counters.on_returned(&Decision { target: Target::Drop, reason });
-        }
-        let Some(id) = branch.and(name).and_then(|name| self.contexts.of(name)) else { return };
-        // The end of a connection to a proxy is told, and moves all requests that went by it. That of another lane may
-        // have been told meanwhile.
-        let is_of_server = self.contexts.get(id).is_some_and(|under_way| under_way.forward.side == Side::Server);
-        if is_of_server && self.contexts.is_on(id, conn) {
-            self.lose_flow(id, now);
-        }
-    }
-
-    /// Whether a request has gone by this connection.
-    pub fn has_gone_by(&self, conn: ConnId) -> bool {
-        self.contexts.has_on(conn)
-    }
-
-    /// Takes note that the connection of a caller has ended: requests for it that have no final response are over, or
-    /// go to its Contact.
-    pub fn on_caller_gone(&mut self, conn: ConnId, now: Time) {
-        for id in self.contexts.take_on(conn, Side::Server) {
-            self.lose_flow(id, now);
-        }
-    }
-
-    /// Has a request whose connection is gone go to the Contact of its receiver, or else tells its sender.
-    fn lose_flow(&mut self, id: ContextId, now: Time) {
-        let contact = self.contact_of(id);
-        let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
-        let proxy = under_way.forward.proxy;
-        let may_go = under_way.context.may_go_around(proxy) && !std::mem::replace(&mut under_way.is_around, true);
-        let contact = contact.filter(|_| may_go);
-        self.contexts.leave_way(id);
-        match contact {
-            Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
-            Some((to, _)) => self.connect(id, vec![to], true, now),
-            None => self.cut(id, now),
-        }
-    }
-
-    /// Has a request whose connection is gone go by another way, or tells its sender where that is of no use any more.
-    fn go_around(&mut self, id: ContextId, to: Hop, now: Time) {
-        let Some(UnderWay { forward, request, arrival, .. }) = self.contexts.get(id) else { return };
-        let (forward, request, arrival) = (*forward, request.clone(), *arrival);
-        let (candidate, mut goes) = (Candidate { proxy: forward.proxy, to }, false);
-        self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
-        if !goes {
-            return self.cut_unheard(id, now);
-        }
-        let target = Target::Forward(Forward { to, ..forward });
-        let decision = Decision { target, reason: Reason::OutboundContact };
-        self.counters.on_returned(&decision);
-        self.note_again(&request, &arrival, &decision, now);
-    }
-
-    /// Tells the sender of a request that its connection is gone, and that there is no other way.
-    fn cut(&mut self, id: ContextId, now: Time) {
-        let Some(UnderWay { forward, request, arrival, context, is_cut, .. }) = self.contexts.get_mut(id) else {
-            return;
-        };
-        let (proxy, request, arrival) = (forward.proxy, request.clone(), *arrival);
-        if context.answered().is_some() {
-            return;
-        }
-        *is_cut = true;
-        // Where we have opened the connection, there is no flow that has failed.
-        let status = if context.leads_to_flow() { 430 } else { 503 };
-        let answer = self.own_answer(id, status).map(Target::Answer);
-        self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
-        if let Some(target) = answer {
-            let decision = Decision { target, reason: Reason::FlowFailed };
-            self.counters.on_returned(&decision);
-            self.note_again(&request, &arrival, &decision, now);
-        }
-    }
-
-    /// The same where nothing has been heard of the request meanwhile: a receiver that responds has found a way itself.
-    fn cut_unheard(&mut self, id: ContextId, now: Time) {
-        if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_unheard(under_way.forward.proxy)) {
-            self.cut(id, now);
-        }
-    }
-
     /// Notes another decision about a request under way for `explain`.
-    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+    pub(super) fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
@@ -650,7 +416,7 @@ impl Dispatch {
 
     /// A response of our own to a request under way, the same for each copy of it. A 100 has no tag (RFC 3261
     /// §8.2.6.2).
-    fn own_answer(&self, id: ContextId, status: u16) -> Option<Answer> {
+    pub(super) fn own_answer(&self, id: ContextId, status: u16) -> Option<Answer> {
         let under_way = self.contexts.get(id)?;
         let tag = self.directory.keys().dispatcher_tag(under_way.name);
         // Others may be well: without Retry-After the caller need not stay away (RFC 3261 §21.5.4).

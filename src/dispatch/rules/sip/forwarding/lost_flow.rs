@@ -1,0 +1,125 @@
+//! Requests whose connection is gone: they go to the Contact of their receiver, or their sender hears of it (RFC 5626
+//! §5.3.1).
+
+use std::net::SocketAddr;
+
+use super::outbound::{Place, may_be_named};
+use super::record_route::is_private;
+use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::{ContextId, UnderWay};
+use crate::dispatch::decision::{Decision, Forward, Hop, Reason, Side, Target};
+use crate::ids::ConnId;
+use crate::time::Time;
+use crate::transaction::forwarded::ForwardedBranch;
+use crate::transaction::response_context::Candidate;
+use crate::wire::sip::{Message, Method, Name, Scanner, Via};
+use crate::words::Transport;
+
+impl Dispatch {
+    /// Takes note that a request of ours could not leave on its connection, which is gone: its sender hears of it (RFC
+    /// 5626 §5.3.1). An ACK is lost, and the response to it comes again.
+    pub fn on_undelivered(&mut self, request: &Message<'_>, conn: ConnId, now: Time) {
+        let mut vias = request.values(Name::Via).map_while(Via::parse);
+        let branch = vias.next().and_then(|via| ForwardedBranch::read(via.branch()?));
+        let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
+        let name = vias.next().and_then(|via| self.name_of(request, (&via, from_tag)));
+        let reason = Reason::FlowFailed;
+        if request.method() == Some(Method::Ack) {
+            return self.counters.on_returned(&Decision { target: Target::Drop, reason });
+        }
+        let Some(id) = branch.and(name).and_then(|name| self.contexts.of(name)) else { return };
+        // The end of a connection to a proxy is told, and moves all requests that went by it. That of another lane may
+        // have been told meanwhile.
+        let is_of_server = self.contexts.get(id).is_some_and(|under_way| under_way.forward.side == Side::Server);
+        if is_of_server && self.contexts.is_on(id, conn) {
+            self.lose_flow(id, now);
+        }
+    }
+
+    /// Whether a request has gone by this connection.
+    pub fn has_gone_by(&self, conn: ConnId) -> bool {
+        self.contexts.has_on(conn)
+    }
+
+    /// Takes note that the connection of a caller has ended: requests for it that have no final response are over, or
+    /// go to its Contact.
+    pub fn on_caller_gone(&mut self, conn: ConnId, now: Time) {
+        for id in self.contexts.take_on(conn, Side::Server) {
+            self.lose_flow(id, now);
+        }
+    }
+
+    /// Has a request whose connection is gone go to the Contact of its receiver, or else tells its sender.
+    fn lose_flow(&mut self, id: ContextId, now: Time) {
+        let contact = self.contact_of(id);
+        let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
+        let proxy = under_way.forward.proxy;
+        let may_go = under_way.context.may_go_around(proxy) && !std::mem::replace(&mut under_way.is_around, true);
+        let contact = contact.filter(|_| may_go);
+        self.contexts.leave_way(id);
+        match contact {
+            Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
+            Some((to, _)) => self.connect(id, vec![to], true, now),
+            None => self.cut(id, now),
+        }
+    }
+
+    /// Has a request whose connection is gone go by another way, or tells its sender where that is of no use any more.
+    pub(super) fn go_around(&mut self, id: ContextId, to: Hop, now: Time) {
+        let Some(UnderWay { forward, request, arrival, .. }) = self.contexts.get(id) else { return };
+        let (forward, request, arrival) = (*forward, request.clone(), *arrival);
+        let (candidate, mut goes) = (Candidate { proxy: forward.proxy, to }, false);
+        self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
+        if !goes {
+            return self.cut_unheard(id, now);
+        }
+        let target = Target::Forward(Forward { to, ..forward });
+        let decision = Decision { target, reason: Reason::OutboundContact };
+        self.counters.on_returned(&decision);
+        self.note_again(&request, &arrival, &decision, now);
+    }
+
+    /// Tells the sender of a request that its connection is gone, and that there is no other way.
+    fn cut(&mut self, id: ContextId, now: Time) {
+        let Some(UnderWay { forward, request, arrival, context, is_cut, .. }) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let (proxy, request, arrival) = (forward.proxy, request.clone(), *arrival);
+        if context.answered().is_some() {
+            return;
+        }
+        *is_cut = true;
+        // Where we have opened the connection, there is no flow that has failed.
+        let status = if context.leads_to_flow() { 430 } else { 503 };
+        let answer = self.own_answer(id, status).map(Target::Answer);
+        self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
+        if let Some(target) = answer {
+            let decision = Decision { target, reason: Reason::FlowFailed };
+            self.counters.on_returned(&decision);
+            self.note_again(&request, &arrival, &decision, now);
+        }
+    }
+
+    /// The same where nothing has been heard of the request meanwhile: a receiver that responds has found a way itself.
+    pub(super) fn cut_unheard(&mut self, id: ContextId, now: Time) {
+        if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_unheard(under_way.forward.proxy)) {
+            self.cut(id, now);
+        }
+    }
+
+    /// The address by which the receiver of a system's request is reached whose connection is gone, and its transport:
+    /// those in its Contact, where this means something outside of its own network.
+    fn contact_of(&self, id: ContextId) -> Option<(SocketAddr, Transport)> {
+        let UnderWay { request, arrival, forward, context, .. } = self.contexts.get(id)?;
+        self.system_of(arrival)?;
+        let mut scanner = Scanner::new();
+        let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
+        let (to, transport) = place.address?;
+        // Where we have opened the connection, the system has named the place before.
+        let is_named = !context.leads_to_flow();
+        let is_public = is_named || to.ip().is_loopback() || !is_private(to.ip());
+        let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
+        let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
+        is_good.then_some((to, transport))
+    }
+}

@@ -1,0 +1,226 @@
+//! Requests of systems whose way is sought before they leave: the name that they go to is looked up (RFC 3263), or a
+//! connection is opened (RFC 3261 §18.1.1).
+//!
+//! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
+//! each.
+
+use std::net::SocketAddr;
+
+use super::outbound::may_be_named;
+use super::{Case, way_back};
+use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::{Connecting, ContextId, Moves, UnderWay};
+use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
+use crate::dispatch::probed::LookUp;
+use crate::ids::{ConnId, ListenerId};
+use crate::time::Time;
+use crate::transaction::Kind;
+use crate::transaction::response_context::{self as context, Candidate, ResponseContext};
+use crate::wire::sip::Method;
+use crate::words::Transport;
+
+/// Something that a request waits for before its way is known.
+#[derive(Clone, Debug)]
+pub(super) enum Awaited {
+    /// The addresses of a name.
+    Name(LookUp),
+    /// A connection to this address.
+    Connection(SocketAddr),
+}
+
+/// The way to a name that has been looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    /// This way, from this listener where it is not that which the request has come to.
+    Way(Hop, Option<ListenerId>),
+    /// A connection to the first of these addresses that takes one.
+    Connect(Vec<SocketAddr>),
+}
+
+impl Dispatch {
+    /// Begins the response context of a system's request whose way is still sought. Returns whether there is room for
+    /// one.
+    pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, awaited: Awaited) -> bool {
+        let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
+        let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
+        if !self.contexts.may_wait(|| case.source(self).print()) || !self.has_room_for_context(case) {
+            return false;
+        }
+        let opening = context::Opening {
+            kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
+            terms: self.contexts.terms((id, pool), Moves::Never, self.rules.pending_max),
+            first: None,
+            is_reliable: true,
+            may_be_forged: false,
+            leads_to_flow: false,
+        };
+        let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
+        let source = case.source(self).print();
+        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
+        let names = (case.name, case.call, case.discriminator);
+        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
+        let Some(id) = self.contexts.insert(under_way) else { return false };
+        match awaited {
+            Awaited::Name(look_up) => self.contexts.wait_for(id, look_up, case.now),
+            Awaited::Connection(to) => self.connect(id, vec![to], false, case.now),
+        }
+        true
+    }
+
+    /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
+    pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
+        for id in self.contexts.take_waiting(look_up) {
+            self.go_to_found(id, (look_up, addresses), now);
+        }
+    }
+
+    fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
+        let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
+        match self.way_found(found, &arrival) {
+            Ok(Found::Way(to, listener)) => {
+                self.set_listener(id, listener);
+                self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
+            }
+            Ok(Found::Connect(addresses)) => self.connect(id, addresses, false, now),
+            Err(refusal) => self.on_way_found(id, Err(refusal), now),
+        }
+    }
+
+    /// The way of a request that waited for it has been found: the request goes there, or is answered with this status.
+    fn on_way_found(&mut self, id: ContextId, way: Result<(Hop, Reason), (u16, Reason)>, now: Time) {
+        let Some(UnderWay { arrival, forward, request, context, .. }) = self.contexts.get(id) else { return };
+        let (arrival, forward, request) = (*arrival, *forward, request.clone());
+        if context.answered().is_some() {
+            return;
+        }
+        let (next, target, reason) = match way {
+            Ok((to, reason)) => {
+                let next = Ok(Candidate { proxy: forward.proxy, to });
+                (next, Some(Target::Forward(Forward { to, ..forward })), reason)
+            }
+            Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
+        };
+        self.happen(id, now, |context, effects| context.on_looked_up(next, now, effects));
+        if let Some(decision) = target.map(|target| Decision { target, reason }) {
+            self.counters.on_returned(&decision);
+            self.note_again(&request, &arrival, &decision, now);
+        }
+    }
+
+    /// Has a request go by a connection to the first of these addresses that has one or to which one can be opened.
+    /// `is_around`: the one that it had gone by is gone.
+    pub(super) fn connect(&mut self, id: ContextId, addresses: Vec<SocketAddr>, is_around: bool, now: Time) {
+        let mut others = addresses.into_iter();
+        while let Some(to) = others.next() {
+            // Its responses and requests must find a way here.
+            if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
+                continue;
+            }
+            if let Some(conn) = self.callees.open_to(to) {
+                return self.on_connected(id, (to, conn), is_around, now);
+            }
+            let Dispatch { contexts, callees, .. } = self;
+            if contexts.may_connect(id) && callees.ask(to, |conn| !contexts.waits_on(conn)) {
+                return contexts.await_connection(id, (to, others.collect()), is_around, now);
+            }
+        }
+        if is_around {
+            self.cut_unheard(id, now);
+        } else {
+            self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
+        }
+    }
+
+    /// A connection that a request waits for is open: the request goes by it.
+    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), is_around: bool, now: Time) {
+        self.set_listener(id, self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener));
+        if is_around {
+            self.go_around(id, Hop::Connection(conn), now);
+        } else {
+            self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
+        }
+    }
+
+    /// Has a request leave from this listener.
+    fn set_listener(&mut self, id: ContextId, listener: Option<ListenerId>) {
+        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
+            under_way.forward.listener = listener;
+        }
+    }
+
+    /// Takes note that a connection for requests of systems is open, if it is one.
+    pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
+        let Some(to) = self.callees.on_open(conn) else { return };
+        for Connecting { id, is_around, .. } in self.contexts.take_connecting(to) {
+            self.on_connected(id, (to, conn), is_around, now);
+        }
+    }
+
+    /// Takes note that a connection to an address cannot be opened: the requests that wait for it go on to their next
+    /// address (RFC 3263 §4.3).
+    pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
+        for Connecting { id, others, is_around, .. } in self.contexts.take_connecting(to) {
+            self.connect(id, others, is_around, now);
+        }
+    }
+
+    /// Answers the requests whose way is still sought: nobody else would, since a sender on a connection does not
+    /// repeat them.
+    pub fn give_up_waiting(&mut self, now: Time) {
+        while let Some(id) = self.contexts.take_any_waiting() {
+            if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
+                self.cut_unheard(id, now);
+            } else {
+                self.on_way_found(id, Err((503, Reason::OutboundUnreachable)), now);
+            }
+        }
+    }
+
+    /// The way to the first address of a name that may be named and can be reached.
+    fn way_found(
+        &mut self,
+        (look_up, addresses): (&LookUp, &[SocketAddr]),
+        arrival: &Arrival,
+    ) -> Result<Found, (u16, Reason)> {
+        let (mut refused, mut to_connect) = ((480, Reason::OutboundUnreachable), Vec::new());
+        for to in addresses {
+            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+            if self.is_own(to, arrival) {
+                refused = (482, Reason::Loop);
+                continue;
+            }
+            if !may_be_named(to, arrival) {
+                refused = (403, Reason::OutboundRefused);
+                continue;
+            }
+            if look_up.transport == Transport::Udp {
+                return Ok(Found::Way(Hop::Address(to), None));
+            }
+            match self.proxies.at_by(to, true) {
+                Some(proxy) if to_connect.is_empty() => {
+                    let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
+                    let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
+                    if let Some(way) = self.proxies.hop_to(proxy) {
+                        return Ok(Found::Way(way, listener));
+                    }
+                }
+                None if look_up.transport == Transport::Tcp => to_connect.push(to),
+                _ => {}
+            }
+        }
+        if to_connect.is_empty() { Err(refused) } else { Ok(Found::Connect(to_connect)) }
+    }
+
+    /// Has the requests go on that have waited for too long.
+    pub(super) fn handle_waiting(&mut self, now: Time) {
+        while let Some((id, look_up)) = self.contexts.poll_unfound(now) {
+            self.go_to_found(id, (&look_up, &[]), now);
+        }
+        while let Some(Connecting { id, to, others, is_around, .. }) = self.contexts.poll_unconnected(now) {
+            if !self.contexts.awaits_connection(to) {
+                self.callees.give_up(to);
+            }
+            self.connect(id, others, is_around, now);
+        }
+    }
+}
