@@ -1,6 +1,7 @@
 //! Downstream proxies over connections, in virtual time: callers over UDP and on connections of their own, systems that
 //! answer, die, lose a connection, take no bytes, come back, answer nothing, or answer what nobody has asked; and an
-//! operator who takes systems out of the settings and gives them other certificates.
+//! operator who takes systems out of the settings and gives them other certificates. Systems call phones over TCP as
+//! well, by connections that are refused, open late or never, or end.
 //!
 //! A shadow knows each request and each connection. After every step: nothing leaves on a connection that is not its
 //! own, each request is answered once, no system gets an ACK to an answer of the dispatcher's own, what was on a
@@ -21,7 +22,7 @@ use pointsman::dispatch::targets::proxy::Ended;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{ConnId, ListenerId, TokenKey};
 use pointsman::switch::owner::Owner;
-use pointsman::switch::{Switch, Way};
+use pointsman::switch::{Connections, Switch, Way};
 use pointsman::time::Time;
 use pointsman::words::Transport;
 
@@ -33,6 +34,7 @@ const START: Time = Time(1_000_000_000);
 const LOCAL: &str = "192.0.2.200:5060";
 const SYSTEMS: usize = 3;
 const CALLERS: usize = 4;
+const PHONES: usize = 3;
 /// Steps of trouble of each seed.
 const STEPS: u64 = 70;
 const SEEDS: u64 = 160;
@@ -96,6 +98,7 @@ struct Line {
 enum Far {
     Caller,
     System(usize),
+    Phone(usize),
 }
 
 /// The behaviour of a system.
@@ -124,6 +127,8 @@ struct Request {
     call: usize,
     method: &'static str,
     from: End,
+    /// The phone that a system calls by it.
+    phone: Option<usize>,
     text: String,
     /// The connection that it has gone by last, with no final response since.
     at: Option<ConnId>,
@@ -148,8 +153,12 @@ enum Event {
     Comes(End, String),
     /// A system sends a response.
     Responds { system: usize, by: ConnId, request: String, status: u16 },
-    /// A connection to a system is open.
+    /// A connection to a system or a phone is open.
     Opens(ConnId),
+    /// A connection to a phone is refused.
+    IsRefused(ConnId),
+    /// A phone sends a response.
+    PhoneResponds { by: ConnId, request: String, status: u16 },
     /// The caller sends its request again, if it has heard nothing.
     Repeats { request: usize, after: Duration },
 }
@@ -193,6 +202,28 @@ struct Figures {
     repeated: u64,
     /// Connections that were closed because the settings no longer want them.
     hung_up: u64,
+    /// Requests that have gone to phones, and those of them that went by a second connection.
+    to_phones: u64,
+    to_phones_again: u64,
+}
+
+/// The connections of a lane, one of which ends.
+struct Ends(Option<ConnId>);
+
+impl Connections for Ends {
+    fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
+        unreachable!("nothing leaves")
+    }
+
+    fn write(&mut self) {}
+
+    fn poll_closed(&mut self) -> Option<(ConnId, usize)> {
+        Some((self.0.take()?, 0))
+    }
+
+    fn waiting(&self, _: ConnId) -> usize {
+        0
+    }
 }
 
 type Checked = Result<(), String>;
@@ -293,7 +324,9 @@ impl World {
     fn trouble(&mut self) -> Checked {
         let system = self.dice.roll(SYSTEMS as u64) as usize;
         match self.dice.roll(100) {
-            0..55 => self.call(),
+            0..45 => self.call(),
+            45..53 => self.call_phone(system),
+            53..55 => self.phone_hangs_up(),
             55..62 => self.cancel(),
             62..65 => self.dies(system),
             65..71 => self.comes_back(system),
@@ -318,16 +351,60 @@ impl World {
             self.callers[at]
         };
         let call = self.requests.len();
-        self.request((call, method, from), "", "")
+        self.request((call, method, from), None, "", "")
     }
 
-    /// A caller sends a request: a new one, or one in a dialog.
-    fn request(&mut self, (call, method, from): (usize, &'static str, End), routes: &str, tag: &str) -> Checked {
+    /// A system sends a request to a phone.
+    fn call_phone(&mut self, system: usize) -> Checked {
+        let lines: Vec<_> = self.lines_of(system).filter(|conn| self.lines[&conn.0].is_open).collect();
+        if lines.is_empty() || !self.systems[system].is_wanted {
+            return Ok(());
+        }
+        let (from, phone) = (self.dice.pick(&lines), self.dice.roll(PHONES as u64) as usize);
+        let method = self.dice.weighted(&[(7, "INVITE"), (2, "MESSAGE")]);
+        let call = self.requests.len();
+        self.request((call, method, End::Connection(from)), Some(phone), "", "")
+    }
+
+    /// The connection to a phone ends.
+    fn phone_hangs_up(&mut self) -> Checked {
+        let is_phones = |(_, line): &(&u64, &Line)| matches!(line.at, Far::Phone(_)) && line.is_open;
+        let lines: Vec<_> = self.lines.iter().filter(is_phones).map(|(conn, _)| ConnId(*conn)).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let conn = self.dice.pick(&lines);
+        self.phone_is_gone(conn, Ended::Broken)
+    }
+
+    fn phone_is_gone(&mut self, conn: ConnId, ended: Ended) -> Checked {
+        if self.lines.remove(&conn.0).is_none() {
+            return Ok(());
+        }
+        self.left()?;
+        self.switch.flush_replies(Ends(Some(conn)));
+        self.switch.on_connection_closed(conn, ended, self.now);
+        self.left()?;
+        if !self.breaks(Broken::TimeStands) {
+            self.switch.handle_timeout(self.now);
+        }
+        self.left()
+    }
+
+    /// A caller sends a request, or a system one to a phone: a new one, or one in a dialog.
+    fn request(
+        &mut self,
+        (call, method, from): (usize, &'static str, End),
+        phone: Option<usize>,
+        routes: &str,
+        tag: &str,
+    ) -> Checked {
         let number = self.requests.len();
-        let (via, uri) = match from {
-            End::Address(address) => (format!("UDP {address}"), "sip:7@example.net"),
-            End::Connection(conn) => (format!("TCP 10.0.0.1:{}", 5_000 + conn.0), "sip:7@example.net"),
+        let via = match from {
+            End::Address(address) => format!("UDP {address}"),
+            End::Connection(conn) => format!("TCP 10.0.0.1:{}", 5_000 + conn.0),
         };
+        let uri = phone.map_or("sip:7@example.net".to_owned(), uri_of_phone);
         let cseq = if method == "BYE" { 2 } else { 1 };
         let text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};rport;branch=z9hG4bK-{number}\r\n{routes}Max-Forwards: 70\r\n\
@@ -340,6 +417,7 @@ impl World {
             call,
             method,
             from,
+            phone,
             text: text.clone(),
             at: None,
             went: Vec::new(),
@@ -535,7 +613,29 @@ impl World {
                 }
             }
         }
+        while let Some(to) = self.switch.poll_callee() {
+            let SocketAddr::V4(of) = to else { unreachable!("all addresses are of IPv4") };
+            let phone = usize::from(of.ip().octets()[3]) - 1;
+            let outcome = if self.is_calm { 0 } else { self.dice.roll(10) };
+            if outcome == 9 {
+                self.switch.on_callee_dialled(to, None, self.now);
+                continue;
+            }
+            let conn = self.line(Far::Phone(phone));
+            self.switch.on_callee_dialled(to, Some(conn), self.now);
+            let after = self.soon();
+            match outcome {
+                0..6 => self.file(after, Event::Opens(conn)),
+                6 => self.file(after * 200, Event::Opens(conn)),
+                7 => self.file(after, Event::IsRefused(conn)),
+                _ => {}
+            }
+        }
         while let Some(conn) = self.switch.poll_hang_up(self.now) {
+            if let Some(Line { at: Far::Phone(_), .. }) = self.lines.get(&conn.0) {
+                self.phone_is_gone(conn, Ended::Broken)?;
+                continue;
+            }
             self.figures.hung_up += 1;
             self.ends(conn)?;
         }
@@ -568,6 +668,20 @@ impl World {
                 }
             }
             Event::Responds { system, by, request, status } => self.responds(system, by, &request, status),
+            Event::IsRefused(conn) => self.phone_is_gone(conn, Ended::Refused),
+            Event::PhoneResponds { by, request, status } => {
+                if !self.lines.contains_key(&by.0) {
+                    return Ok(());
+                }
+                let (call, method) = (text::caller(&request).unwrap(), text::method(&request).to_owned());
+                if let Some(at) = self.by_name.get(&(call, method)) {
+                    if status >= 200 && self.requests[*at].sent.iter().any(|sent| *sent >= 200 && *sent != status) {
+                        return Ok(());
+                    }
+                    self.requests[*at].sent.insert(status);
+                }
+                self.comes(End::Connection(by), &response(&request, status, SYSTEMS))
+            }
         }
     }
 
@@ -584,6 +698,7 @@ impl World {
                 let source = match line.at {
                     Far::Caller => SocketAddr::from(([198, 51, 100, 8], 4_000 + conn.0 as u16)),
                     Far::System(system) => SocketAddr::from(([192, 0, 2, system as u8 + 1], 5060)),
+                    Far::Phone(phone) => SocketAddr::from(([203, 0, 113, phone as u8 + 1], 5062)),
                 };
                 Way::of_stream(conn, ListenerId(1), Transport::Tcp, (source, local), self.now)
             }
@@ -664,6 +779,25 @@ impl World {
             }
             _ => respond(self, 200),
         }
+    }
+
+    /// A request has come to a phone.
+    fn comes_to_phone(&mut self, by: ConnId, request: &str) {
+        match text::method(request) {
+            "ACK" => {}
+            "INVITE" => {
+                let status = if self.dice.chance(70) { 200 } else { 486 };
+                self.phone_responds(by, request, 180);
+                self.phone_responds(by, request, status);
+            }
+            _ => self.phone_responds(by, request, 200),
+        }
+    }
+
+    fn phone_responds(&mut self, by: ConnId, request: &str, status: u16) {
+        let after = self.soon();
+        let after = if status < 200 { after } else { after * 4 };
+        self.file(after, Event::PhoneResponds { by, request: request.to_owned(), status });
     }
 
     fn excuse(&mut self, call: usize, method: &str) {
@@ -748,7 +882,8 @@ impl World {
         }
         request.has_heard = true;
         if status < 200 {
-            let is_between_streams = matches!(to, End::Connection(_));
+            // A phone's way is sought first: its caller hears a 100 meanwhile.
+            let is_between_streams = matches!(to, End::Connection(_)) && request.phone.is_none();
             ensure!(
                 request.sent.contains(&status) || status == 100 && !is_between_streams,
                 "a {status} that nobody has sent: {text}"
@@ -779,7 +914,7 @@ impl World {
             request.finals.push((status, tag.clone()));
         }
         if method == "INVITE" {
-            let (from, invite) = (request.from, request.text.clone());
+            let (from, phone, invite) = (request.from, request.phone, request.text.clone());
             let mut ack = invite.replacen("INVITE ", "ACK ", 1).replace("CSeq: 1 INVITE", "CSeq: 1 ACK");
             ack = ack.replace("To: <sip:7@example.net>", &format!("To: <sip:7@example.net>;tag={tag}"));
             if status < 300 {
@@ -792,7 +927,7 @@ impl World {
                 let is_first = !is_copy && !self.by_name.contains_key(&(call, "BYE".to_owned()));
                 self.comes(from, &ack)?;
                 if is_first && self.dice.chance(80) {
-                    self.request((call, "BYE", from), &routes, &format!(";tag={tag}"))?;
+                    self.request((call, "BYE", from), phone, &routes, &format!(";tag={tag}"))?;
                 }
                 return Ok(());
             }
@@ -813,8 +948,11 @@ impl World {
         let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
         let End::Connection(conn) = to else { return Err(format!("a request has left in a datagram: {request}")) };
         let line = self.lines[&conn.0];
-        let Far::System(system) = line.at else { return Err(format!("a request has left to a caller: {request}")) };
         ensure!(line.is_open, "a request on a connection that is not open yet: {request}");
+        if let Far::Phone(phone) = line.at {
+            return self.request_leaves_for_phone(phone, conn, request);
+        }
+        let Far::System(system) = line.at else { return Err(format!("a request has left to a caller: {request}")) };
         ensure!(request.contains("\r\nVia: SIP/2.0/TCP 192.0.2.200:5060;branch="), "no Via of ours: {request}");
         match method.as_str() {
             "ACK" => {
@@ -834,7 +972,7 @@ impl World {
             _ => {
                 let is_for_new = |conn: ConnId, line: &Line| match line.at {
                     Far::System(system) => self.systems[system].is_wanted && !self.replaced.contains(&conn),
-                    Far::Caller => false,
+                    Far::Caller | Far::Phone(_) => false,
                 };
                 let mut others = self.lines.iter().filter(|(conn, line)| is_for_new(ConnId(**conn), line));
                 let others_read = others.any(|(_, it)| it.is_open && it.is_read);
@@ -853,6 +991,27 @@ impl World {
             }
         }
         self.arrives(system, conn, request);
+        Ok(())
+    }
+
+    fn request_leaves_for_phone(&mut self, phone: usize, conn: ConnId, request: &str) -> Checked {
+        let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
+        let uri = uri_of_phone(phone);
+        ensure!(
+            request.starts_with(&format!("{method} {uri} SIP/2.0\r\n")),
+            "for another phone than {phone}: {request}"
+        );
+        ensure!(!request.contains("\r\nRoute:"), "a Route of ours: {request}");
+        if let Some(at) = self.by_name.get(&(call, method.clone())) {
+            let it = &mut self.requests[*at];
+            ensure!(it.phone == Some(phone), "no call of a system: {request}");
+            ensure!(!it.went.contains(&conn), "{method} of call {call} has gone by connection {} twice", conn.0);
+            ensure!(it.finals.is_empty(), "{method} of call {call} has gone on after its answer");
+            self.figures.to_phones += 1;
+            self.figures.to_phones_again += u64::from(!it.went.is_empty());
+            it.went.push(conn);
+        }
+        self.comes_to_phone(conn, request);
         Ok(())
     }
 
@@ -904,6 +1063,11 @@ fn response(request: &str, status: u16, system: usize) -> String {
     format!("SIP/2.0 {status} Said\r\n{}Content-Length: 0\r\n\r\n", lines.collect::<String>())
 }
 
+/// The URI of a phone.
+fn uri_of_phone(phone: usize) -> String {
+    format!("sip:phone@203.0.113.{}:5062;transport=tcp", phone + 1)
+}
+
 /// The Route of a caller, from the Record-Route of an answer.
 fn routes(answer: &str) -> String {
     let mut routes: Vec<_> = text::header(answer, "Record-Route").unwrap_or_default().split(", ").collect();
@@ -938,10 +1102,13 @@ fn check_part(part: u64) {
         sum.cuts += it.cuts;
         sum.repeated += it.repeated;
         sum.hung_up += it.hung_up;
+        sum.to_phones += it.to_phones;
+        sum.to_phones_again += it.to_phones_again;
     }
     println!("{sum:?}");
-    let Figures { requests, answered, moved, refused_here, cuts, repeated, hung_up } = sum;
-    assert!(answered * 100 > requests * 80 && [moved, refused_here, cuts, repeated, hung_up].iter().all(|it| *it > 20));
+    let Figures { requests, answered, moved, refused_here, cuts, repeated, hung_up, to_phones, to_phones_again } = sum;
+    let seldom = [moved, refused_here, cuts, repeated, hung_up, to_phones];
+    assert!(answered * 100 > requests * 80 && seldom.iter().all(|it| *it > 20) && to_phones_again > 0);
 }
 
 #[test]
