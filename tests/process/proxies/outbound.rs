@@ -48,6 +48,13 @@ fn ok(phone: &Phone, request: &Received) -> String {
     format!("SIP/2.0 200 OK\r\n{lines}Contact: <sip:phone@{}>\r\nContent-Length: 0\r\n\r\n", phone.address())
 }
 
+/// The parameter of To, and the Route values, of the caller of an answered call.
+fn dialog(answered: &str) -> (String, Vec<&str>) {
+    let field = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let (_, tag) = field("To: ").split_once(";tag=").unwrap();
+    (format!(";tag={tag}"), field("Record-Route: ").split(", ").collect::<Vec<_>>().into_iter().rev().collect())
+}
+
 fn is(method: &'static str, call_id: &str) -> impl Fn(&Received) -> bool {
     move |it| it.method() == method && it.header("Call-ID") == Some(call_id)
 }
@@ -207,12 +214,9 @@ fn a_system_calls_a_phone_over_tcp_by_a_connection_that_is_opened_for_it_and_hea
         line.send(request("INVITE", &uri, system.address(), (call, ""), &[]).as_bytes()).unwrap();
         let answered = line.receive_final("INVITE").unwrap();
         assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
-        let field = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        let (_, tag) = field("To: ").split_once(";tag=").unwrap();
-        let mut routes: Vec<&str> = field("Record-Route: ").split(", ").collect();
-        routes.reverse();
+        let (tag, routes) = dialog(&answered);
         for method in ["ACK", "BYE"] {
-            let text = request(method, &uri, system.address(), (call, &format!(";tag={tag}")), &routes);
+            let text = request(method, &uri, system.address(), (call, &tag), &routes);
             line.send(text.as_bytes()).unwrap();
         }
         assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
@@ -239,12 +243,9 @@ fn a_call_to_a_phone_over_tcp_outlives_a_takeover_on_its_connection() {
     phone.respond(&invite, 200, "");
     let answered = line.receive_final("INVITE").unwrap();
     assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
-    let field = |name: &str| answered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    let (_, tag) = field("To: ").split_once(";tag=").unwrap();
-    let mut routes: Vec<&str> = field("Record-Route: ").split(", ").collect();
-    routes.reverse();
+    let (tag, routes) = dialog(&answered);
     for method in ["ACK", "BYE"] {
-        let text = request(method, &uri, system.address(), ("over", &format!(";tag={tag}")), &routes);
+        let text = request(method, &uri, system.address(), ("over", &tag), &routes);
         line.send(text.as_bytes()).unwrap();
         let came = phone.expect(method, is(method, "over"));
         assert_eq!(came.by, invite.by, "by the connection of the INVITE");
