@@ -42,7 +42,12 @@ pub fn figures(connection: &Connection) -> String {
         ("transport", transport.to_string()),
         ("remote", remote.to_string()),
         ("local", local.to_string()),
-        if proxy.is_empty() { ("listener", listener.clone()) } else { ("proxy", proxy.clone()) },
+        match (&**proxy, &**listener) {
+            // Opened by us, and kept open to nobody.
+            ("", "") => ("opened", "for a request of a downstream proxy".to_owned()),
+            ("", listener) => ("listener", listener.to_owned()),
+            (proxy, _) => ("proxy", proxy.to_owned()),
+        },
         ("lane", lane.to_string()),
         ("age", format!("{age_s:.1} s")),
         ("last heard", format!("{:.3} s ago", *heard_ms as f64 / 1000.0)),
@@ -126,5 +131,11 @@ unanswered  1 requests without a final response
         assert_eq!(figures(&connection), expected);
         let dialled = Connection { listener: String::new(), proxy: "far".to_owned(), ..connection };
         assert!(figures(&dialled).contains("proxy       far\nlane"), "{}", figures(&dialled));
+        let called = Connection { proxy: String::new(), ..dialled };
+        assert!(
+            figures(&called).contains("opened      for a request of a downstream proxy\nlane"),
+            "{}",
+            figures(&called)
+        );
     }
 }
