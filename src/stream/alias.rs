@@ -13,13 +13,9 @@ pub fn is_alias(message: &[u8], certificate: Option<&CertificateDer<'_>>) -> boo
     let name = || {
         let mut scanner = Scanner::new();
         let message = scanner.scan(message).ok().filter(|message| message.is_request())?;
-        let via = message.via().filter(|via| via.params().has(b"alias"))?;
-        ServerName::try_from(via.host.name()?).ok()
+        message.via().filter(|via| via.params().has(b"alias"))?.host.name()
     };
-    offered.is_some_and(|certificate| {
-        let parsed = ParsedCertificate::try_from(certificate);
-        parsed.ok().zip(name()).is_some_and(|(parsed, name)| verify_server_name(&parsed, &name).is_ok())
-    })
+    offered.is_some_and(|certificate| name().is_some_and(|name| names_shown(certificate)(&name)))
 }
 
 /// A test of names: whether this certificate is for one, a host name or an address.
