@@ -176,17 +176,15 @@ impl FlowTokens {
         }
         let mut lower = [0; LONGEST];
         lower.iter_mut().zip(front).for_each(|(place, byte)| *place = byte.to_ascii_lowercase());
+        let kinds = decode(lower.get(..1)?)?;
+        // The hash is over the token of the caller's side.
+        encode(kinds & !OF_SERVER, lower.get_mut(..1)?);
         let front = lower.get(..front.len())?;
-        let mut rest = front;
-        let kinds = take(&mut rest, 1)?;
+        let mut rest = front.get(1..)?;
         let side = if kinds & OF_SERVER == 0 { Side::Caller } else { Side::Server };
-        let mut common = [0; LONGEST];
-        common.iter_mut().zip(front).for_each(|(place, byte)| *place = *byte);
-        encode(kinds & !OF_SERVER, common.get_mut(..1)?);
-        let common = common.get(..front.len())?;
         let mut keys = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
         let keyed = keys.find(|keyed| {
-            let [for_caller, for_server] = self.hashes(&keyed.printer, kinds, common, call_id);
+            let [for_caller, for_server] = self.hashes(&keyed.printer, kinds, front, call_id);
             written == if side == Side::Caller { for_caller } else { for_server }
         })?;
         let name = take(&mut rest, LISTENER)?;
