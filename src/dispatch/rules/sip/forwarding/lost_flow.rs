@@ -75,8 +75,7 @@ impl Dispatch {
         }
         let target = Target::Forward(Forward { to, ..forward });
         let decision = Decision { target, reason: Reason::OutboundContact };
-        self.counters.on_returned(&decision);
-        self.note_again(&request, &arrival, &decision, now);
+        self.count_again((&request, &arrival), &decision, now);
     }
 
     /// Tells the sender of a request that its connection is gone, and that there is no other way.
@@ -95,8 +94,7 @@ impl Dispatch {
         self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
         if let Some(target) = answer {
             let decision = Decision { target, reason: Reason::FlowFailed };
-            self.counters.on_returned(&decision);
-            self.note_again(&request, &arrival, &decision, now);
+            self.count_again((&request, &arrival), &decision, now);
         }
     }
 

@@ -156,8 +156,7 @@ impl Dispatch {
                 let Some((conn, (listener, _))) = open.zip(listener) else {
                     if case.request.method == Method::Ack && transport == Transport::Tcp {
                         // It cannot wait. The response comes again, and brings the next one.
-                        let Dispatch { contexts, callees, .. } = self;
-                        callees.ask(to, |conn| !contexts.waits_on(conn));
+                        self.ask_for_connection(to);
                     }
                     let awaited = Some(Awaited::Connection(to)).filter(|_| transport == Transport::Tcp);
                     return self.wait_for_place(case, (system, own), (place, awaited));

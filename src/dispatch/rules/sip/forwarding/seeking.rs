@@ -102,8 +102,7 @@ impl Dispatch {
         };
         self.happen(id, now, |context, effects| context.on_looked_up(next, now, effects));
         if let Some(decision) = target.map(|target| Decision { target, reason }) {
-            self.counters.on_returned(&decision);
-            self.note_again(&request, &arrival, &decision, now);
+            self.count_again((&request, &arrival), &decision, now);
         }
     }
 
@@ -119,9 +118,8 @@ impl Dispatch {
             if let Some(conn) = self.callees.open_to(to) {
                 return self.on_connected(id, (to, conn), is_around, now);
             }
-            let Dispatch { contexts, callees, .. } = self;
-            if contexts.may_connect(id) && callees.ask(to, |conn| !contexts.waits_on(conn)) {
-                return contexts.await_connection(id, (to, others.collect()), is_around, now);
+            if self.contexts.may_connect(id) && self.ask_for_connection(to) {
+                return self.contexts.await_connection(id, (to, others.collect()), is_around, now);
             }
         }
         if is_around {
@@ -129,6 +127,12 @@ impl Dispatch {
         } else {
             self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
         }
+    }
+
+    /// Asks for a connection to an address. False: there are too many, and requests wait on each.
+    pub(super) fn ask_for_connection(&mut self, to: SocketAddr) -> bool {
+        let Dispatch { contexts, callees, .. } = self;
+        callees.ask(to, |conn| !contexts.waits_on(conn))
     }
 
     /// A connection that a request waits for is open: the request goes by it.

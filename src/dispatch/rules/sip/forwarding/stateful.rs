@@ -280,8 +280,14 @@ impl Dispatch {
         }
     }
 
+    /// Counts another decision about a request under way, and notes it for `explain`.
+    pub(super) fn count_again(&mut self, (request, arrival): (&[u8], &Arrival), decision: &Decision, now: Time) {
+        self.counters.on_returned(decision);
+        self.note_again(request, arrival, decision, now);
+    }
+
     /// Notes another decision about a request under way for `explain`.
-    pub(super) fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
