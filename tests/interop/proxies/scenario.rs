@@ -60,7 +60,7 @@ const FOLLOW: &str = r#"<action>
 const SET_DESTINATION: &str = r#"<setdest host="[$host]" port="[$port]" protocol="[transport]"/>"#;
 
 impl Way {
-    /// What a caller does with the response that establishes the dialog, with this more.
+    /// The actions of a caller on the response that establishes the dialog, and these after them.
     fn follow(self, more: &str) -> String {
         let destination = if self == Way::Direct { SET_DESTINATION } else { "" };
         FOLLOW.replace("</action>", &format!("{destination}\n      {more}</action>"))
@@ -257,7 +257,7 @@ pub fn server() -> String {
     for kind in Kind::ALL {
         steps.command(&format!("<nop test=\"{}\" next=\"{}\"/>", kind.user(), label(kind)));
     }
-    // What follows goes to the caller by Contact, where no Record-Route names another one. sipp refuses what comes
+    // Later requests go to the caller by Contact, where no Record-Route names another one. sipp refuses what comes
     // while it is at more than one of these steps.
     let await_then_to_caller = |steps: &mut Steps, method: &str, action: &str| {
         let routed = 20 + steps.commands;
