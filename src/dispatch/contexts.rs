@@ -13,7 +13,6 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
-use super::probed::LookUp;
 use super::share::Shares;
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
@@ -45,12 +44,6 @@ const LARGEST_SPARE: usize = 4_096;
 /// Memory of requests is a multiple of this.
 const SPARE_STEP: usize = 1 << 10;
 
-/// Most requests that wait for a name or a connection, and for how long. The last eighth of the places is for systems
-/// that have less than their fair share.
-const MOST_WAITING: usize = 1_024;
-const LOOKED_UP_WITHIN: Duration = Duration::from_secs(16);
-const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
-
 /// All requests under way.
 #[derive(Debug)]
 pub(super) struct Contexts {
@@ -62,14 +55,6 @@ pub(super) struct Contexts {
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
-    /// Requests whose receivers are looked up, the earliest first.
-    waiting: VecDeque<Waiting>,
-    /// The sources of all that wait, for a name or a connection.
-    waiting_shares: Shares,
-    /// Names that the prober has not been asked for.
-    look_ups: VecDeque<LookUp>,
-    /// Requests that wait for a connection, those that give up first at the front.
-    connecting: VecDeque<Connecting>,
     wheel: Wheel<ContextId>,
     /// Places of their messages, by the sources of these.
     shares: Shares,
@@ -92,21 +77,6 @@ pub(super) enum Moves {
     Freely,
 }
 
-/// A request that waits until a connection is open.
-#[derive(Debug)]
-pub(super) struct Connecting {
-    /// When it gives up.
-    until: Time,
-    pub(super) id: ContextId,
-    source: SourcePrint,
-    /// The address that the connection leads to.
-    pub(super) to: SocketAddr,
-    /// The addresses that are tried after it.
-    pub(super) others: Vec<SocketAddr>,
-    /// Whether it had gone by another connection, which is gone.
-    pub(super) is_around: bool,
-}
-
 /// Memory that is used again for each message.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -124,16 +94,6 @@ struct Place {
     after: Option<ContextId>,
 }
 
-/// A request whose receiver is looked up.
-#[derive(Debug)]
-struct Waiting {
-    /// When it gives up.
-    until: Time,
-    id: ContextId,
-    source: SourcePrint,
-    look_up: LookUp,
-}
-
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct UnderWay {
@@ -149,12 +109,14 @@ pub(super) struct UnderWay {
     pub(super) request: Arc<Vec<u8>>,
     pub(super) arrival: Arrival,
     /// Its source, for shares.
-    source: SourcePrint,
+    pub(super) source: SourcePrint,
     /// The way of its responses.
     pub(super) back: Hop,
     /// Its way to the first proxy.
     pub(super) forward: Forward,
     pub(super) pool: PoolId,
+    /// The addresses of its receiver that are tried when the one that it waits for leads nowhere, the last one first.
+    pub(super) others: Vec<SocketAddr>,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Few<(ProxyId, Sent)>,
     pub(super) moves: Moves,
@@ -219,6 +181,7 @@ impl UnderWay {
             back,
             forward: *forward,
             pool,
+            others: Vec::new(),
             unheard: first.map(|sent| (forward.proxy, sent)).into(),
             moves,
             is_told: false,
@@ -254,10 +217,6 @@ impl Contexts {
             by_name: HashMap::default(),
             by_call: HashMap::default(),
             by_conn: HashMap::default(),
-            waiting: VecDeque::new(),
-            waiting_shares: Shares::default(),
-            look_ups: VecDeque::new(),
-            connecting: VecDeque::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             shares: Shares::default(),
@@ -342,101 +301,9 @@ impl Contexts {
         Some(id)
     }
 
-    /// Whether another request of this source may wait for a name or a connection.
-    pub(super) fn may_wait(&self, source: impl FnOnce() -> SourcePrint) -> bool {
-        let left = MOST_WAITING.saturating_sub(self.waiting.len() + self.connecting.len());
-        left > MOST_WAITING / 8 || left > 0 && !self.waiting_shares.is_used_up(source())
-    }
-
-    /// Has a request wait until the name of its receiver has been looked up.
-    pub(super) fn wait_for(&mut self, id: ContextId, look_up: LookUp, now: Time) {
-        let Some(source) = self.all.get(id).map(|under_way| under_way.source) else { return };
-        if self.waiting.iter().all(|waiting| waiting.look_up != look_up) {
-            self.look_ups.push_back(look_up.clone());
-        }
-        self.waiting_shares.add(source);
-        self.waiting.push_back(Waiting { until: now + LOOKED_UP_WITHIN, id, source, look_up });
-    }
-
-    pub(super) fn poll_look_up(&mut self) -> Option<LookUp> {
-        self.look_ups.pop_front()
-    }
-
-    /// Takes out the requests that wait for a name.
-    pub(super) fn take_waiting(&mut self, look_up: &LookUp) -> Vec<ContextId> {
-        let mut ids = Vec::new();
-        let Contexts { waiting, waiting_shares, .. } = self;
-        waiting.retain(|waiting| {
-            let is_it = waiting.look_up == *look_up;
-            if is_it {
-                waiting_shares.remove(waiting.source);
-                ids.push(waiting.id);
-            }
-            !is_it
-        });
-        ids
-    }
-
-    /// Takes out a request that has waited for a name for too long.
-    pub(super) fn poll_unfound(&mut self, now: Time) -> Option<(ContextId, LookUp)> {
-        self.waiting.front().filter(|waiting| waiting.until <= now)?;
-        let Waiting { id, source, look_up, .. } = self.waiting.pop_front()?;
-        self.waiting_shares.remove(source);
-        Some((id, look_up))
-    }
-
-    /// Whether this request may wait for a connection.
-    pub(super) fn may_connect(&self, id: ContextId) -> bool {
-        self.all.get(id).is_some_and(|under_way| self.may_wait(|| under_way.source))
-    }
-
-    /// Has a request wait until a connection to the first of these addresses is open.
-    pub(super) fn await_connection(
-        &mut self,
-        id: ContextId,
-        (to, others): (SocketAddr, Vec<SocketAddr>),
-        is_around: bool,
-        now: Time,
-    ) {
-        let Some(source) = self.all.get(id).map(|under_way| under_way.source) else { return };
-        self.waiting_shares.add(source);
-        self.connecting.push_back(Connecting { until: now + CONNECTED_WITHIN, id, source, to, others, is_around });
-    }
-
-    /// Whether a request waits for a connection to this address.
-    pub(super) fn awaits_connection(&self, to: SocketAddr) -> bool {
-        self.connecting.iter().any(|waiting| waiting.to == to)
-    }
-
     /// Whether the request has gone by this connection last, and has not been told that it is gone.
     pub(super) fn is_on(&self, id: ContextId, conn: ConnId) -> bool {
         self.all.get(id).is_some_and(|under_way| under_way.place.conn == Some(conn))
-    }
-
-    /// Takes out the requests that wait for a connection to this address.
-    pub(super) fn take_connecting(&mut self, to: SocketAddr) -> Vec<Connecting> {
-        let all = std::mem::take(&mut self.connecting);
-        let (ended, rest): (VecDeque<_>, _) = all.into_iter().partition(|waiting| waiting.to == to);
-        self.connecting = rest;
-        ended.iter().for_each(|waiting| self.waiting_shares.remove(waiting.source));
-        ended.into()
-    }
-
-    /// Takes out a request that has waited for a connection for too long.
-    pub(super) fn poll_unconnected(&mut self, now: Time) -> Option<Connecting> {
-        let waiting = self.connecting.pop_front_if(|waiting| waiting.until <= now)?;
-        self.waiting_shares.remove(waiting.source);
-        Some(waiting)
-    }
-
-    /// Takes out a request that waits for a name or a connection.
-    pub(super) fn take_any_waiting(&mut self) -> Option<ContextId> {
-        let (id, source) = match self.waiting.pop_front() {
-            Some(Waiting { id, source, .. }) => (id, source),
-            None => self.connecting.pop_front().map(|Connecting { id, source, .. }| (id, source))?,
-        };
-        self.waiting_shares.remove(source);
-        Some(id)
     }
 
     pub(super) fn of(&self, name: Fingerprint) -> Option<ContextId> {
@@ -580,9 +447,7 @@ impl Contexts {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let unfound = self.waiting.front().map(|waiting| waiting.until);
-        let unconnected = self.connecting.front().map(|waiting| waiting.until);
-        self.wheel.poll_timeout().into_iter().chain(unfound).chain(unconnected).min()
+        self.wheel.poll_timeout()
     }
 
     /// Panics if it contradicts itself.
@@ -590,7 +455,6 @@ impl Contexts {
         let all = || self.all.keys().filter_map(|id| Some((id, self.all.get(id)?)));
         let taken: u32 = all().map(|(_, under_way)| places(under_way.request.len())).sum();
         assert_eq!(self.shares.waiting(), taken as usize);
-        assert_eq!(self.waiting_shares.waiting(), self.waiting.len() + self.connecting.len());
         assert!(all().all(|(id, under_way)| self.of(under_way.name) == Some(id)), "a name leads elsewhere");
         assert_eq!(self.by_name.len(), self.all.len());
         assert!(self.by_call.values().all(|id| self.all.get(*id).is_some()), "a call leads nowhere");

@@ -4,6 +4,7 @@
 //! of questions. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once, the time
 //! with every call.
 
+mod awaiting;
 mod bits;
 pub mod callees;
 mod case;
@@ -47,6 +48,7 @@ use crate::transaction::LIFETIME;
 use crate::transaction::flow_token::FlowTokens;
 use crate::transaction::forwarded::Branches;
 use crate::transaction::identifier::Identifiers;
+use awaiting::Awaiting;
 use callees::Callees;
 use contexts::{Contexts, Leaving};
 use counters::Counters;
@@ -129,6 +131,7 @@ pub struct Dispatch {
     branches: Branches,
     flow_tokens: FlowTokens,
     contexts: Contexts,
+    awaiting: Awaiting,
     callees: Callees,
     selector: Selector,
     table: Table,
@@ -170,6 +173,7 @@ impl Dispatch {
             pool: Pool::new(workers, rules.slow_start),
             redirected: Redirect::default(),
             contexts: Contexts::new(),
+            awaiting: Awaiting::default(),
             callees: Callees::default(),
             branches: Branches::new(&keys.current, keys.previous.as_ref()),
             flow_tokens: {
@@ -307,6 +311,7 @@ impl Dispatch {
             .chain(self.gatherings.poll_timeout())
             .chain(self.proxies.poll_timeout())
             .chain(self.contexts.poll_timeout())
+            .chain(self.awaiting.poll_timeout())
             .min()
     }
 
@@ -371,6 +376,7 @@ impl Dispatch {
         self.groups.check();
         self.gatherings.check();
         self.contexts.check();
+        self.awaiting.check();
         self.callees.check();
     }
 

@@ -190,7 +190,7 @@ impl Dispatch {
 
     /// Takes out a name that is to be looked up for a request of this lane.
     pub fn poll_look_up(&mut self) -> Option<LookUp> {
-        self.contexts.poll_look_up()
+        self.awaiting.poll_look_up()
     }
 
     /// Sets the operator's order for a proxy, or for all addresses of one.

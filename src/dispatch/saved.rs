@@ -37,6 +37,7 @@ saved!(Dispatch {
     forgotten_until,
     taken_over,
     contexts,
+    awaiting,
     callees,
     selector,
     history,

@@ -59,7 +59,7 @@ impl Dispatch {
         self.contexts.leave_way(id);
         match contact {
             Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
-            Some((to, _)) => self.connect(id, vec![to], true, now),
+            Some((to, _)) => self.connect(id, [to], now),
             None => self.cut(id, now),
         }
     }

@@ -8,10 +8,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::record_route::{RouteSet, is_private};
-use super::seeking::Awaited;
 use super::{Case, unless_ack};
 use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
+use crate::dispatch::awaiting::Awaited;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;

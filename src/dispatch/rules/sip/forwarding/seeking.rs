@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use super::outbound::may_be_named;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{Connecting, ContextId, Moves, UnderWay};
+use crate::dispatch::awaiting::Awaited;
+use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
 use crate::ids::{ConnId, ListenerId};
@@ -18,15 +19,6 @@ use crate::transaction::Kind;
 use crate::transaction::response_context::{self as context, Candidate, ResponseContext};
 use crate::wire::sip::Method;
 use crate::words::Transport;
-
-/// Something that a request waits for before its way is known.
-#[derive(Clone, Debug)]
-pub(super) enum Awaited {
-    /// The addresses of a name.
-    Name(LookUp),
-    /// A connection to this address.
-    Connection(SocketAddr),
-}
 
 /// The way to a name that has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +35,7 @@ impl Dispatch {
     pub(super) fn begin_waiting(&mut self, case: &Case<'_>, forward: &Forward, awaited: Awaited) -> bool {
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
-        if !self.contexts.may_wait(|| case.source(self).print()) || !self.has_room_for_context(case) {
+        if !self.awaiting.has_room(|| case.source(self).print()) || !self.has_room_for_context(case) {
             return false;
         }
         let opening = context::Opening {
@@ -61,15 +53,15 @@ impl Dispatch {
         let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
         let Some(id) = self.contexts.insert(under_way) else { return false };
         match awaited {
-            Awaited::Name(look_up) => self.contexts.wait_for(id, look_up, case.now),
-            Awaited::Connection(to) => self.connect(id, vec![to], false, case.now),
+            Awaited::Name(_) => self.awaiting.wait((id, source), awaited, case.now),
+            Awaited::Connection(to) => self.connect(id, [to], case.now),
         }
         true
     }
 
     /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
     pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
-        for id in self.contexts.take_waiting(look_up) {
+        for id in self.awaiting.take(&Awaited::Name(look_up.clone())) {
             self.go_to_found(id, (look_up, addresses), now);
         }
     }
@@ -81,7 +73,7 @@ impl Dispatch {
                 self.set_listener(id, listener);
                 self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
             }
-            Ok(Found::Connect(addresses)) => self.connect(id, addresses, false, now),
+            Ok(Found::Connect(addresses)) => self.connect(id, addresses, now),
             Err(refusal) => self.on_way_found(id, Err(refusal), now),
         }
     }
@@ -107,25 +99,36 @@ impl Dispatch {
     }
 
     /// Has a request go by a connection to the first of these addresses that has one or to which one can be opened.
-    /// `is_around`: the one that it had gone by is gone.
-    pub(super) fn connect(&mut self, id: ContextId, addresses: Vec<SocketAddr>, is_around: bool, now: Time) {
-        let mut others = addresses.into_iter();
-        while let Some(to) = others.next() {
+    pub(super) fn connect<A>(&mut self, id: ContextId, addresses: A, now: Time)
+    where
+        A: IntoIterator<Item = SocketAddr, IntoIter: DoubleEndedIterator>,
+    {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        under_way.others = addresses.into_iter().rev().collect();
+        self.connect_on(id, now);
+    }
+
+    /// Has a request go by a connection to the first of its addresses that were not tried.
+    fn connect_on(&mut self, id: ContextId, now: Time) {
+        while let Some(under_way) = self.contexts.get_mut(id) {
+            let (source, is_around) = (under_way.source, under_way.is_around);
+            let Some(to) = under_way.others.pop() else {
+                return if is_around {
+                    self.cut_unheard(id, now);
+                } else {
+                    self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
+                };
+            };
             // Its responses and requests must find a way here.
             if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
                 continue;
             }
             if let Some(conn) = self.callees.open_to(to) {
-                return self.on_connected(id, (to, conn), is_around, now);
+                return self.on_connected(id, (to, conn), now);
             }
-            if self.contexts.may_connect(id) && self.ask_for_connection(to) {
-                return self.contexts.await_connection(id, (to, others.collect()), is_around, now);
+            if self.awaiting.has_room(|| source) && self.ask_for_connection(to) {
+                return self.awaiting.wait((id, source), Awaited::Connection(to), now);
             }
-        }
-        if is_around {
-            self.cut_unheard(id, now);
-        } else {
-            self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
         }
     }
 
@@ -136,9 +139,9 @@ impl Dispatch {
     }
 
     /// A connection that a request waits for is open: the request goes by it.
-    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), is_around: bool, now: Time) {
+    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), now: Time) {
         self.set_listener(id, self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener));
-        if is_around {
+        if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
             self.go_around(id, Hop::Connection(conn), now);
         } else {
             self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
@@ -155,23 +158,23 @@ impl Dispatch {
     /// Takes note that a connection for requests of systems is open, if it is one.
     pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
         let Some(to) = self.callees.on_open(conn) else { return };
-        for Connecting { id, is_around, .. } in self.contexts.take_connecting(to) {
-            self.on_connected(id, (to, conn), is_around, now);
+        for id in self.awaiting.take(&Awaited::Connection(to)) {
+            self.on_connected(id, (to, conn), now);
         }
     }
 
     /// Takes note that a connection to an address cannot be opened: the requests that wait for it go on to their next
     /// address (RFC 3263 §4.3).
     pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
-        for Connecting { id, others, is_around, .. } in self.contexts.take_connecting(to) {
-            self.connect(id, others, is_around, now);
+        for id in self.awaiting.take(&Awaited::Connection(to)) {
+            self.connect_on(id, now);
         }
     }
 
     /// Answers the requests whose way is still sought: nobody else would, since a sender on a connection does not
     /// repeat them.
     pub fn give_up_waiting(&mut self, now: Time) {
-        while let Some(id) = self.contexts.take_any_waiting() {
+        while let Some(id) = self.awaiting.poll_any() {
             if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
                 self.cut_unheard(id, now);
             } else {
@@ -217,14 +220,16 @@ impl Dispatch {
 
     /// Has the requests go on that have waited for too long.
     pub(super) fn handle_waiting(&mut self, now: Time) {
-        while let Some((id, look_up)) = self.contexts.poll_unfound(now) {
-            self.go_to_found(id, (&look_up, &[]), now);
-        }
-        while let Some(Connecting { id, to, others, is_around, .. }) = self.contexts.poll_unconnected(now) {
-            if !self.contexts.awaits_connection(to) {
-                self.callees.give_up(to);
+        while let Some((id, awaited)) = self.awaiting.poll_expired(now) {
+            match &awaited {
+                Awaited::Name(look_up) => self.go_to_found(id, (look_up, &[]), now),
+                Awaited::Connection(to) => {
+                    if !self.awaiting.awaits(&awaited) {
+                        self.callees.give_up(*to);
+                    }
+                    self.connect_on(id, now);
+                }
             }
-            self.connect(id, others, is_around, now);
         }
     }
 }
