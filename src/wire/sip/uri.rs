@@ -1,8 +1,11 @@
 //! URIs: sip and sips whole (RFC 3261 §19.1), tel as far as a dispatcher needs it, others by their scheme.
 
+use std::net::SocketAddr;
+
 use super::host::Host;
 use super::params::Params;
 use super::text::{cut, find};
+use crate::words::Transport;
 
 /// The scheme of a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,33 @@ impl<'a> Uri<'a> {
         maddr.filter(|(_, port)| port.is_none()).map_or(self.host, |(host, _)| host)
     }
 
+    /// The transport by which its host is reached: the one that it names, else UDP, or TLS where its scheme asks for it
+    /// (RFC 3261 §19.1.2, §26.2.2). `None`: one that is not known, or that is no way for the scheme.
+    pub fn transport(&self) -> Option<Transport> {
+        let is_sips = self.scheme == Scheme::Sips;
+        let Some(named) = self.param(b"transport") else {
+            return Some(if is_sips { Transport::Tls } else { Transport::Udp });
+        };
+        let is = |name: &str| named.eq_ignore_ascii_case(name.as_bytes());
+        match is_sips {
+            false if is("udp") => Some(Transport::Udp),
+            false if is("tcp") => Some(Transport::Tcp),
+            false if is("ws") => Some(Transport::Ws),
+            true if is("ws") => Some(Transport::Wss),
+            true if is("tcp") => Some(Transport::Tls),
+            _ if is("tls") => Some(Transport::Tls),
+            _ => None,
+        }
+    }
+
+    /// The address that it names by a number (RFC 3263 §4.2). Where no port is written, it is the one of its transport
+    /// (RFC 3261 §19.1.2).
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip = self.host.ip()?.to_canonical();
+        let default = || if self.transport() == Some(Transport::Tls) { 5061 } else { 5060 };
+        Some(SocketAddr::new(ip, self.port.unwrap_or_else(default)))
+    }
+
     /// Its parameters.
     pub const fn params(&self) -> Params<'a> {
         self.params
@@ -156,6 +186,32 @@ mod tests {
         assert_eq!(target("sip:a@h.example.net;MADDR=[2001:db8::7]"), "[2001:db8::7]");
         for nothing in ["sip:a@h.example.net;maddr", "sip:a@h.example.net;maddr=", "sip:a@h.example.net;maddr=a/b"] {
             assert_eq!(target(nothing), "h.example.net", "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_uri_names_its_address_and_the_transport_that_leads_there() {
+        let place = |text| {
+            let uri = parse(text);
+            let address = uri.address().map(|address| address.to_string()).unwrap_or_default();
+            (address, uri.transport().map(Transport::label).unwrap_or_default())
+        };
+        for (text, address, transport) in [
+            ("sip:192.0.2.7", "192.0.2.7:5060", "udp"),
+            ("sip:192.0.2.7:5070;transport=UDP", "192.0.2.7:5070", "udp"),
+            ("sip:192.0.2.7;transport=tcp", "192.0.2.7:5060", "tcp"),
+            ("sip:192.0.2.7;transport=tls", "192.0.2.7:5061", "tls"),
+            ("sips:192.0.2.7", "192.0.2.7:5061", "tls"),
+            ("sips:192.0.2.7;transport=tcp", "192.0.2.7:5061", "tls"),
+            ("sips:[2001:db8::7]:5071;transport=tls", "[2001:db8::7]:5071", "tls"),
+            ("sip:[::ffff:192.0.2.7]", "192.0.2.7:5060", "udp"),
+            ("sip:h.example.net;transport=ws", "", "ws"),
+            ("sips:h.example.net;transport=ws", "", "wss"),
+            // RFC 3261 §26.2.2: never without TLS.
+            ("sips:h.example.net;transport=udp", "", ""),
+            ("sip:h.example.net;transport=sctp", "", ""),
+        ] {
+            assert_eq!(place(text), (address.to_owned(), transport), "{text}");
         }
     }
 

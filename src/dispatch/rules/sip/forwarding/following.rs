@@ -38,9 +38,8 @@ impl Dispatch {
     /// none.
     pub(in crate::dispatch::rules::sip) fn forward_addressed(&mut self, case: &Case<'_>) -> Option<Decision> {
         let uri = case.request.read.uri?;
-        let address = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
-        let is_stream = uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp"));
-        let proxy = self.proxies.at_by(address, is_stream)?;
+        let address = uri.address()?;
+        let proxy = self.proxies.at_by(address, uri.transport()? != Transport::Udp)?;
         Some(self.forward_unless_away(case, proxy, Reason::RequestUri))
     }
 

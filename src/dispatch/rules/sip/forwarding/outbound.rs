@@ -53,12 +53,12 @@ impl<'a> Place<'a> {
             return None;
         }
         let is_strict = is_route && uri.param(b"lr").is_none();
-        Some(Place { uri, address: address_of(&uri), is_route, is_strict })
+        Some(Place { uri, address: uri.address().zip(uri.transport()), is_route, is_strict })
     }
 
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
     fn look_up(&self, from: IpAddr) -> Option<LookUp> {
-        let transport = transport_of(&self.uri)?;
+        let transport = self.uri.transport()?;
         let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= 253)?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 2606: it never leads anywhere.
@@ -242,25 +242,4 @@ pub(super) fn may_be_named(to: SocketAddr, arrival: &Arrival) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     let is_near = ip.is_loopback() && !arrival.source.ip().to_canonical().is_loopback();
     to.port() != 0 && !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_near)
-}
-
-/// The numeric address in a URI (RFC 3263 §4.2), and its transport.
-fn address_of(uri: &Uri<'_>) -> Option<(SocketAddr, Transport)> {
-    let default = if uri.scheme == Scheme::Sips { 5061 } else { 5060 };
-    let address = SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port.unwrap_or(default));
-    Some((address, transport_of(uri)?))
-}
-
-/// The transport by which the place is reached that a URI names; `None`: it is not known.
-fn transport_of(uri: &Uri<'_>) -> Option<Transport> {
-    let is = |transport: &[u8], name: &str| transport.eq_ignore_ascii_case(name.as_bytes());
-    match (uri.param(b"transport"), uri.scheme) {
-        (None, Scheme::Sips) => Some(Transport::Tls),
-        (None, _) => Some(Transport::Udp),
-        (Some(transport), _) if is(transport, "udp") => Some(Transport::Udp),
-        (Some(transport), Scheme::Sips) if is(transport, "tcp") => Some(Transport::Tls),
-        (Some(transport), _) if is(transport, "tcp") => Some(Transport::Tcp),
-        (Some(transport), _) if is(transport, "tls") => Some(Transport::Tls),
-        (Some(_), _) => None,
-    }
 }

@@ -104,11 +104,10 @@ impl Dispatch {
     }
 
     fn is_own_address(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
-        let Some(ip) = uri.host.ip() else { return false };
-        let (default, local) = (if uri.scheme == Scheme::Sips { 5061 } else { 5060 }, arrival.local);
-        let port = uri.port.unwrap_or(default);
+        let (Some(address), local) = (uri.address(), arrival.local) else { return false };
+        let (ip, port) = (address.ip(), address.port());
         let is_port = port == local.port() || self.rules.udp_listeners.iter().any(|(_, other)| other.port() == port);
-        is_port && (ip == local.ip() || self.rules.own_addresses.contains(&ip))
+        is_port && (ip == local.ip().to_canonical() || self.rules.own_addresses.contains(&ip))
     }
 
     /// Whether a request that goes to a proxy gets our Record-Route. `leaves`: the listener that it leaves from.
@@ -260,7 +259,7 @@ impl Dispatch {
         let route = set.next.filter(|_| !is_restored || set.has_more());
         let next = if is_restored { set.next } else { set.next.or(case.request.read.uri) };
         let is_strict = route.is_some_and(|uri| uri.param(b"lr").is_none());
-        let address = next.and_then(|uri| Some(SocketAddr::new(uri.host.ip()?, uri.port.unwrap_or(5060))));
+        let address = next.and_then(|uri| uri.address());
         let is_server =
             |address: &SocketAddr| *address == token.server || self.proxies.at_by(*address, token.is_stream).is_some();
         match address.filter(is_server) {
