@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::answering::saying;
 use super::echoed::Echoed;
 use super::{Case, SipRequest};
-use crate::config::{Asked, Pool, PoolMode, RecordRoute, Route};
+use crate::config::{Asked, Pool, PoolMode, Route};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{
     Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Side, Target, Tried,
@@ -179,7 +179,6 @@ impl Dispatch {
         let decision = self.forward_to(case, (hop, proxy, Side::Caller), reason, case.arrival.listener);
         let Target::Forward(forward) = decision.target else { return decision };
         let pool = self.proxies.pool_of(proxy);
-        let record_route = pool.map_or(RecordRoute::Never, |pool| pool.record_route);
         let own = self.route_set(case).own;
         // Our Route inside a dialog: the request-URI is a Contact (RFC 3261 §12.2.1.1).
         let has_contact = own > 0 && case.request.to_tag.is_some();
@@ -187,7 +186,7 @@ impl Dispatch {
             weight,
             rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri) && !has_contact,
             asks_overload: self.asks_overload(proxy),
-            records_route: self.records_route(case, record_route, forward.listener),
+            records_route: self.records_route(case, pool, forward.listener),
             routes: Routes { own, ..Routes::default() },
             ..forward
         };

@@ -9,13 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::record_route::{RouteSet, is_private};
 use super::{Case, unless_ack};
-use crate::config::RecordRoute;
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::Awaited;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
-use crate::ids::{ConnId, ProxyId, TargetId};
+use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
@@ -26,6 +25,8 @@ pub(super) struct Place<'a> {
     uri: Uri<'a>,
     /// The numeric address and its transport; `None`: see [`Place::look_up`].
     pub(super) address: Option<(SocketAddr, Transport)>,
+    /// Number of Route values above it, which are ours.
+    own: u8,
     /// Whether it stands in Route.
     is_route: bool,
     /// Whether it is that of a strict router (§16.6 step 6).
@@ -40,20 +41,20 @@ impl<'a> Place<'a> {
             Some(route) => (route?.uri()?, true),
             None => (request.uri()?, false),
         };
-        Place::at(uri, is_route)
+        Place::at(uri, own, is_route)
     }
 
     /// The place that a request names behind our own Route values.
     fn after_own(case: &Case<'a>, set: &RouteSet<'a>) -> Option<Self> {
-        Place::at(set.next.or(case.request.read.uri)?, set.next.is_some())
+        Place::at(set.next.or(case.request.read.uri)?, set.own, set.next.is_some())
     }
 
-    fn at(uri: Uri<'a>, is_route: bool) -> Option<Self> {
+    fn at(uri: Uri<'a>, own: u8, is_route: bool) -> Option<Self> {
         if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
             return None;
         }
         let is_strict = is_route && uri.param(b"lr").is_none();
-        Some(Place { uri, address: uri.address().zip(uri.transport()), is_route, is_strict })
+        Some(Place { uri, address: uri.address().zip(uri.transport()), own, is_route, is_strict })
     }
 
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
@@ -65,6 +66,11 @@ impl<'a> Place<'a> {
         let is_name = self.uri.host.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
         let asks_transports = self.uri.param(b"transport").is_none() && self.uri.scheme == Scheme::Sip;
         is_name.then(|| LookUp { host: host.into(), port: self.uri.port, transport, asks_transports, from })
+    }
+
+    /// The changes to the Route of a request that goes there.
+    fn routes(&self) -> Routes {
+        Routes { own: self.own, is_strict: self.is_strict, ..Routes::default() }
     }
 
     const fn reason(&self) -> Reason {
@@ -104,7 +110,7 @@ impl Dispatch {
             return None;
         }
         Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
-            dispatch.forward_to_place(case, (system, set.own), place)
+            dispatch.forward_to_place(case, system, place)
         }))
     }
 
@@ -128,14 +134,14 @@ impl Dispatch {
         };
         let place = Place { address, ..place };
         Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
-            dispatch.forward_to_place(case, (system, set.own), place)
+            dispatch.forward_to_place(case, system, place)
         }))
     }
 
-    fn forward_to_place(&mut self, case: &Case<'_>, (system, own): (ProxyId, u8), place: Place<'_>) -> Decision {
+    fn forward_to_place(&mut self, case: &Case<'_>, system: ProxyId, place: Place<'_>) -> Decision {
         let Some((to, transport)) = place.address else {
             let look_up = place.look_up(case.sender()).map(Awaited::Name);
-            return self.wait_for_place(case, (system, own), (place, look_up));
+            return self.wait_for_place(case, system, &place, look_up);
         };
         if self.is_own(to, case.arrival) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
@@ -143,31 +149,41 @@ impl Dispatch {
         if !may_be_named(to, case.arrival) {
             return self.refuse_to_forward(case, 403, Reason::OutboundRefused);
         }
-        let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
-        let way = |to| (to, system, Side::Server);
-        let decision = match (self.proxies.at_by(to, transport != Transport::Udp), transport) {
-            (Some(proxy), _) => self.forward(case, proxy, place.reason(), 0),
-            (None, Transport::Udp) => {
-                self.forward_to(case, way(Hop::Address(to)), place.reason(), case.arrival.listener)
+        match (self.proxies.at_by(to, transport != Transport::Udp), transport) {
+            (Some(proxy), _) => {
+                let decision = self.forward(case, proxy, place.reason(), 0);
+                let Target::Forward(forward) = decision.target else { return decision };
+                Decision { target: Target::Forward(Forward { routes: place.routes(), ..forward }), ..decision }
             }
-            (None, _) => {
-                let open = self.callees.open_to(to).filter(|_| transport == Transport::Tcp);
+            (None, Transport::Udp) => self.go_to_place(case, system, &place, (Hop::Address(to), case.arrival.listener)),
+            (None, Transport::Tcp) => {
                 let listener = self.rules.stream_listener(Transport::Tcp, to.ip());
-                let Some((conn, (listener, _))) = open.zip(listener) else {
-                    if case.request.method == Method::Ack && transport == Transport::Tcp {
-                        // It cannot wait. The response comes again, and brings the next one.
-                        self.ask_for_connection(to);
-                    }
-                    let awaited = Some(Awaited::Connection(to)).filter(|_| transport == Transport::Tcp);
-                    return self.wait_for_place(case, (system, own), (place, awaited));
-                };
-                self.forward_to(case, way(Hop::Connection(conn)), place.reason(), listener)
+                if let Some((conn, (listener, _))) = self.callees.open_to(to).zip(listener) {
+                    return self.go_to_place(case, system, &place, (Hop::Connection(conn), listener));
+                }
+                if case.request.method == Method::Ack {
+                    // It cannot wait. The response comes again, and brings the next one.
+                    self.ask_for_connection(to);
+                }
+                self.wait_for_place(case, system, &place, Some(Awaited::Connection(to)))
             }
-        };
+            (None, _) => self.wait_for_place(case, system, &place, None),
+        }
+    }
+
+    /// Sends a system's request to a place on this way, from this listener.
+    fn go_to_place(
+        &mut self,
+        case: &Case<'_>,
+        system: ProxyId,
+        place: &Place<'_>,
+        (to, listener): (Hop, ListenerId),
+    ) -> Decision {
+        let decision = self.forward_to(case, (to, system, Side::Server), place.reason(), listener);
         let Target::Forward(forward) = decision.target else { return decision };
-        let record_route = self.proxies.pool_of(forward.proxy).map_or(RecordRoute::Never, |pool| pool.record_route);
-        let records_route = self.records_route(case, record_route, forward.listener);
-        Decision { target: Target::Forward(Forward { routes, records_route, ..forward }), ..decision }
+        let records_route = self.records_route(case, self.proxies.pool_of(system), forward.listener);
+        let forward = Forward { routes: place.routes(), records_route, ..forward };
+        Decision { target: Target::Forward(forward), ..decision }
     }
 
     /// Has a request wait until the name that it goes to has been looked up, or a connection is open. `None`: there is
@@ -175,8 +191,9 @@ impl Dispatch {
     fn wait_for_place(
         &mut self,
         case: &Case<'_>,
-        (system, own): (ProxyId, u8),
-        (place, awaited): (Place<'_>, Option<Awaited>),
+        system: ProxyId,
+        place: &Place<'_>,
+        awaited: Option<Awaited>,
     ) -> Decision {
         let awaited = awaited.filter(|_| case.request.method != Method::Ack);
         // The address of the listener that it leaves from stands for the one that is not known yet.
@@ -196,13 +213,9 @@ impl Dispatch {
         let Some((awaited, (way, listener, from))) = awaited.zip(from) else {
             return self.refuse_to_forward(case, 480, Reason::OutboundUnreachable);
         };
-        let decision = self.forward_to(case, (way, system, Side::Server), place.reason(), listener);
+        let decision = self.go_to_place(case, system, place, (way, listener));
         let Target::Forward(forward) = decision.target else { return decision };
-        let forward = Forward { to: Hop::Address(from), ..forward };
-        let routes = Routes { own, is_strict: place.is_strict, ..Routes::default() };
-        let record_route = self.proxies.pool_of(system).map_or(RecordRoute::Never, |pool| pool.record_route);
-        let records_route = self.records_route(case, record_route, forward.listener);
-        if !self.begin_waiting(case, &Forward { routes, records_route, ..forward }, awaited) {
+        if !self.begin_waiting(case, &Forward { to: Hop::Address(from), ..forward }, awaited) {
             return self.unavailable(case, Reason::TableFull);
         }
         Decision { target: Target::Waits(system), ..decision }

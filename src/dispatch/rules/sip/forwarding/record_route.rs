@@ -12,7 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Case, unless_ack};
-use crate::config::RecordRoute;
+use crate::config::{Pool, RecordRoute};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Target};
 use crate::ids::{ListenerId, ProxyId};
@@ -110,14 +110,15 @@ impl Dispatch {
         is_port && (ip == local.ip().to_canonical() || self.rules.own_addresses.contains(&ip))
     }
 
-    /// Whether a request that goes to a proxy gets our Record-Route. `leaves`: the listener that it leaves from.
-    pub(super) fn records_route(&self, case: &Case<'_>, record_route: RecordRoute, leaves: ListenerId) -> bool {
+    /// Whether a request to or from a proxy of this pool gets our Record-Route. `leaves`: the listener that it leaves
+    /// from.
+    pub(super) fn records_route(&self, case: &Case<'_>, pool: Option<&Pool>, leaves: ListenerId) -> bool {
         let (method, arrival) = (case.request.method, case.arrival);
         let begins = matches!(method, Method::Invite | Method::Subscribe | Method::Refer);
         if !begins || case.request.to_tag.is_some() {
             return false;
         }
-        match record_route {
+        match pool.map_or(RecordRoute::Never, |pool| pool.record_route) {
             RecordRoute::Never => false,
             RecordRoute::Always => true,
             RecordRoute::Auto => {
