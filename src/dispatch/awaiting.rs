@@ -26,6 +26,15 @@ pub(super) enum Awaited {
     Connection(SocketAddr),
 }
 
+/// A way to one of the addresses of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// A datagram to this address.
+    Datagram(SocketAddr),
+    /// A connection to this address.
+    Connection(SocketAddr),
+}
+
 /// All requests that wait.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {

@@ -4,7 +4,7 @@
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
 //! `proxy` do.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::awaiting::Destination;
 use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
 use super::share::Shares;
 use super::targets::proxies::PoolId;
@@ -38,6 +39,10 @@ const MOST: usize = 65_536;
 /// Bytes of a message for which a request takes a place.
 const PLACE: usize = 2 << 10;
 
+/// Time after which a server that has not responded at all is not there. One that is has sent 100 by then: for an
+/// INVITE after 200 ms (RFC 3261 §17.2.1), for others after 3.5 s (RFC 4320 §4.1).
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// Most requests that are over whose memory is kept, and the largest of them in bytes.
 const MOST_SPARE: usize = 1_024;
 const LARGEST_SPARE: usize = 4_096;
@@ -55,6 +60,8 @@ pub(super) struct Contexts {
     by_call: HashMap<(Fingerprint, u32), ContextId, FixedState>,
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
+    /// The addresses of requests that have gone to one of several in a datagram.
+    by_address: BTreeMap<ContextId, SocketAddr>,
     wheel: Wheel<ContextId>,
     /// Places of their messages, by the sources of these.
     shares: Shares,
@@ -75,6 +82,8 @@ pub(super) enum Moves {
     WhenLost,
     /// Those of a `stateful` pool.
     Freely,
+    /// Nothing is heard from the address of its receiver that it has gone to: it goes to the next one (RFC 3263 §4.3).
+    ByAddress,
 }
 
 /// Memory that is used again for each message.
@@ -115,8 +124,9 @@ pub(super) struct UnderWay {
     /// Its way to the first proxy.
     pub(super) forward: Forward,
     pub(super) pool: PoolId,
-    /// The addresses of its receiver that are tried when the one that it waits for leads nowhere, the last one first.
-    pub(super) others: Vec<SocketAddr>,
+    /// The ways to its receiver that are tried when the one that it waits for or has gone leads nowhere, the last one
+    /// first.
+    pub(super) others: Vec<Destination>,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Few<(ProxyId, Sent)>,
     pub(super) moves: Moves,
@@ -217,6 +227,7 @@ impl Contexts {
             by_name: HashMap::default(),
             by_call: HashMap::default(),
             by_conn: HashMap::default(),
+            by_address: BTreeMap::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             shares: Shares::default(),
@@ -229,21 +240,21 @@ impl Contexts {
 
     /// The terms of a pool, for requests that move like this.
     pub(super) fn terms(&mut self, (id, pool): (PoolId, &Pool), moves: Moves, pending_max: Duration) -> Arc<Terms> {
-        let Pool { answer_within, ref retry_on, .. } = *pool;
-        let tries = match moves {
-            Moves::Never => 1,
-            Moves::WhenLost => 2,
-            Moves::Freely => pool.tries,
+        let (answer_within, retry_on, tries) = match moves {
+            Moves::Never => (pool.answer_within, &*pool.retry_on, 1),
+            Moves::WhenLost => (pool.answer_within, &*pool.retry_on, 2),
+            Moves::Freely => (pool.answer_within, &*pool.retry_on, pool.tries),
+            Moves::ByAddress => (HEARD_WITHIN, [].as_slice(), 2),
         };
         let is_same = |terms: &Terms| {
             (terms.answer_within, terms.tries, terms.pending_max) == (answer_within, tries, pending_max)
-                && terms.retry_on == *retry_on
+                && *terms.retry_on == *retry_on
         };
         let is_of = |of: PoolId, by: Moves| (of, by) == (id, moves);
         if let Some((.., terms)) = self.terms.iter().find(|(of, by, terms)| is_of(*of, *by) && is_same(terms)) {
             return terms.clone();
         }
-        let terms = Arc::new(Terms { answer_within, retry_on: retry_on.clone(), tries, pending_max });
+        let terms = Arc::new(Terms { answer_within, retry_on: retry_on.to_vec(), tries, pending_max });
         self.terms.retain(|(of, by, _)| !is_of(*of, *by));
         self.terms.push((id, moves, terms.clone()));
         terms
@@ -340,7 +351,15 @@ impl Contexts {
     /// Takes note that a request leaves by this way.
     pub(super) fn on_way(&mut self, id: ContextId, to: Hop) {
         self.leave_way(id);
-        let Hop::Connection(conn) = to else { return };
+        let conn = match to {
+            Hop::Connection(conn) => conn,
+            Hop::Address(to) => {
+                if self.all.get(id).is_some_and(|under_way| under_way.moves == Moves::ByAddress) {
+                    self.by_address.insert(id, to);
+                }
+                return;
+            }
+        };
         let after = self.by_conn.get(&conn).copied();
         let Some(under_way) = self.all.get_mut(id) else { return };
         under_way.place = Place { conn: Some(conn), before: None, after };
@@ -350,8 +369,14 @@ impl Contexts {
         }
     }
 
+    /// The requests that have gone in a datagram to this one of several addresses of their receivers.
+    pub(super) fn at_address(&self, to: SocketAddr) -> Vec<ContextId> {
+        self.by_address.iter().filter(|(_, at)| **at == to).map(|(id, _)| *id).collect()
+    }
+
     /// Takes note that the end of no connection concerns a request any more.
     pub(super) fn leave_way(&mut self, id: ContextId) {
+        self.by_address.remove(&id);
         let place = self.all.get_mut(id).map(|under_way| std::mem::take(&mut under_way.place));
         let Some(Place { conn: Some(conn), before, after }) = place else { return };
         match (before.and_then(|before| self.all.get_mut(before)), after) {
@@ -468,6 +493,7 @@ impl Contexts {
             assert!(before.is_some() && next.is_none(), "a connection leads nowhere");
         }
         assert_eq!(all().filter(|(_, it)| it.place.conn.is_some()).count(), placed);
+        assert!(self.by_address.keys().all(|id| self.all.get(*id).is_some()), "an address of no request");
         assert!(all().all(|(_, it)| it.armed <= it.context.poll_timeout()), "a request that is never looked at");
         assert!(self.leaving.is_empty(), "a message that was not sent");
     }

@@ -1,5 +1,7 @@
 //! Requests of systems that no flow token leads.
 
+use std::time::Duration;
+
 use pointsman::config;
 use pointsman::dispatch::contexts::LeavingMessage;
 use pointsman::dispatch::decision::{Forward, Hop, Side};
@@ -121,4 +123,76 @@ fn a_systems_request_goes_to_the_contact_of_a_caller_whose_connection_is_gone() 
     assert_eq!(sent.to, Hop::Address("203.0.113.5:5060".parse().unwrap()));
     assert_eq!(rig.dispatch.explain(b"a").pop().unwrap().reason, Reason::OutboundContact);
     rig.dispatch.check();
+}
+
+/// Messages that leave: the destinations of requests, and the statuses of answers.
+fn leaving(rig: &mut Rig) -> Vec<String> {
+    let messages = std::iter::from_fn(|| rig.dispatch.poll_leaving()).map(|leaving| leaving.message);
+    let shown = messages.map(|message| match message {
+        LeavingMessage::Request(forward) => forward.to.to_string(),
+        LeavingMessage::Answer(answer) => answer.status.to_string(),
+        other => format!("{other:?}"),
+    });
+    shown.collect()
+}
+
+/// Has the name be looked up that a system's request goes to.
+fn look_up(rig: &mut Rig, call: &str, addresses: &[&str]) {
+    let decision = rig.send(&to(call, "sip:x@example.org", ""));
+    assert!(matches!(decision.target, Target::Waits(_)), "{decision:?}");
+    let look_up = rig.dispatch.poll_look_up().unwrap();
+    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    rig.dispatch.on_found(&[look_up.found(addresses, rig.now)], rig.now);
+}
+
+fn wait(rig: &mut Rig, milliseconds: u64) {
+    rig.now = rig.now + Duration::from_millis(milliseconds);
+    rig.dispatch.handle_timeout(rig.now);
+}
+
+const FIRST: &str = "203.0.113.7:5060";
+const SECOND: &str = "203.0.113.8:5060";
+
+#[test]
+fn a_call_goes_to_the_next_address_of_a_name_where_nothing_is_heard_from_the_first() {
+    let mut rig = rig_of_system();
+    look_up(&mut rig, "a", &[FIRST, SECOND]);
+    assert_eq!(leaving(&mut rig), [FIRST]);
+    wait(&mut rig, 4_900);
+    assert!(leaving(&mut rig).iter().all(|it| it == FIRST || it == "100"));
+    wait(&mut rig, 200);
+    assert_eq!(leaving(&mut rig), [SECOND]);
+    // The last one has all the time of its transaction.
+    wait(&mut rig, 31_000);
+    assert!(leaving(&mut rig).iter().all(|it| it == SECOND));
+    wait(&mut rig, 2_000);
+    assert_eq!(leaving(&mut rig), ["408"]);
+    rig.dispatch.check();
+}
+
+#[test]
+fn a_call_goes_to_the_next_address_of_a_name_at_once_where_the_first_cannot_be_reached() {
+    let mut rig = rig_of_system();
+    // No listener has an address of the family of the first.
+    look_up(&mut rig, "a", &["[2001:db8::7]:5060", FIRST, SECOND]);
+    assert_eq!(leaving(&mut rig), [FIRST]);
+    rig.dispatch.on_undeliverable(SECOND.parse().unwrap(), rig.now);
+    assert_eq!(leaving(&mut rig), [""; 0], "another address");
+    rig.dispatch.on_undeliverable(FIRST.parse().unwrap(), rig.now);
+    assert_eq!(leaving(&mut rig), [SECOND]);
+    rig.dispatch.on_undeliverable(FIRST.parse().unwrap(), rig.now);
+    assert_eq!(leaving(&mut rig), [""; 0], "it has left that one");
+    rig.dispatch.check();
+}
+
+#[test]
+fn a_call_stays_at_an_address_that_has_responded_however_long_it_takes() {
+    let mut rig = rig_of_system();
+    look_up(&mut rig, "a", &[FIRST, SECOND]);
+    let Some(LeavingMessage::Request(sent)) = rig.dispatch.poll_leaving().map(|it| it.message) else { panic!() };
+    rig.respond(&super::forwarding::response(&to("a", "sip:x@example.org", ""), &sent, 180));
+    leaving(&mut rig);
+    wait(&mut rig, 60_000);
+    rig.dispatch.on_undeliverable(FIRST.parse().unwrap(), rig.now);
+    assert_eq!(leaving(&mut rig), [""; 0]);
 }

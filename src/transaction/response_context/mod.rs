@@ -154,6 +154,8 @@ impl Why {
 pub enum Next {
     /// This proxy, which has not had the request yet.
     This(Candidate),
+    /// The same receiver by another of its addresses, where it goes as if it had gone nowhere.
+    Address(Hop),
     /// None that would be better.
     None,
     /// None, and any other request would find none either: a 503 may say so (RFC 3261 §16.7 step 6).
@@ -357,9 +359,8 @@ impl ResponseContext {
         if !self.may_go_around(to.proxy) {
             return false;
         }
-        self.branches.take(|branch| branch.to().proxy == to.proxy);
         self.is_between_streams = false;
-        self.branch_to(to, now, out);
+        self.branch_anew(to, now, out);
         true
     }
 
@@ -367,6 +368,10 @@ impl ResponseContext {
     pub fn on_next(&mut self, next: Next, now: Time, out: &mut Vec<Effect>) {
         let Some(why) = self.asked.take() else { return };
         match next {
+            Next::Address(to) => {
+                let last = self.branches.last().map(Branch::to);
+                last.into_iter().for_each(|last| self.branch_anew(Candidate { to, ..last }, now, out));
+            }
             Next::This(candidate) if self.branches.iter().all(|branch| branch.to().proxy != candidate.proxy) => {
                 self.branches.last_mut().into_iter().for_each(Branch::abandon);
                 self.branch_to(candidate, now, out);
@@ -471,6 +476,13 @@ impl ResponseContext {
     fn branch_to(&mut self, candidate: Candidate, now: Time, out: &mut Vec<Effect>) {
         self.branches.push(Branch::begin(self.kind, candidate, &self.terms, now));
         out.push(Effect::Send { to: candidate, is_copy: false });
+    }
+
+    /// The same in place of a branch that has not responded. It has the same name: where both addresses are those of
+    /// one server, that one sees a copy.
+    fn branch_anew(&mut self, candidate: Candidate, now: Time, out: &mut Vec<Effect>) {
+        self.branches.take(|branch| branch.to().proxy == candidate.proxy);
+        self.branch_to(candidate, now, out);
     }
 
     /// The request may leave the proxy that has it.

@@ -165,6 +165,23 @@ fn a_100_leaves_after_200_ms_and_the_invite_again_by_timer_a() {
 }
 
 #[test]
+fn a_receiver_has_the_request_anew_at_its_next_address_and_a_cancel_goes_there_alone() {
+    let mut call = Call::begin(Kind::Invite);
+    call.passes(999);
+    assert_eq!(call.waits(), (1_000, vec!["Silent 1?".to_owned()]));
+    let second = Hop::Address(([192, 0, 2, 99], 5060).into());
+    call.context.on_next(Next::Address(second), call.now, &mut call.out);
+    assert_eq!(call.out, [Effect::Send { to: Candidate { to: second, ..candidate(1) }, is_copy: false }]);
+    call.out.clear();
+    assert_eq!(call.passes(1_900), at(&[(1_500, "copy to 1")]));
+    assert_eq!(call.gets(1, 180), ["180 of 1"]);
+    call.context.on_cancel(call.now, &mut call.out);
+    assert_eq!(call.out, [Effect::AcceptCancel, Effect::Cancel(Candidate { to: second, ..candidate(1) })]);
+    call.out.clear();
+    assert_eq!(call.gets(1, 487), ["ACK to 1", "487 of 1"]);
+}
+
+#[test]
 fn a_proxy_that_is_silent_loses_the_request_and_gets_a_cancel_only_when_it_rings() {
     let mut call = Call::begin(Kind::Invite);
     call.passes(999);

@@ -6,6 +6,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::Front;
 use super::connections::Authority;
+use super::names::{NameServer, SRV, srv};
 use super::systems::System;
 use crate::support::line::Line;
 use crate::support::phone::{Phone, Received};
@@ -61,8 +62,12 @@ fn is(method: &'static str, call_id: &str) -> impl Fn(&Received) -> bool {
 
 /// A dispatcher with two lanes in front of a system, and its address.
 fn front(system: &System) -> (Front, SocketAddr) {
+    front_as(system, Setup::new(0))
+}
+
+fn front_as(system: &System, setup: Setup) -> (Front, SocketAddr) {
     let settings = format!("[[proxy]]\nname = \"s\"\nuri = \"sip:{};transport=tcp\"\n", system.address());
-    let setup = Setup::new(0).lanes(2);
+    let setup = setup.lanes(2);
     let at = SocketAddr::new(setup.ip, setup.port);
     let front = Front::start_as(&settings, setup.with(["--listen", &format!("tcp:{at}")]));
     wait_for("a connection to the system", DEADLINE, || (front.rows()[0]["state"] == "up").then_some(()));
@@ -199,6 +204,29 @@ fn a_system_calls_a_phone_by_its_name() {
     assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 480 "));
     let returned = &front.pointsman.stats("counters")["returned"];
     assert_eq!(returned["reasons"]["outbound-looked-up"], 4, "{returned}");
+}
+
+#[test]
+fn a_call_to_a_name_whose_first_address_says_nothing_goes_to_the_second() {
+    let Some(names) = NameServer::start() else { return };
+    let [first, second] = [(); 2].map(|()| Phone::new(own_address().into()));
+    names.change(|zone| {
+        let service = [(10, &first), (20, &second)].map(|(priority, phone)| {
+            let target = format!("p{priority}.example.net");
+            zone.set_address(&target, phone.address());
+            srv(priority, 0, phone.address().port(), &target)
+        });
+        zone.set("_sip._udp.phones.example.net", SRV, service.to_vec());
+    });
+    let system = System::start(None);
+    let (_front, at) = front_as(&system, names.setup());
+    let mut line = line_from(system.address(), at);
+    let uri = "sip:phone@phones.example.net";
+    line.send(request("INVITE", uri, system.address(), ("named", ""), &[]).as_bytes()).unwrap();
+    first.expect("the INVITE", is("INVITE", "named"));
+    let invite = second.expect("the INVITE", is("INVITE", "named"));
+    second.send_bytes(ok(&second, &invite).as_bytes(), invite.from);
+    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "));
 }
 
 #[test]

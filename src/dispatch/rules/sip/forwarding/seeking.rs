@@ -2,31 +2,33 @@
 //! connection is opened (RFC 3261 §18.1.1).
 //!
 //! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
-//! each.
+//! a connection to each. Over UDP it goes to the next one where it cannot be sent, or where nothing at all is heard for
+//! five seconds; the last one has the whole time of the transaction.
 
 use std::net::SocketAddr;
 
 use super::outbound::may_be_named;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
-use crate::dispatch::awaiting::Awaited;
+use crate::dispatch::awaiting::{Awaited, Destination};
 use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
+use crate::dispatch::rules::udp_listener_towards;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::response_context::{self as context, Candidate, ResponseContext};
+use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext};
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
 /// The way to a name that has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
-    /// This way, from this listener where it is not that which the request has come to.
+    /// The connection of a proxy, which is open, from this listener.
     Way(Hop, Option<ListenerId>),
-    /// A connection to the first of these addresses that takes one.
-    Connect(Vec<SocketAddr>),
+    /// The first of these that leads anywhere.
+    OneOf(Vec<Destination>),
 }
 
 impl Dispatch {
@@ -38,9 +40,10 @@ impl Dispatch {
         if !self.awaiting.has_room(|| case.source(self).print()) || !self.has_room_for_context(case) {
             return false;
         }
+        let moves = if matches!(awaited, Awaited::Name(_)) { Moves::ByAddress } else { Moves::Never };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
-            terms: self.contexts.terms((id, pool), Moves::Never, self.rules.pending_max),
+            terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
             first: None,
             is_reliable: true,
             may_be_forged: false,
@@ -50,11 +53,11 @@ impl Dispatch {
         let source = case.source(self).print();
         let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
         let names = (case.name, case.call, case.discriminator);
-        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, Moves::Never));
+        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, moves));
         let Some(id) = self.contexts.insert(under_way) else { return false };
         match awaited {
             Awaited::Name(_) => self.awaiting.wait((id, source), awaited, case.now),
-            Awaited::Connection(to) => self.connect(id, [to], case.now),
+            Awaited::Connection(to) => self.go_to_first(id, [Destination::Connection(to)], case.now),
         }
         true
     }
@@ -73,7 +76,7 @@ impl Dispatch {
                 self.set_listener(id, listener);
                 self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
             }
-            Ok(Found::Connect(addresses)) => self.connect(id, addresses, now),
+            Ok(Found::OneOf(destinations)) => self.go_to_first(id, destinations, now),
             Err(refusal) => self.on_way_found(id, Err(refusal), now),
         }
     }
@@ -98,26 +101,27 @@ impl Dispatch {
         }
     }
 
-    /// Has a request go by a connection to the first of these addresses that has one or to which one can be opened.
-    pub(super) fn connect<A>(&mut self, id: ContextId, addresses: A, now: Time)
+    /// Has a request go to the first of these destinations that leads anywhere.
+    pub(super) fn go_to_first<D>(&mut self, id: ContextId, destinations: D, now: Time)
     where
-        A: IntoIterator<Item = SocketAddr, IntoIter: DoubleEndedIterator>,
+        D: IntoIterator<Item = Destination, IntoIter: DoubleEndedIterator>,
     {
         let Some(under_way) = self.contexts.get_mut(id) else { return };
-        under_way.others = addresses.into_iter().rev().collect();
-        self.connect_on(id, now);
+        under_way.others = destinations.into_iter().rev().collect();
+        self.go_on(id, now);
     }
 
-    /// Has a request go by a connection to the first of its addresses that were not tried.
-    fn connect_on(&mut self, id: ContextId, now: Time) {
+    /// Has a request go to the first of its destinations that were not tried.
+    fn go_on(&mut self, id: ContextId, now: Time) {
         while let Some(under_way) = self.contexts.get_mut(id) {
             let (source, is_around) = (under_way.source, under_way.is_around);
-            let Some(to) = under_way.others.pop() else {
-                return if is_around {
-                    self.cut_unheard(id, now);
-                } else {
-                    self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
-                };
+            let to = match under_way.others.pop() {
+                Some(Destination::Connection(to)) => to,
+                Some(Destination::Datagram(to)) => {
+                    return self.on_way_found(id, Ok((Hop::Address(to), Reason::OutboundLookedUp)), now);
+                }
+                None if is_around => return self.cut_unheard(id, now),
+                None => return self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
             };
             // Its responses and requests must find a way here.
             if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
@@ -130,6 +134,22 @@ impl Dispatch {
                 return self.awaiting.wait((id, source), Awaited::Connection(to), now);
             }
         }
+    }
+
+    /// Answers the question whether a request of which nothing is heard goes to another address of the name that it
+    /// goes to (RFC 3263 §4.3).
+    pub(super) fn go_to_next_address(&mut self, id: ContextId, effects: &mut Vec<Effect>, now: Time) {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        let datagram = under_way.others.pop_if(|other| matches!(other, Destination::Datagram(_)));
+        let Some(Destination::Datagram(to)) = datagram else {
+            return under_way.context.on_next(Next::None, now, effects);
+        };
+        let to = Hop::Address(to);
+        under_way.context.on_next(Next::Address(to), now, effects);
+        let UnderWay { arrival, forward, ref request, .. } = *under_way;
+        let target = Target::Forward(Forward { to, ..forward });
+        let (request, decision) = (request.clone(), Decision { target, reason: Reason::OutboundLookedUp });
+        self.count_again((&request, &arrival), &decision, now);
     }
 
     /// Asks for a connection to an address. False: there are too many, and requests wait on each.
@@ -167,7 +187,7 @@ impl Dispatch {
     /// address (RFC 3263 §4.3).
     pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
         for id in self.awaiting.take(&Awaited::Connection(to)) {
-            self.connect_on(id, now);
+            self.go_on(id, now);
         }
     }
 
@@ -189,7 +209,7 @@ impl Dispatch {
         (look_up, addresses): (&LookUp, &[SocketAddr]),
         arrival: &Arrival,
     ) -> Result<Found, (u16, Reason)> {
-        let (mut refused, mut to_connect) = ((480, Reason::OutboundUnreachable), Vec::new());
+        let (mut refused, mut found) = ((480, Reason::OutboundUnreachable), Vec::new());
         for to in addresses {
             let to = SocketAddr::new(to.ip().to_canonical(), to.port());
             if self.is_own(to, arrival) {
@@ -201,21 +221,23 @@ impl Dispatch {
                 continue;
             }
             if look_up.transport == Transport::Udp {
-                return Ok(Found::Way(Hop::Address(to), None));
+                let is_reached = udp_listener_towards(self.rules.udp_listeners.iter().copied(), to.ip()).is_some();
+                found.extend(Some(Destination::Datagram(to)).filter(|_| is_reached));
+                continue;
             }
             match self.proxies.at_by(to, true) {
-                Some(proxy) if to_connect.is_empty() => {
+                Some(proxy) if found.is_empty() => {
                     let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
                     let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
                     if let Some(way) = self.proxies.hop_to(proxy) {
                         return Ok(Found::Way(way, listener));
                     }
                 }
-                None if look_up.transport == Transport::Tcp => to_connect.push(to),
+                None if look_up.transport == Transport::Tcp => found.push(Destination::Connection(to)),
                 _ => {}
             }
         }
-        if to_connect.is_empty() { Err(refused) } else { Ok(Found::Connect(to_connect)) }
+        if found.is_empty() { Err(refused) } else { Ok(Found::OneOf(found)) }
     }
 
     /// Has the requests go on that have waited for too long.
@@ -227,7 +249,7 @@ impl Dispatch {
                     if !self.awaiting.awaits(&awaited) {
                         self.callees.give_up(*to);
                     }
-                    self.connect_on(id, now);
+                    self.go_on(id, now);
                 }
             }
         }

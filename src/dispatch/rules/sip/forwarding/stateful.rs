@@ -243,7 +243,7 @@ impl Dispatch {
     }
 
     /// Takes note that no datagram can be sent to an address: requests that wait for a response of a proxy there go on
-    /// to another one (RFC 3261 §16.9).
+    /// to another one (RFC 3261 §16.9), and those of systems to the next address of the name that they go to.
     pub fn on_undeliverable(&mut self, to: SocketAddr, now: Time) {
         let there: Vec<ProxyId> = self.proxies.at(to).collect();
         for proxy in there {
@@ -252,6 +252,10 @@ impl Dispatch {
                 sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
                 self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
             }
+        }
+        for id in self.contexts.at_address(to) {
+            let Some(proxy) = self.contexts.get(id).map(|under_way| under_way.forward.proxy) else { continue };
+            self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
         }
     }
 
@@ -325,6 +329,10 @@ impl Dispatch {
         now: Time,
     ) -> Option<Reason> {
         let under_way = self.contexts.get_mut(id)?;
+        if under_way.moves == Moves::ByAddress {
+            self.go_to_next_address(id, effects, now);
+            return None;
+        }
         let (pool, call) = (under_way.pool, under_way.call);
         let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
         for proxy in under_way.context.tried() {
@@ -335,7 +343,7 @@ impl Dispatch {
             Moves::WhenLost if !is_lost => (Next::None, Reason::AllTried),
             // Its proxy is gone, and it is placed once more: others do not fail by that.
             Moves::WhenLost => self.next_proxy((pool, Duration::MAX), ask, now),
-            Moves::Freely | Moves::Never => {
+            Moves::Freely | Moves::Never | Moves::ByAddress => {
                 let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
                 self.next_proxy((pool, within), ask, now)
             }
