@@ -12,6 +12,7 @@ mod message;
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,12 +42,14 @@ const WORKERS: u16 = 4;
 /// INVITEs that each lane reads.
 const MESSAGES: usize = 400_000;
 const BATCH: usize = 128;
+/// Most parcels that wait for one lane, and the interval at which a lane looks whether another takes more: those of the
+/// dispatcher. A lane reads no further meanwhile, as the kernel would keep the messages.
+const PARCELS: usize = 32;
+const PARCEL_AGAIN: Duration = Duration::from_millis(1);
 /// INVITEs that one system call reads.
 const READ: usize = 32;
 const RUNS: usize = 5;
 const BEGIN: Time = Time(1_000_000);
-/// All is read by then.
-const END: Time = Time(20_000_000);
 
 /// A worker that answers every message at once, and costs nothing.
 #[derive(Default)]
@@ -137,11 +140,15 @@ impl Lane {
         Lane { switch, incoming, peers, spare: Vec::new(), template, read: vec![Vec::new(); READ], serial }
     }
 
-    fn run(&mut self) {
+    /// Reads all its INVITEs, and returns the time at which that is done.
+    fn run(&mut self) -> Time {
         let mut now = BEGIN;
         for _ in 0..MESSAGES / BATCH {
             now = now + Duration::from_micros(50);
             self.take_parcels(now);
+            while self.switch.has_parcels() {
+                self.wait(now);
+            }
             for _ in 0..BATCH / READ {
                 // They lie side by side, as a socket gives them.
                 for place in &mut self.read {
@@ -155,11 +162,19 @@ impl Lane {
             }
             self.flush(now);
         }
+        now
+    }
+
+    /// Waits for the other lanes, and decides about what they pass.
+    fn wait(&mut self, now: Time) {
+        thread::sleep(PARCEL_AGAIN);
+        self.take_parcels(now);
+        self.flush(now);
     }
 
     fn take_parcels(&mut self, now: Time) {
         // As many as a lane takes in a turn.
-        for _ in 0..32 {
+        for _ in 0..PARCELS {
             let Ok(mut parcel) = self.incoming.try_recv() else { break };
             self.switch.on_parcel(&parcel, now);
             parcel.clear();
@@ -173,7 +188,13 @@ impl Lane {
         let Lane { switch, peers, spare, .. } = self;
         switch.flush_parcels(now, |lane, parcel| {
             let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
-            peers[lane].send(full).is_ok()
+            match peers[lane].try_send(full) {
+                Ok(()) => true,
+                Err(error) => {
+                    *parcel = error.into_inner();
+                    false
+                }
+            }
         });
         for worker in 0..WORKERS {
             switch.on_link_event(WorkerId(worker), true, false);
@@ -193,23 +214,26 @@ struct Done {
 }
 
 fn measure(lanes: usize) -> Done {
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| bounded::<Parcel>(1 << 16)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| bounded::<Parcel>(PARCELS)).unzip();
     let barrier = Arc::new(Barrier::new(lanes + 1));
+    let reading = Arc::new(AtomicUsize::new(lanes));
     let threads: Vec<_> = receivers
         .into_iter()
         .enumerate()
         .map(|(own, incoming)| {
-            let (senders, barrier) = (senders.clone(), Arc::clone(&barrier));
+            let (senders, barrier, reading) = (senders.clone(), Arc::clone(&barrier), Arc::clone(&reading));
             thread::spawn(move || {
                 let mut lane = Lane::new(own, lanes, incoming, senders);
                 barrier.wait();
                 let before = cpu_time();
-                lane.run();
-                barrier.wait();
-                // The last parcels of the other lanes are decided as well.
-                while !lane.incoming.is_empty() {
-                    lane.take_parcels(END);
-                    lane.flush(END);
+                let now = lane.run();
+                // The last parcels leave, and those of the other lanes are decided as well.
+                while lane.switch.has_parcels() {
+                    lane.wait(now);
+                }
+                reading.fetch_sub(1, Ordering::SeqCst);
+                while reading.load(Ordering::SeqCst) > 0 || !lane.incoming.is_empty() {
+                    lane.wait(now);
                 }
                 let spent = cpu_time() - before;
                 barrier.wait();
@@ -219,7 +243,6 @@ fn measure(lanes: usize) -> Done {
         .collect();
     barrier.wait();
     let begin = Instant::now();
-    barrier.wait();
     barrier.wait();
     let elapsed = begin.elapsed().as_secs_f64();
     let done: Vec<(u64, Duration)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
