@@ -1,8 +1,7 @@
 //! A look at a request that is not scanned yet: just enough to see which call it belongs to.
 
-use memchr::memchr;
-
 use super::text::{is_lws, trim};
+use crate::wire::find::find;
 
 /// The two fields that tell which call a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,20 +15,17 @@ pub struct Peek<'a> {
 /// Looks at `bytes`; `None` where only the scanner can tell: no request, empty lines in front, no Call-ID or a folded
 /// one.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
-    let line_end = memchr(b'\n', bytes)?;
-    let (line, mut rest) = bytes.split_at_checked(line_end + 1)?;
-    let method_end = memchr(b' ', line)?;
-    let (method, uri) = (line.get(..method_end)?, line.get(method_end + 1..)?);
-    if method.is_empty() || method.contains(&b'/') {
+    let (method, rest) = cut_at(bytes, [b' ', b'/', b'\n'], b' ')?;
+    let (uri, rest) = cut_at(rest, [b' ', b'\n'], b' ')?;
+    if method.is_empty() {
         return None;
     }
-    let uri = uri.get(..memchr(b' ', uri)?)?;
+    let (_, mut rest) = cut_at(rest, [b'\n'], b'\n')?;
     loop {
-        let end = memchr(b'\n', rest)?;
-        let (line, behind) = rest.split_at_checked(end + 1)?;
+        let (line, behind) = cut_at(rest, [b'\n'], b'\n')?;
         rest = behind;
         let value = match line {
-            [b'\r' | b'\n', ..] => return None,
+            [] | [b'\r', ..] => return None,
             [b'C' | b'c', b'A' | b'a', b'L' | b'l', b'L' | b'l', b'-', b'I' | b'i', b'D' | b'd', value @ ..] => value,
             [b'I' | b'i', value @ ..] => value,
             _ => continue,
@@ -39,6 +35,14 @@ pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
         let is_folded = rest.first().is_some_and(|&byte| is_lws(byte) && !matches!(byte, b'\r' | b'\n'));
         return (!call_id.is_empty() && !is_folded).then_some(Peek { uri, call_id });
     }
+}
+
+/// The parts of `bytes` on both sides of the first of the `wanted` bytes, if that is `expected`.
+#[inline(always)]
+fn cut_at<const N: usize>(bytes: &[u8], wanted: [u8; N], expected: u8) -> Option<(&[u8], &[u8])> {
+    let (before, behind) = bytes.split_at_checked(find(bytes, wanted)?)?;
+    let (found, behind) = behind.split_first()?;
+    (*found == expected).then_some((before, behind))
 }
 
 #[cfg(test)]
