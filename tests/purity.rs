@@ -88,7 +88,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("prober/http.rs", &[]),
     ("prober/names.rs", &["time", "words", "names", "config", "dispatch"]),
     ("prober/schedule.rs", &["time", "fingerprint", "wire", "dispatch::probed"]),
-    ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),
+    (
+        "switch",
+        &[
+            "ids",
+            "time",
+            "pack",
+            "words",
+            "wire",
+            "transaction",
+            "link",
+            "config",
+            "dispatch",
+            "switch",
+            // A hint to the processor, as above.
+            "net::memory::fetch",
+        ],
+    ),
 ];
 
 /// Names that a pure module must not use. `std::net` address types are fine, its sockets are not.

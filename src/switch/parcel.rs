@@ -6,9 +6,14 @@ use std::ops::Range;
 use super::Way;
 use super::replies::Replies;
 use crate::ids::{ConnId, WorkerId};
+use crate::net::memory::fetch;
 
 /// Largest parcel whose memory is kept for the next batch, in bytes.
 const KEPT: usize = 1 << 20;
+/// Messages whose bytes are on their way from the sender's core while one is decided about.
+const AHEAD: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Most changes of the ledger, and most connections, that wait in one parcel.
 const LEDGER: usize = 1 << 16;
 
@@ -50,11 +55,24 @@ impl Parcel {
     }
 
     /// Its messages in the order in which they were read.
+    ///
+    /// The sender's core has written them, and a line of its cache is as far away as memory is: the lines of later
+    /// messages are asked for meanwhile.
     pub fn messages(&self) -> impl Iterator<Item = (&[u8], &Way)> {
-        self.messages.iter().map(|passed| {
-            let Passed { range, way } = passed;
-            (self.bytes.get(range.clone()).unwrap_or_default(), way)
+        self.messages.iter().take(AHEAD).for_each(|passed| self.ask_for(passed));
+        self.messages.iter().enumerate().map(|(at, passed)| {
+            self.messages.get(at + 2 * AHEAD).into_iter().for_each(fetch);
+            self.messages.get(at + AHEAD).into_iter().for_each(|later| self.ask_for(later));
+            (self.bytes_of(passed), &passed.way)
         })
+    }
+
+    fn ask_for(&self, passed: &Passed) {
+        self.bytes_of(passed).chunks(LINE).filter_map(<[u8]>::first).for_each(fetch);
+    }
+
+    fn bytes_of(&self, passed: &Passed) -> &[u8] {
+        self.bytes.get(passed.range.clone()).unwrap_or_default()
     }
 
     /// Whether it holds so much that no more should wait in it.
