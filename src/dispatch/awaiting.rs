@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::callees::Callee;
 use super::contexts::ContextId;
 use super::probed::LookUp;
 use super::share::Shares;
@@ -22,17 +23,17 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
 pub(super) enum Awaited {
     /// The addresses of a name.
     Name(LookUp),
-    /// A connection to this address.
-    Connection(SocketAddr),
+    /// A connection to this far end.
+    Connection(Callee),
 }
 
 /// A way to one of the addresses of a receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Destination {
     /// A datagram to this address.
     Datagram(SocketAddr),
-    /// A connection to this address.
-    Connection(SocketAddr),
+    /// A connection to this far end.
+    Connection(Callee),
 }
 
 /// All requests that wait.
@@ -148,7 +149,7 @@ mod tests {
     }
 
     fn connection(number: u16) -> Awaited {
-        Awaited::Connection(([203, 0, 113, 9], number).into())
+        Awaited::Connection(Callee { address: ([203, 0, 113, 9], number).into(), name: None })
     }
 
     fn filled(requests: usize, source: SourcePrint) -> Awaiting {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::Dispatch;
+use super::callees::Callee;
 use super::targets::proxies::{Dial, STAYS, Security};
 use super::targets::proxy::Ended;
 use crate::ids::ConnId;
@@ -17,6 +18,11 @@ impl Dispatch {
     /// with another one are replaced.
     pub fn set_securities(&mut self, securities: BTreeMap<String, Security>, now: Time) {
         self.proxies.set_securities(securities, now);
+    }
+
+    /// Sets the security of connections over TLS that are opened for requests of systems.
+    pub fn set_callee_security(&mut self, security: Security) {
+        self.callees.set_security(security);
     }
 
     /// The next connection that is to be opened now: the owner opens it, and says so by [`Dispatch::on_dialled`].
@@ -50,14 +56,14 @@ impl Dispatch {
         self.callees.is_due()
     }
 
-    /// The next address that a connection over TCP is to be opened to for a request of a system: the owner opens it,
-    /// and says so by [`Dispatch::on_callee_dialled`].
-    pub fn poll_callee(&mut self) -> Option<SocketAddr> {
+    /// The next far end that a connection is to be opened to for a request of a system: the owner opens it, and says so
+    /// by [`Dispatch::on_callee_dialled`].
+    pub fn poll_callee(&mut self) -> Option<Callee> {
         self.callees.poll_asked()
     }
 
-    /// Takes note that a connection to this address is being opened as this one; `None`: that cannot even begin.
-    pub fn on_callee_dialled(&mut self, to: SocketAddr, conn: Option<ConnId>, now: Time) {
+    /// Takes note that a connection to this far end is being opened as this one; `None`: that cannot even begin.
+    pub fn on_callee_dialled(&mut self, to: &Callee, conn: Option<ConnId>, now: Time) {
         match conn {
             Some(conn) => self.callees.on_begun(to, conn),
             None => {
@@ -73,8 +79,8 @@ impl Dispatch {
         self.proxies.on_connection_kept(conn, to, transport, now)
     }
 
-    /// Takes note that a connection of an earlier dispatcher, opened for a request of a system, is open to this
-    /// address.
+    /// Takes note that a connection of an earlier dispatcher over TCP, opened for a request of a system, is open to
+    /// this address.
     pub fn on_callee_kept(&mut self, conn: ConnId, to: SocketAddr) {
         self.callees.on_kept(conn, to);
     }
@@ -103,7 +109,7 @@ impl Dispatch {
             self.leave_connection(proxy, conn, now);
         }
         if let Some(to) = self.callees.on_closed(conn) {
-            self.on_callee_unreachable(to, now);
+            self.on_callee_unreachable(&to, now);
         }
     }
 }

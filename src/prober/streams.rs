@@ -101,7 +101,7 @@ impl Streams {
         }
         self.close(number);
         let Some(entry) = self.entries.get_mut(&number) else { return Err(io::ErrorKind::NotFound.into()) };
-        let kind = kinds.get(&*entry.proxy).ok_or(io::ErrorKind::NotFound)?.kind.clone();
+        let kind = kinds.proxies.get(&*entry.proxy).ok_or(io::ErrorKind::NotFound)?.kind.clone();
         let socket = tcp::connect_from(entry.from, entry.to)?;
         let local = socket.local_addr()?;
         let ends = Ends { remote: entry.to, local, listener: None };

@@ -138,7 +138,7 @@ impl Lane {
             ports,
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections + callees::MOST),
             dialled: Dialled::default(),
-            proxy_kinds: ProxyKinds::new(),
+            proxy_kinds: ProxyKinds::default(),
             certified: HashMap::default(),
             census,
             closures: Closures::default(),
@@ -438,7 +438,7 @@ mod tests {
             inherited_entries: None,
             connections: 1,
             linger: Duration::ZERO,
-            proxy_kinds: ProxyKinds::new(),
+            proxy_kinds: ProxyKinds::default(),
         };
         let (census, _) = crossbeam_channel::unbounded();
         let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Switch;
 use super::links::Channel;
+use crate::dispatch::callees::Callee;
 use crate::dispatch::targets::proxies::{Dial, Security};
 use crate::dispatch::targets::proxy::Ended;
 use crate::ids::{ConnId, ListenerId};
@@ -15,6 +16,11 @@ impl<C: Channel> Switch<C> {
     /// Sets the security of the connections to the downstream proxies of each entry of the settings.
     pub fn set_securities(&mut self, securities: BTreeMap<String, Security>, now: Time) {
         self.dispatch.set_securities(securities, now);
+    }
+
+    /// Sets the security of connections over TLS that are opened for requests of downstream proxies.
+    pub fn set_callee_security(&mut self, security: Security) {
+        self.dispatch.set_callee_security(security);
     }
 
     /// The next connection that is to be opened to a downstream proxy now: see [`Switch::on_dialled`].
@@ -37,19 +43,20 @@ impl<C: Channel> Switch<C> {
         self.dispatch.has_dials()
     }
 
-    /// The next address that a connection over TCP is to be opened to for a request of a downstream proxy: see
+    /// The next far end that a connection is to be opened to for a request of a downstream proxy: see
     /// [`Switch::on_callee_dialled`].
-    pub fn poll_callee(&mut self) -> Option<SocketAddr> {
+    pub fn poll_callee(&mut self) -> Option<Callee> {
         self.dispatch.poll_callee()
     }
 
-    /// A connection to this address is being opened as this one; `None`: that cannot even begin.
-    pub fn on_callee_dialled(&mut self, to: SocketAddr, conn: Option<ConnId>, now: Time) {
+    /// A connection to this far end is being opened as this one; `None`: that cannot even begin.
+    pub fn on_callee_dialled(&mut self, to: &Callee, conn: Option<ConnId>, now: Time) {
         self.dispatch.on_callee_dialled(to, conn, now);
         self.outbox.send_leaving(&mut self.dispatch);
     }
 
-    /// A connection of an earlier dispatcher leads to this address, and was opened for a request of a downstream proxy.
+    /// A connection of an earlier dispatcher leads to this address over TCP, and was opened for a request of a
+    /// downstream proxy.
     pub fn on_callee_kept(&mut self, conn: ConnId, to: SocketAddr) {
         self.dispatch.on_callee_kept(conn, to);
     }

@@ -614,15 +614,15 @@ impl World {
             }
         }
         while let Some(to) = self.switch.poll_callee() {
-            let SocketAddr::V4(of) = to else { unreachable!("all addresses are of IPv4") };
+            let SocketAddr::V4(of) = to.address else { unreachable!("all addresses are of IPv4") };
             let phone = usize::from(of.ip().octets()[3]) - 1;
             let outcome = if self.is_calm { 0 } else { self.dice.roll(10) };
             if outcome == 9 {
-                self.switch.on_callee_dialled(to, None, self.now);
+                self.switch.on_callee_dialled(&to, None, self.now);
                 continue;
             }
             let conn = self.line(Far::Phone(phone));
-            self.switch.on_callee_dialled(to, Some(conn), self.now);
+            self.switch.on_callee_dialled(&to, Some(conn), self.now);
             let after = self.soon();
             match outcome {
                 0..6 => self.file(after, Event::Opens(conn)),

@@ -82,7 +82,7 @@ fn a_system_is_led_to_the_next_route_or_the_request_uri_and_refused_where_that_m
     let decision = rig.send(&to("g", "sip:x@203.0.113.9;transport=tcp", ""));
     assert!(matches!(decision, Decision { target: Target::Waits(_), reason: Reason::OutboundUri }), "{decision:?}");
     let callee = rig.dispatch.poll_callee().unwrap();
-    rig.dispatch.on_callee_dialled(callee, Some(ConnId(60)), rig.now);
+    rig.dispatch.on_callee_dialled(&callee, Some(ConnId(60)), rig.now);
     rig.dispatch.on_connection_open(ConnId(60), rig.now);
     let leaving = rig.dispatch.poll_leaving().map(|it| it.message);
     assert!(

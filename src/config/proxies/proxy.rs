@@ -155,6 +155,11 @@ pub enum LoadSource {
 }
 
 impl Proxy {
+    /// The name that its certificate is for.
+    pub fn certified_name(&self) -> &str {
+        self.tls_name.as_ref().unwrap_or(&self.host)
+    }
+
     /// Its port: where none is written that of SIP, or of SIP over TLS (RFC 3261 §19.1.2).
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(if self.transport == Transport::Tls { 5061 } else { 5060 })

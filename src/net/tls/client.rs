@@ -15,13 +15,19 @@ use super::certified::Certified;
 use super::error::{TlsError, TlsFault};
 use super::files::{Contents, Identity};
 use super::server::{digest, roots, rules};
-use crate::config::{ClientCertificates, Config, Proxy};
+use crate::config::{ClientCertificates, Config, Proxy, Service};
 use crate::dispatch::targets::proxies::Security;
 use crate::stream::Kind;
 use crate::words::Transport;
 
-/// The protocol of the connections to each downstream proxy over TCP or TLS, by the proxy's name.
-pub type ProxyKinds = BTreeMap<String, ProxyKind>;
+/// The protocols of connections that lanes open.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyKinds {
+    /// Those to each downstream proxy over TCP or TLS, by the proxy's name.
+    pub proxies: BTreeMap<String, ProxyKind>,
+    /// Those that are opened over TLS for requests of such proxies; `None`: nobody is trusted to be called.
+    pub callees: Option<(Arc<ClientConfig>, Security)>,
+}
 
 /// The protocol of the connections to a downstream proxy.
 #[derive(Clone, Debug)]
@@ -51,13 +57,14 @@ pub fn client_config(identities: &[Identity]) -> Result<Arc<ClientConfig>, TlsEr
 
 /// The protocol of the connections to each downstream proxy over TCP or TLS. A proxy over TLS has to show a certificate
 /// for its `tls-name` or the host of its URI, of a CA that [`client_config`] takes; it is shown `tls-certificate`, or
-/// the first identity.
+/// the first identity. So it is with other places over TLS that requests of proxies go to, where a listener speaks TLS:
+/// each has to show a certificate for the host that the request names.
 ///
 /// # Errors
 ///
 /// A file cannot be used. The error names the proxy.
 pub fn proxy_kinds(config: &Config) -> Result<ProxyKinds, TlsError> {
-    let mut kinds = ProxyKinds::new();
+    let mut kinds = ProxyKinds::default();
     let mut shared = None;
     for (proxy, number) in config.proxies.iter().zip(1..).filter(|(proxy, _)| proxy.is_stream()) {
         let kind = match proxy.transport {
@@ -66,7 +73,12 @@ pub fn proxy_kinds(config: &Config) -> Result<ProxyKinds, TlsError> {
             }
             _ => ProxyKind { kind: Kind::Plain, security: Security::default() },
         };
-        kinds.insert(proxy.name.clone(), kind);
+        kinds.proxies.insert(proxy.name.clone(), kind);
+    }
+    if config.serves(Service::Tls) && !kinds.proxies.is_empty() {
+        // Without CAs no such place is called, and all else works.
+        let made = made(None, config, &mut shared).ok();
+        kinds.callees = made.map(|(config, hash)| (config, security(&hash)));
     }
     Ok(kinds)
 }
@@ -83,6 +95,14 @@ struct Shared {
 type Made = (Arc<ClientConfig>, Digest);
 
 fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Result<ProxyKind, TlsError> {
+    let name = server_name(proxy)?;
+    let (config, hash) = made(proxy.tls_files.as_ref(), config, shared)?;
+    let security = security(&digest([proxy.certified_name().as_bytes(), hash.as_ref()]));
+    Ok(ProxyKind { kind: Kind::TlsClient(config, name), security })
+}
+
+/// The configuration of connections on which the certificate in these files is shown, or else the first identity.
+fn made(files: Option<&(PathBuf, PathBuf)>, config: &Config, shared: &mut Option<Shared>) -> Result<Made, TlsError> {
     let Shared { first, caller, made } = match shared {
         Some(shared) => shared,
         None => {
@@ -91,16 +111,10 @@ fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Resu
             shared.insert(Shared { first, caller, made: BTreeMap::new() })
         }
     };
-    let name = server_name(proxy)?;
-    let kind = |(config, hash): &Made| {
-        let own = digest([proxy.tls_name.as_ref().unwrap_or(&proxy.host).as_bytes(), hash.as_ref()]);
-        let short = own.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-        ProxyKind { kind: Kind::TlsClient(Arc::clone(config), name.clone()), security: Security(short) }
-    };
-    if let Some(made) = made.get(&proxy.tls_files) {
-        return Ok(kind(made));
+    if let Some(made) = made.get(&files.cloned()) {
+        return Ok(made.clone());
     }
-    let own = match &proxy.tls_files {
+    let own = match files {
         Some((certificate, key)) => Some((Contents::read(certificate)?, Contents::read(key)?)),
         None => None,
     };
@@ -109,14 +123,18 @@ fn tls_kind(proxy: &Proxy, config: &Config, shared: &mut Option<Shared>) -> Resu
     let (certificate, key) = shown.map(|(certificate, key)| (certificate.bytes(), key.bytes())).unwrap_or_default();
     let hash = digest([certificate, key, &rules(first.as_ref())]);
     let new = (caller.config(shown)?, hash);
-    Ok(kind(made.entry(proxy.tls_files.clone()).or_insert(new)))
+    Ok(made.entry(files.cloned()).or_insert(new).clone())
+}
+
+fn security(hash: &Digest) -> Security {
+    Security(hash.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first)))
 }
 
 /// The name that the certificate of a proxy has to be for.
 fn server_name(proxy: &Proxy) -> Result<ServerName<'static>, TlsError> {
-    let name = proxy.tls_name.as_ref().unwrap_or(&proxy.host);
+    let name = proxy.certified_name();
     let unfit = || TlsError::new(Path::new(name), TlsFault::Other("no certificate is made for such a name".into()));
-    ServerName::try_from(name.clone()).map_err(|_| unfit())
+    ServerName::try_from(name.to_owned()).map_err(|_| unfit())
 }
 
 /// The check of certificates that called peers show.

@@ -375,7 +375,8 @@ fn the_security_of_a_proxy_changes_with_each_file_and_name_that_its_connections_
     }];
     let mut config = Config { tls: tls.to_vec(), ..Config::default() };
     config.proxies = vec![proxy("plain", None), proxy("own", Some(&own))];
-    let securities = |config: &Config| proxy_kinds(config).unwrap().values().map(|kind| kind.security).collect();
+    let securities =
+        |config: &Config| proxy_kinds(config).unwrap().proxies.values().map(|kind| kind.security).collect();
     // The proxy with a certificate of its own stands first.
     let mut before: Vec<Security> = securities(&config);
     assert_ne!(before[0], before[1]);
@@ -408,7 +409,7 @@ fn a_proxy_shows_a_certificate_for_its_name_and_is_shown_its_own() {
     let named = Proxy { tls_name: Some("other.example.net".to_owned()), ..proxy("named", None) };
     let tcp = Proxy { transport: Transport::Tcp, ..proxy("tcp", None) };
     config.proxies = vec![Proxy::default(), tcp, proxy("plain", None), named, proxy("own", Some(&own))];
-    let kinds = proxy_kinds(&config).unwrap();
+    let kinds = proxy_kinds(&config).unwrap().proxies;
     let pbx = ca.certify(&["pbx.example.net"], |_| {});
     let (client_ca, client_certificates) = (Some(ca.path("ca.pem")), ClientCertificates::Required);
     let pbx = server(&[TlsIdentity { client_ca, client_certificates, ..pbx }]);

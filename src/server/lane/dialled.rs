@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
 use tracing::debug;
 
 use super::Lane;
+use crate::dispatch::callees::Callee;
 use crate::dispatch::targets::proxies::Dial;
 use crate::dispatch::targets::proxy::Ended;
 use crate::ids::ConnId;
@@ -14,6 +17,7 @@ use crate::net::tcp;
 use crate::net::tls::ProxyKinds;
 use crate::stream::{Kind, Stream};
 use crate::time::Time;
+use crate::words::Transport;
 
 /// While more bytes than this wait to leave on a connection, its proxy gets no new requests by it.
 const MUCH: usize = 32 << 10;
@@ -70,8 +74,9 @@ pub(super) fn is_dialled(conns: &Conns, key: ConnKey) -> bool {
 impl Lane {
     /// Sets the protocol of the connections to downstream proxies. Those whose security has changed are replaced.
     pub(super) fn set_proxy_kinds(&mut self, kinds: ProxyKinds, now: Time) {
-        let securities = kinds.iter().map(|(name, kind)| (name.clone(), kind.security));
+        let securities = kinds.proxies.iter().map(|(name, kind)| (name.clone(), kind.security));
         self.switch.set_securities(securities.collect(), now);
+        self.switch.set_callee_security(kinds.callees.as_ref().map(|(_, security)| *security).unwrap_or_default());
         self.proxy_kinds = kinds;
     }
 
@@ -87,10 +92,12 @@ impl Lane {
             };
             self.switch.on_dialled(&dial, conn, now);
         }
-        while let Some(to) = self.switch.poll_callee() {
-            let conn = self.open(to, Stream::called(Kind::Plain, now), now).map(|key| self.name_of(key));
-            let conn = conn.inspect_err(|error| debug!(%to, %error, "cannot connect for a downstream proxy's request"));
-            self.switch.on_callee_dialled(to, conn.ok(), now);
+        while let Some(callee) = self.switch.poll_callee() {
+            let conn = self.call(&callee, now).map(|key| self.name_of(key));
+            let conn = conn.inspect_err(|error| {
+                debug!(to = %callee.address, %error, "cannot connect for a downstream proxy's request");
+            });
+            self.switch.on_callee_dialled(&callee, conn.ok(), now);
         }
         let by = now + self.switch.dispatch().rules().pending_max;
         while let Some(conn) = self.switch.poll_hang_up(now) {
@@ -125,7 +132,11 @@ impl Lane {
             if !self.conns.takes_requests(key) {
                 self.conns.close(key, CloseReason::Unneeded);
             } else if !state.is_persistent {
-                self.switch.on_callee_kept(name, to);
+                // It is not known whose certificate one over TLS was opened for: it brings responses, and gets nothing
+                // new.
+                if state.transport == Transport::Tcp {
+                    self.switch.on_callee_kept(name, to);
+                }
             } else if self.switch.on_connection_kept(name, to, state.transport, now) {
                 self.dialled.on_queued(&self.conns, key);
                 self.end_wait_for_first();
@@ -143,8 +154,20 @@ impl Lane {
     }
 
     fn dial(&mut self, dial: &Dial, now: Time) -> io::Result<ConnKey> {
-        let kind = self.proxy_kinds.get(&*dial.entry).ok_or(io::ErrorKind::NotFound)?.kind.clone();
+        let kind = self.proxy_kinds.proxies.get(&*dial.entry).ok_or(io::ErrorKind::NotFound)?.kind.clone();
         self.open(dial.to, Stream::persistent(kind, now), now)
+    }
+
+    fn call(&mut self, callee: &Callee, now: Time) -> io::Result<ConnKey> {
+        let kind = match &callee.name {
+            None => Kind::Plain,
+            Some(name) => {
+                let (config, _) = self.proxy_kinds.callees.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                let name = ServerName::try_from(name.to_string()).map_err(io::Error::other)?;
+                Kind::TlsClient(Arc::clone(config), name)
+            }
+        };
+        self.open(callee.address, Stream::called(kind, now), now)
     }
 
     fn open(&mut self, to: SocketAddr, stream: Stream, now: Time) -> io::Result<ConnKey> {

@@ -3,6 +3,7 @@
 mod dialled;
 mod leaving;
 mod outbound;
+mod secure;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -311,3 +311,73 @@ fn a_system_is_known_by_its_certificate_wherever_its_connection_comes_from() {
     let reasons = &front.pointsman.stats("counters")["forwarded"]["reasons"];
     assert_eq!((&reasons["outbound-uri"], &reasons["proxied"]), (&2.into(), &1.into()), "{reasons}");
 }
+
+/// A dispatcher in front of a system over this transport, which trusts this CA and takes SIP over TCP and TLS.
+fn secure_front(system: &System, transport: &str, ca: &Authority, setup: Setup) -> (Front, [SocketAddr; 2]) {
+    let uri = format!("sip:{};transport={transport}", system.address());
+    let name = if transport == "tls" { "tls-name = \"system.example.test\"" } else { "" };
+    let proxy = format!("[[proxy]]\nname = \"s\"\nuri = \"{uri}\"\n{name}\n");
+    let setup = setup.lanes(2);
+    let at = [setup.port, setup.port + 1].map(|port| SocketAddr::new(setup.ip, port));
+    let listen = [format!("tcp:{}", at[0]), format!("tls:{}", at[1])];
+    let front = Front::start_as(&(proxy + &ca.tls()), setup.with(["--listen", &listen[0], "--listen", &listen[1]]));
+    wait_for("a connection to the system", DEADLINE, || (front.rows()[0]["state"] == "up").then_some(()));
+    (front, at)
+}
+
+#[test]
+fn a_system_calls_a_phone_over_tls_that_shows_a_certificate_for_the_host_of_the_uri_and_no_other() {
+    let Some(names) = NameServer::start() else { return };
+    let ca = Authority::new();
+    let (system, phone) = (System::start(None), System::start(Some(ca.certify("phone.example.test"))));
+    names.change(|zone| {
+        zone.set_address("phone.example.test", phone.address());
+        zone.set_address("other.example.test", phone.address());
+    });
+    let (mut front, [at, _]) = secure_front(&system, "tcp", &ca, names.setup());
+    let mut line = line_from(system.address(), at);
+    let uri = |host: &str| format!("sip:phone@{host}:{};transport=tls", phone.address().port());
+    line.send(request("INVITE", &uri("phone.example.test"), system.address(), ("tls", ""), &[]).as_bytes()).unwrap();
+    let answered = line.receive_final("INVITE").unwrap();
+    assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+    let (tag, routes) = dialog(&answered);
+    // The session of TLS stays behind, and what follows is for the same host.
+    let mut old = front.pointsman.take_over_and_keep();
+    let contact = uri(&phone.address().ip().to_string());
+    for method in ["ACK", "BYE"] {
+        line.send(request(method, &contact, system.address(), ("tls", &tag), &routes).as_bytes()).unwrap();
+    }
+    assert!(line.receive_final("BYE").unwrap().starts_with("SIP/2.0 200 "));
+    for (call, host) in [("other", "other.example.test"), ("address", &phone.address().ip().to_string())] {
+        line.send(request("INVITE", &uri(host), system.address(), (call, ""), &[]).as_bytes()).unwrap();
+        let refused = line.receive_final("INVITE").unwrap();
+        assert!(refused.starts_with("SIP/2.0 480 "), "{host}: {refused}");
+    }
+    let returned = &front.pointsman.stats("counters")["returned"];
+    assert_eq!(returned["reasons"]["outbound-unreachable"], 2, "{returned}");
+    phone.hang_up();
+    let status = wait_for("the end of the old process", DEADLINE, || old.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_system_over_tls_calls_a_sips_uri_over_tls() {
+    let Some(names) = NameServer::start() else { return };
+    let ca = Authority::new();
+    let system = System::start(Some(ca.certify("system.example.test")));
+    let phone = System::start(Some(ca.certify("phone.example.test")));
+    names.change(|zone| {
+        let target = "host.example.test";
+        zone.set_address(target, phone.address());
+        zone.set("_sips._tcp.phone.example.test", SRV, vec![srv(10, 0, phone.address().port(), target)]);
+    });
+    let (_front, [_, at]) = secure_front(&system, "tls", &ca, names.setup());
+    let client = ca.client("system.example.test");
+    let socket = socket_from(system.address().ip(), at);
+    let mut line = Line::secure(socket, &client, "edge.example.test").unwrap();
+    let invite = request("INVITE", "sips:phone@phone.example.test", system.address(), ("sips", ""), &[]);
+    line.send(invite.replace("SIP/2.0/TCP", "SIP/2.0/TLS").as_bytes()).unwrap();
+    let answered = line.receive_final("INVITE").unwrap();
+    assert!(answered.starts_with("SIP/2.0 200 "), "{answered}");
+    assert!(answered.contains("Record-Route: <sips:"), "{answered}");
+}

@@ -544,9 +544,15 @@ impl Proxies {
     pub fn certified(&self, has_shown: impl Fn(&str) -> bool) -> Option<ProxyId> {
         let settings = self.entries.iter().map(|entry| &entry.settings);
         let mut secure = settings.filter(|settings| settings.transport == Transport::Tls);
-        let of = secure.find(|settings| has_shown(settings.tls_name.as_ref().unwrap_or(&settings.host)))?;
+        let of = secure.find(|settings| has_shown(settings.certified_name()))?;
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.removed.is_none());
         slots.find(|(_, slot)| slot.entry == of.name).map(|(id, _)| id)
+    }
+
+    /// Whether the certificate of a proxy over TLS is for this host, in lower case.
+    pub fn is_named(&self, id: ProxyId, host: &str) -> bool {
+        let of = |slot: &slots::Slot| self.entries.iter().find(|entry| entry.settings.name == slot.entry);
+        self.slots.get(id).and_then(of).is_some_and(|entry| entry.settings.certified_name().eq_ignore_ascii_case(host))
     }
 
     /// The proxies of the settings with their numbers and addresses: those to probe.

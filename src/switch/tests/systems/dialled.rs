@@ -17,9 +17,9 @@ impl Rig {
     /// The lane opens a connection that is asked for: it begins to.
     fn dials(&mut self, conn: ConnId) -> SocketAddr {
         let to = self.switch.poll_callee().expect("a connection that is asked for");
-        self.switch.on_callee_dialled(to, Some(conn), self.now);
+        self.switch.on_callee_dialled(&to, Some(conn), self.now);
         assert!(self.left().is_empty(), "it is not open yet");
-        to
+        to.address
     }
 
     fn opens(&mut self, conn: ConnId) -> Vec<Sent> {
@@ -129,7 +129,7 @@ fn where_no_connection_can_be_opened_the_next_address_of_the_name_is_tried_and_t
     let mut rig = Rig::connected(1);
     assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
     let to = rig.switch.poll_callee().unwrap();
-    rig.switch.on_callee_dialled(to, None, rig.now);
+    rig.switch.on_callee_dialled(&to, None, rig.now);
     assert_eq!(shown(&rig.left()), ["480 to #50"], "not even begun");
 }
 

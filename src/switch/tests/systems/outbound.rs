@@ -99,7 +99,7 @@ impl Rig {
         self.switch.dispatch().counters().of(reason)
     }
 
-    fn set_rules(&mut self, change: impl FnOnce(&mut Rules)) {
+    pub(super) fn set_rules(&mut self, change: impl FnOnce(&mut Rules)) {
         let mut rules = self.switch.dispatch().rules().clone();
         change(&mut rules);
         self.switch.dispatch.set_rules(rules, self.now);

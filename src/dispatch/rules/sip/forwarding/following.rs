@@ -82,13 +82,24 @@ impl Dispatch {
         (name, reason): (Fingerprint, Reason),
         forward: impl FnOnce(&mut Self) -> Decision,
     ) -> Decision {
+        self.forward_unless(case, (name, reason), Self::not_to_forward, forward)
+    }
+
+    /// The same, unless it must not travel on, and is refused.
+    pub(super) fn forward_unless(
+        &mut self,
+        case: &Case<'_>,
+        (name, reason): (Fingerprint, Reason),
+        refusal: impl FnOnce(&Self, &Case<'_>) -> Option<Decision>,
+        forward: impl FnOnce(&mut Self) -> Decision,
+    ) -> Decision {
         // `ack_of_context` has seen every ACK.
         if case.request.method != Method::Ack
             && let Some(decision) = self.follow_context(case, name, reason)
         {
             return decision;
         }
-        if let Some(refusal) = self.not_to_forward(case) {
+        if let Some(refusal) = refusal(self, case) {
             return refusal;
         }
         let is_transaction = !matches!(case.request.method, Method::Ack | Method::Cancel);

@@ -7,6 +7,7 @@ use super::outbound::{Place, may_be_named};
 use super::record_route::is_private;
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::Destination;
+use crate::dispatch::callees::Callee;
 use crate::dispatch::contexts::{ContextId, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Hop, Reason, Side, Target};
 use crate::ids::ConnId;
@@ -60,7 +61,7 @@ impl Dispatch {
         self.contexts.leave_way(id);
         match contact {
             Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
-            Some((to, _)) => self.go_to_first(id, [Destination::Connection(to)], now),
+            Some((address, _)) => self.go_to_first(id, [Destination::Connection(Callee { address, name: None })], now),
             None => self.cut(id, now),
         }
     }

@@ -246,13 +246,18 @@ impl Dispatch {
 
     /// The answer to a request that must not travel on (RFC 3261 §16.3). `None`: it may.
     fn not_to_forward(&self, case: &Case<'_>) -> Option<Decision> {
+        // A dialog stands, and its requests go its way.
+        self.not_to_travel(case, case.request.to_tag.is_some())
+    }
+
+    /// The same. `has_sips`: whether one for a `sips:` URI may.
+    fn not_to_travel(&self, case: &Case<'_>, has_sips: bool) -> Option<Decision> {
         let SipRequest { message, read, .. } = &case.request;
         if message.bytes().len() > LARGEST_FORWARDED {
             return Some(unless_ack(case, self.answer_fault(case, 513, Fault::TooLarge)));
         }
         let hindrance = message.check_travels(read).err()?;
-        if hindrance == Hindrance::Sips && case.request.to_tag.is_some() {
-            // Its dialog stands, and its way is that of the dialog.
+        if hindrance == Hindrance::Sips && has_sips {
             return None;
         }
         let status = hindrance.status();
@@ -294,9 +299,9 @@ impl Dispatch {
             }
             Hop::Connection(conn) => {
                 let (_, transport, bound) = self.rules.stream_listeners.iter().find(|(of, ..)| *of == listener)?;
-                let ip = match self.callees.address_of(conn) {
+                let ip = match self.callees.of(conn) {
                     _ if !bound.ip().is_unspecified() => bound.ip(),
-                    Some(called) => self.own_ip_towards(called.ip(), arrival)?,
+                    Some(called) => self.own_ip_towards(called.address.ip(), arrival)?,
                     None => arrival.local.ip(),
                 };
                 return Some((listener, SocketAddr::new(ip, bound.port()), *transport));

@@ -11,6 +11,7 @@ use super::record_route::{RouteSet, is_private};
 use super::{Case, unless_ack};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::Awaited;
+use crate::dispatch::callees::Callee;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
@@ -19,12 +20,17 @@ use crate::transaction::flow_token::FlowToken;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri};
 use crate::words::{ReplyTo, Transport};
 
+/// RFC 1035 §2.3.4.
+const LONGEST_HOST: usize = 253;
+
 /// A place that a request names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     uri: Uri<'a>,
     /// The numeric address and its transport; `None`: see [`Place::look_up`].
     pub(super) address: Option<(SocketAddr, Transport)>,
+    /// The host whose certificate a party there has shown for this dialog, where it is not the one of the URI.
+    called: Option<&'a [u8]>,
     /// Number of Route values above it, which are ours.
     own: u8,
     /// Whether it stands in Route.
@@ -54,18 +60,38 @@ impl<'a> Place<'a> {
             return None;
         }
         let is_strict = is_route && uri.param(b"lr").is_none();
-        Some(Place { uri, address: uri.address().zip(uri.transport()), own, is_route, is_strict })
+        Some(Place { uri, address: uri.address().zip(uri.transport()), called: None, own, is_route, is_strict })
     }
 
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
     fn look_up(&self, from: IpAddr) -> Option<LookUp> {
         let transport = self.uri.transport()?;
-        let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= 253)?;
+        let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= LONGEST_HOST)?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 2606: it never leads anywhere.
         let is_name = self.uri.host.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
         let asks_transports = self.uri.param(b"transport").is_none() && self.uri.scheme == Scheme::Sip;
         is_name.then(|| LookUp { host: host.into(), port: self.uri.port, transport, asks_transports, from })
+    }
+
+    /// The far end of the connection by which an address of it is reached; `None`: it is reached by none of ours.
+    fn callee(&self, (address, transport): (SocketAddr, Transport)) -> Option<Callee> {
+        match transport {
+            Transport::Tcp => Some(Callee { address, name: None }),
+            Transport::Tls => {
+                let name = match self.called {
+                    Some(called) => String::from_utf8_lossy(called).to_ascii_lowercase(),
+                    None => self.uri.host.name()?,
+                };
+                (name.len() <= LONGEST_HOST).then(|| Callee { address, name: Some(name.into()) })
+            }
+            Transport::Udp | Transport::Ws | Transport::Wss | Transport::Mgcp => None,
+        }
+    }
+
+    /// Whether it is reached over TLS.
+    fn is_secure(&self) -> bool {
+        self.address.map_or_else(|| self.uri.transport(), |(_, transport)| Some(transport)) == Some(Transport::Tls)
     }
 
     /// The changes to the Route of a request that goes there.
@@ -109,9 +135,7 @@ impl Dispatch {
         if !place.is_route && self.names_us(&place.uri, case.arrival) {
             return None;
         }
-        Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
-            dispatch.forward_to_place(case, system, place)
-        }))
+        Some(self.lead_to_place(case, system, place))
     }
 
     /// Forwards a system's request inside a dialog that it has begun: to where it names, or else the way that the first
@@ -128,14 +152,24 @@ impl Dispatch {
         // The Contact of a called party whose address a NAT hides, or that has none.
         let is_hidden = |to: IpAddr| !place.is_route && is_private(to) && !is_private(called.ip());
         let named = place.address.filter(|(to, _)| !is_hidden(to.ip()) && !self.names_us(&place.uri, case.arrival));
-        let address = match named {
-            None if token.is_called_by_stream => Some((called, Transport::Tcp)),
-            named => Some(named?),
-        };
-        let place = Place { address, ..place };
-        Some(self.forward_within(case, (case.name, place.reason()), |dispatch| {
+        // It was called from a listener of the transport by which it was reached.
+        let mut listeners = self.rules.stream_listeners.iter();
+        let by = listeners.find(|(of, ..)| *of == token.listener && token.is_called_by_stream);
+        let address = named.or_else(|| by.map(|(_, transport, _)| (called, *transport)))?;
+        // A Contact is often an address, which a certificate is hardly ever for.
+        let called = if address == (called, Transport::Tls) { set.called(case.request.message) } else { None };
+        Some(self.lead_to_place(case, system, Place { address: Some(address), called, ..place }))
+    }
+
+    /// Forwards a system's request to a place, unless it must not travel on. One for a `sips:` URI has come over TLS
+    /// and leaves over TLS (RFC 3261 §26.2.2, RFC 5630 §5.3).
+    fn lead_to_place(&mut self, case: &Case<'_>, system: ProxyId, place: Place<'_>) -> Decision {
+        let is_secure = case.arrival.transport == Transport::Tls && place.is_secure();
+        let refusal =
+            |dispatch: &Self, case: &Case<'_>| dispatch.not_to_travel(case, is_secure || case.request.to_tag.is_some());
+        self.forward_unless(case, (case.name, place.reason()), refusal, |dispatch| {
             dispatch.forward_to_place(case, system, place)
-        }))
+        })
     }
 
     fn forward_to_place(&mut self, case: &Case<'_>, system: ProxyId, place: Place<'_>) -> Decision {
@@ -149,26 +183,34 @@ impl Dispatch {
         if !may_be_named(to, case.arrival) {
             return self.refuse_to_forward(case, 403, Reason::OutboundRefused);
         }
-        match (self.proxies.at_by(to, transport != Transport::Udp), transport) {
-            (Some(proxy), _) => {
-                let decision = self.forward(case, proxy, place.reason(), 0);
-                let Target::Forward(forward) = decision.target else { return decision };
-                Decision { target: Target::Forward(Forward { routes: place.routes(), ..forward }), ..decision }
-            }
-            (None, Transport::Udp) => self.go_to_place(case, system, &place, (Hop::Address(to), case.arrival.listener)),
-            (None, Transport::Tcp) => {
-                let listener = self.rules.stream_listener(Transport::Tcp, to.ip());
-                if let Some((conn, (listener, _))) = self.callees.open_to(to).zip(listener) {
-                    return self.go_to_place(case, system, &place, (Hop::Connection(conn), listener));
-                }
-                if case.request.method == Method::Ack {
-                    // It cannot wait. The response comes again, and brings the next one.
-                    self.ask_for_connection(to);
-                }
-                self.wait_for_place(case, system, &place, Some(Awaited::Connection(to)))
-            }
-            (None, _) => self.wait_for_place(case, system, &place, None),
+        if let Some(proxy) = self.proxy_at(to, transport) {
+            let decision = self.forward(case, proxy, place.reason(), 0);
+            let Target::Forward(forward) = decision.target else { return decision };
+            return Decision { target: Target::Forward(Forward { routes: place.routes(), ..forward }), ..decision };
         }
+        if transport == Transport::Udp {
+            return self.go_to_place(case, system, &place, (Hop::Address(to), case.arrival.listener));
+        }
+        let Some(callee) = place.callee((to, transport)) else {
+            return self.wait_for_place(case, system, &place, None);
+        };
+        let listener = self.rules.stream_listener(transport, to.ip());
+        if let Some((conn, (listener, _))) = self.callees.open_to(&callee).zip(listener) {
+            return self.go_to_place(case, system, &place, (Hop::Connection(conn), listener));
+        }
+        if case.request.method == Method::Ack && listener.is_some() {
+            // It cannot wait. The response comes again, and brings the next one.
+            self.ask_for_connection(&callee);
+        }
+        self.wait_for_place(case, system, &place, Some(Awaited::Connection(callee)))
+    }
+
+    /// The proxy at an address that is reached over this transport. One that a request wants to reach over TLS is never
+    /// reached over TCP.
+    pub(super) fn proxy_at(&self, to: SocketAddr, transport: Transport) -> Option<ProxyId> {
+        let proxy = self.proxies.at_by(to, transport != Transport::Udp)?;
+        let is_secure = || self.proxies.get(proxy).is_some_and(|proxy| proxy.transport() == Transport::Tls);
+        (transport != Transport::Tls || is_secure()).then_some(proxy)
     }
 
     /// Sends a system's request to a place on this way, from this listener.
@@ -206,7 +248,7 @@ impl Dispatch {
                 Some((Hop::Connection(ConnId::GONE), *listener, *from))
             }
             Awaited::Connection(to) => {
-                let (listener, from) = self.rules.stream_listener(Transport::Tcp, to.ip())?;
+                let (listener, from) = self.rules.stream_listener(to.transport(), to.address.ip())?;
                 Some((Hop::Connection(ConnId::GONE), listener, from))
             }
         });

@@ -22,6 +22,8 @@ use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri, Valu
 use crate::wire::{push_address, push_number};
 use crate::words::{ReplyTo, Transport};
 
+/// The parameter of our Record-Route that holds the host that a system has called over TLS.
+const CALLED_PARAM: &str = "called";
 /// Most values of ours at the top of Route: those of both sides, and one that a caller has from its settings.
 const MOST_OWN: u8 = 3;
 
@@ -42,10 +44,16 @@ pub(super) struct RouteSet<'a> {
     below: Values<'a>,
 }
 
-impl RouteSet<'_> {
+impl<'a> RouteSet<'a> {
     /// Whether a value cannot be read, or could be no request-URI.
     pub(super) fn has_bad(&self) -> bool {
         self.has_bad || !self.below.clone().all(|value| route_uri(value).is_some_and(|uri| is_good(&uri)))
+    }
+
+    /// The host that a system has called over TLS, as our values have it.
+    pub(super) fn called(&self, request: &Message<'a>) -> Option<&'a [u8]> {
+        let own = request.values(Name::Route).take(usize::from(self.own)).filter_map(route_uri);
+        own.filter_map(|uri| uri.param(CALLED_PARAM.as_bytes())).next()
     }
 
     /// Whether values stand below the next one.
@@ -142,12 +150,11 @@ impl Dispatch {
         // A system has begun the dialog: the side of the called is that which the request goes to.
         let is_outbound = forward.side == Side::Server;
         let called = match forward.to {
-            Hop::Connection(conn) => self.callees.address_of(conn).map(Hop::Address),
-            Hop::Address(_) => None,
+            Hop::Connection(conn) if is_outbound => self.callees.of(conn),
+            _ => None,
         };
-        let is_called_by_stream = is_outbound && called.is_some();
         let caller = match arrival.reply_to {
-            _ if is_outbound => called.unwrap_or(forward.to),
+            _ if is_outbound => called.map_or(forward.to, |called| Hop::Address(called.address)),
             ReplyTo::Stream(conn) => Hop::Connection(conn),
             _ => Hop::Address(arrival.source),
         };
@@ -164,8 +171,15 @@ impl Dispatch {
         let identifier = self.proxies.identifier(forward.proxy);
         let is_stream = if is_outbound { arrival.transport } else { forward.transport } != Transport::Udp;
         let listener = if is_outbound { forward.listener } else { arrival.listener };
-        let token =
-            FlowToken { side: forward.side, listener, caller, server, is_stream, is_outbound, is_called_by_stream };
+        let token = FlowToken {
+            side: forward.side,
+            listener,
+            caller,
+            server,
+            is_stream,
+            is_outbound,
+            is_called_by_stream: called.is_some(),
+        };
         let tokens = self.flow_tokens.pair(&token, request.call_id());
         let identifier = identifier.map(|identifier| identifier.text());
         for (side, local, transport) in
@@ -189,6 +203,10 @@ impl Dispatch {
             if let Some(identifier) = identifier {
                 [";", IDENTIFIER_PARAM, "="].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
                 out.extend_from_slice(&identifier);
+            }
+            // The system's requests bring it back, as its own request had it.
+            if let Some(name) = called.and_then(|called| called.name.as_ref()).filter(|_| side == forward.side) {
+                [";", CALLED_PARAM, "=", name].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
             }
             out.extend_from_slice(b";lr>");
         }

@@ -11,11 +11,12 @@ use super::outbound::may_be_named;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::{Awaited, Destination};
+use crate::dispatch::callees::Callee;
 use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::rules::udp_listener_towards;
-use crate::ids::{ConnId, ListenerId};
+use crate::ids::{ConnId, ListenerId, ProxyId};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext};
@@ -124,13 +125,13 @@ impl Dispatch {
                 None => return self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
             };
             // Its responses and requests must find a way here.
-            if self.rules.stream_listener(Transport::Tcp, to.ip()).is_none() {
+            if self.rules.stream_listener(to.transport(), to.address.ip()).is_none() {
                 continue;
             }
-            if let Some(conn) = self.callees.open_to(to) {
-                return self.on_connected(id, (to, conn), now);
+            if let Some(conn) = self.callees.open_to(&to) {
+                return self.on_connected(id, (&to, conn), now);
             }
-            if self.awaiting.has_room(|| source) && self.ask_for_connection(to) {
+            if self.awaiting.has_room(|| source) && self.ask_for_connection(&to) {
                 return self.awaiting.wait((id, source), Awaited::Connection(to), now);
             }
         }
@@ -152,15 +153,18 @@ impl Dispatch {
         self.count_again((&request, &arrival), &decision, now);
     }
 
-    /// Asks for a connection to an address. False: there are too many, and requests wait on each.
-    pub(super) fn ask_for_connection(&mut self, to: SocketAddr) -> bool {
+    /// Asks for a connection to a far end. False: there are too many, and requests wait on each.
+    pub(super) fn ask_for_connection(&mut self, to: &Callee) -> bool {
         let Dispatch { contexts, callees, .. } = self;
         callees.ask(to, |conn| !contexts.waits_on(conn))
     }
 
     /// A connection that a request waits for is open: the request goes by it.
-    fn on_connected(&mut self, id: ContextId, (to, conn): (SocketAddr, ConnId), now: Time) {
-        self.set_listener(id, self.rules.stream_listener(Transport::Tcp, to.ip()).map(|(listener, _)| listener));
+    fn on_connected(&mut self, id: ContextId, (to, conn): (&Callee, ConnId), now: Time) {
+        self.set_listener(
+            id,
+            self.rules.stream_listener(to.transport(), to.address.ip()).map(|(listener, _)| listener),
+        );
         if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
             self.go_around(id, Hop::Connection(conn), now);
         } else {
@@ -178,15 +182,15 @@ impl Dispatch {
     /// Takes note that a connection for requests of systems is open, if it is one.
     pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
         let Some(to) = self.callees.on_open(conn) else { return };
-        for id in self.awaiting.take(&Awaited::Connection(to)) {
-            self.on_connected(id, (to, conn), now);
+        for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
+            self.on_connected(id, (&to, conn), now);
         }
     }
 
-    /// Takes note that a connection to an address cannot be opened: the requests that wait for it go on to their next
+    /// Takes note that a connection to a far end cannot be opened: the requests that wait for it go on to their next
     /// address (RFC 3263 §4.3).
-    pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: SocketAddr, now: Time) {
-        for id in self.awaiting.take(&Awaited::Connection(to)) {
+    pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: &Callee, now: Time) {
+        for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
             self.go_on(id, now);
         }
     }
@@ -225,7 +229,10 @@ impl Dispatch {
                 found.extend(Some(Destination::Datagram(to)).filter(|_| is_reached));
                 continue;
             }
-            match self.proxies.at_by(to, true) {
+            // Over TLS the connection to a server is for the host in its certificate alone (RFC 5922 §4).
+            let is_named = |proxy: &ProxyId| self.proxies.is_named(*proxy, &look_up.host);
+            let is_secure = look_up.transport == Transport::Tls;
+            match self.proxy_at(to, look_up.transport).filter(|proxy| !is_secure || is_named(proxy)) {
                 Some(proxy) if found.is_empty() => {
                     let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
                     let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
@@ -233,7 +240,10 @@ impl Dispatch {
                         return Ok(Found::Way(way, listener));
                     }
                 }
-                None if look_up.transport == Transport::Tcp => found.push(Destination::Connection(to)),
+                None => {
+                    let name = Some(&look_up.host).filter(|_| is_secure).cloned();
+                    found.push(Destination::Connection(Callee { address: to, name }));
+                }
                 _ => {}
             }
         }
@@ -247,7 +257,7 @@ impl Dispatch {
                 Awaited::Name(look_up) => self.go_to_found(id, (look_up, &[]), now),
                 Awaited::Connection(to) => {
                     if !self.awaiting.awaits(&awaited) {
-                        self.callees.give_up(*to);
+                        self.callees.give_up(to);
                     }
                     self.go_on(id, now);
                 }

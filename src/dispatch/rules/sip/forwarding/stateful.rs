@@ -82,7 +82,7 @@ impl Dispatch {
 
     /// Whether a request goes by a connection that was opened for requests of systems.
     fn is_by_callee(&self, to: Hop) -> bool {
-        matches!(to, Hop::Connection(conn) if self.callees.address_of(conn).is_some())
+        matches!(to, Hop::Connection(conn) if self.callees.of(conn).is_some())
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
