@@ -197,18 +197,20 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     Ok(target)
 }
 
-/// Closes every descriptor of this process but those of its terminal or log and `kept`. No other thread may use any
-/// after that.
+/// Closes every descriptor of this process but those of its terminal or log and `kept`. The numbers lead to
+/// `/dev/null`: a thread that is about to end closes its own once more, and would close another one that had its number
+/// by then.
 ///
 /// # Errors
 ///
-/// The system does not name them.
+/// The system does not name them, or has no `/dev/null`.
 pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     let open = std::fs::read_dir("/proc/self/fd")?;
     let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok();
     let open: Vec<RawFd> = open.filter_map(number).collect();
     let kept: BTreeSet<RawFd> = kept.iter().copied().chain(0..=2).collect();
-    open.into_iter().filter(|fd| !kept.contains(fd)).for_each(sys::close);
+    let null = std::fs::File::open("/dev/null")?;
+    open.into_iter().filter(|fd| !kept.contains(fd)).for_each(|fd| sys::replace(fd, null.as_fd()));
     Ok(())
 }
 

@@ -193,10 +193,11 @@ pub(super) fn restore_signal(signal: libc::c_int) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// Closes a descriptor of this process by its number.
-pub(super) fn close(fd: RawFd) {
-    // SAFETY: closing a number touches no memory. Its owner must not use it any more, which the caller sees to.
-    unsafe { libc::close(fd) };
+/// Closes what a descriptor of this process leads to; its number leads to `other` from now on, until its owner closes
+/// it.
+pub(super) fn replace(fd: RawFd, other: BorrowedFd<'_>) {
+    // SAFETY: this touches no memory. The number stays open, so that no one else gets it before its owner closes it.
+    unsafe { libc::dup3(other.as_raw_fd(), fd, libc::O_CLOEXEC) };
 }
 
 /// Has the runtime watch a descriptor for something to read; returns it if that fails.
