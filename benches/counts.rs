@@ -14,8 +14,8 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use hot_path::{
-    Answered, Between, ByName, Bye, Forwarded, Framed, InvitesTogether, Kept, Lane, NewConnections, NewInvites, Parse,
-    Part, Retransmission, Scan, Step,
+    Answered, Between, ByName, Bye, Calls, Forwarded, Framed, InvitesTogether, Kept, Lane, NewConnections, NewInvites,
+    Parse, Part, Request, Retransmission, Scan, Step,
 };
 use pointsman::config::{Policy, PoolPolicy};
 
@@ -41,6 +41,9 @@ const CASES: &[Case] = &[
     ("read Answered", || Box::new(Answered::new())),
     ("turn: 32 INVITEs to frames", || Box::new(Lane::new(Part::Messages, 10_000))),
     ("turn: the workers' frames", || Box::new(Lane::new(Part::Frames, 10_000))),
+    ("worker: INVITE", || Box::new(Calls::new(Request::Invite))),
+    ("worker: ACK", || Box::new(Calls::new(Request::Ack))),
+    ("worker: BYE", || Box::new(Calls::new(Request::Bye))),
 ];
 
 /// Runs before any is counted, and runs that are counted.

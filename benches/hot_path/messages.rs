@@ -22,6 +22,12 @@ pub fn invite() -> Vec<u8> {
     .into_bytes()
 }
 
+/// The same, but its stream is inactive: it takes no media.
+pub fn inactive_invite() -> Vec<u8> {
+    // The texts are of one length.
+    String::from_utf8(invite()).unwrap().replace("a=sendrecv", "a=inactive").into_bytes()
+}
+
 /// A CRCX with a description, as a call agent sends it; `NNNNNNNNN` is the place of its number.
 pub fn crcx() -> Vec<u8> {
     b"CRCX NNNNNNNNN bridge/$@ms.example.net MGCP 1.0\r\nC: 5f00NNNNNNNNN\r\nL: p:20, a:PCMU;PCMA, nt:IN\r\n\

@@ -5,6 +5,7 @@
 
 #[path = "../../tests/support/balancer.rs"]
 mod balancer;
+mod calls;
 mod decisions;
 mod lane;
 mod links;
@@ -14,6 +15,7 @@ mod no_link;
 #[path = "../../tests/support/numbered.rs"]
 mod numbered;
 
+pub use calls::{Calls, Request};
 pub use decisions::{
     Between, ByName, Bye, Forwarded, InvitesTogether, NewConnections, NewInvites, Parse, Retransmission, Scan,
 };
