@@ -29,12 +29,13 @@ mod line;
 mod local;
 
 pub use answer::{Answer, Stream, terms_of};
-pub use lenient::{ATTRIBUTE_LIMIT, BODY_LIMIT, LINE_LIMIT, SECTION_LIMIT};
+pub use lenient::{BODY_LIMIT, FORMAT_LIMIT, LINE_LIMIT, SECTION_LIMIT};
 pub use line::{LineRefusal, Remote};
 pub use local::Local;
 
 use crate::media::{Codec, Direction};
 
+use lenient::Description;
 use line::Line;
 
 /// The capabilities for a stream.
@@ -72,14 +73,9 @@ pub struct Offer {
 impl Offer {
     /// Reads a body of type `application/sdp`.
     pub fn parse(body: &[u8]) -> Result<Self, OfferError> {
-        let cleaned = lenient::clean(body)?;
-        let session = sdp_types::Session::parse(cleaned.text.as_bytes())
-            .map_err(|error| OfferError::Malformed(error.to_string()))?;
-        let time = session.times.first().map_or((0, 0), |time| (time.start_time, time.stop_time));
-        let faults = cleaned.faults.into_iter().chain(std::iter::repeat(None));
-        let lines =
-            session.medias.iter().zip(faults).map(|(media, fault)| Line::read(media, &session, fault)).collect();
-        Ok(Offer { time, lines })
+        let Description { time, session, media } = Description::read(body)?;
+        let lines = media.into_iter().map(|(media, section)| Line::read(media, &section, &session)).collect();
+        Ok(Offer { time: time.unwrap_or_default(), lines })
     }
 
     /// Number of m-lines, refused and disabled ones included.

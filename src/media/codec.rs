@@ -142,15 +142,11 @@ impl Direction {
         }
     }
 
-    /// The direction that an attribute's name states.
-    pub fn of_attribute(name: &str) -> Option<Self> {
-        Some(match name {
-            "sendrecv" => Direction::SendRecv,
-            "sendonly" => Direction::SendOnly,
-            "recvonly" => Direction::RecvOnly,
-            "inactive" => Direction::Inactive,
-            _ => return None,
-        })
+    /// The direction that an attribute's name states, in any case.
+    pub fn of_attribute(name: &[u8]) -> Option<Self> {
+        [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
+            .into_iter()
+            .find(|direction| name.eq_ignore_ascii_case(direction.attribute().as_bytes()))
     }
 
     /// The name of its attribute.
@@ -199,7 +195,7 @@ mod tests {
         for direction in [SendRecv, SendOnly, RecvOnly, Inactive] {
             assert_eq!(direction.and(SendRecv), direction);
             assert_eq!(direction.and(Inactive), Inactive);
-            assert_eq!(Direction::of_attribute(direction.attribute()), Some(direction));
+            assert_eq!(Direction::of_attribute(direction.attribute().as_bytes()), Some(direction));
         }
         assert_eq!(SendOnly.and(RecvOnly), Inactive);
     }

@@ -21,6 +21,7 @@ pub mod sip;
 mod xml;
 
 pub(crate) use decimal::{push_address, push_ip, push_number};
+pub(crate) use find::find;
 pub use label::Label;
 pub(crate) use lower::{write_lowered, write_words};
 pub use quoted::quoted;

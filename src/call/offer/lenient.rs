@@ -1,135 +1,195 @@
-//! The cleaning of session descriptions: from real bodies, the lines that matter in a form that an SDP parser takes.
+//! The reading of session descriptions: from real bodies, what matters of the lines that matter.
 //!
 //! Real bodies end lines with CR, LF or both, indent them, pad fields with two spaces, write Latin-1, invent line
-//! types, state `c=` twice or break lines that are not needed. Refusing a call for that helps no one. The kept lines
-//! are `v=`, `t=`, `c=`, `m=` and the attributes of [`ATTRIBUTES`]. Dropped lines cost nothing further on, however much
-//! ICE there is. `m=` lines are never dropped: the answer must have as many (RFC 3264 §6).
+//! types, state `c=` twice or break lines that are not needed. Refusing a call for that helps no one. Only `v=`, `t=`,
+//! `c=`, `m=` and the attributes of [`Section`] are read. Lines that are passed over cost nothing further on, however
+//! much ICE there is. `m=` lines are never passed over: the answer must have as many (RFC 3264 §6).
 
-use std::fmt::Write as _;
+use crate::media::{Codec, Direction};
+use crate::wire::find;
 
 use super::{LineRefusal, OfferError};
 
 /// Bytes of a body that is read.
 pub const BODY_LIMIT: usize = 32 * 1024;
-/// Lines of a body, dropped ones included.
+/// Lines of a body, those that are passed over included.
 pub const LINE_LIMIT: usize = 1_024;
 /// `m=` lines of a body.
 pub const SECTION_LIMIT: usize = 32;
-/// Attribute lines kept in one section.
-pub const ATTRIBUTE_LIMIT: usize = 128;
-/// Bytes of a line that is kept.
+/// Formats of a media line, and `rtpmap` lines of one section, that are read.
+pub const FORMAT_LIMIT: usize = 128;
+/// Bytes of a line that is read.
 const LENGTH_LIMIT: usize = 1_024;
 
-/// The attributes that are read.
-const ATTRIBUTES: [&str; 9] =
-    ["rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive", "rtcp"];
-
-/// A body, cleaned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cleaned {
-    /// The lines that matter, CRLF between them; begins with `v=0`.
-    pub text: String,
-    /// For each `m=` line the refusal it must get, if its sender wrote it wrong. The line stands in `text` in a form
-    /// that a parser takes.
-    pub faults: Vec<Option<LineRefusal>>,
+/// A body as far as it matters.
+#[derive(Debug, Default)]
+pub(super) struct Description<'a> {
+    /// Start and stop time.
+    pub(super) time: Option<(u64, u64)>,
+    /// The part before the first media line.
+    pub(super) session: Section<'a>,
+    /// The media lines, each with its section.
+    pub(super) media: Vec<(MediaLine, Section<'a>)>,
 }
 
-/// Cleans `body`.
-pub fn clean(body: &[u8]) -> Result<Cleaned, OfferError> {
-    if body.len() > BODY_LIMIT {
-        return Err(OfferError::TooLarge { what: "bytes", limit: BODY_LIMIT });
-    }
-    let mut cleaned = String::with_capacity(body.len() + 64);
-    let mut section = Section::default();
-    let mut faults = Vec::new();
-    let lines =
-        body.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    for (number, line) in lines.enumerate() {
-        if number >= LINE_LIMIT {
-            return Err(OfferError::TooLarge { what: "lines", limit: LINE_LIMIT });
+/// A media line.
+#[derive(Debug)]
+pub(super) struct MediaLine {
+    pub(super) media: String,
+    pub(super) port: u16,
+    pub(super) proto: String,
+    /// The formats with one space between them.
+    pub(super) fmt: String,
+    /// The refusal that the line must get, because its sender wrote it wrong. It has port 0 then.
+    pub(super) fault: Option<LineRefusal>,
+}
+
+/// The other lines of a section, or of the part before the first one. Of a line that is repeated the first counts.
+#[derive(Debug, Default)]
+pub(super) struct Section<'a> {
+    pub(super) connection: Option<Connection<'a>>,
+    pub(super) direction: Option<Direction>,
+    pub(super) ptime: Option<u16>,
+    pub(super) maxptime: Option<u16>,
+    /// Payload types, each with its codec if that is one of ours.
+    maps: Vec<(u8, Option<Codec>)>,
+}
+
+/// A connection line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connection<'a> {
+    pub(super) is_ipv4: bool,
+    /// The address as written.
+    pub(super) address: &'a str,
+}
+
+impl<'a> Description<'a> {
+    /// Reads `body`.
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, OfferError> {
+        if body.len() > BODY_LIMIT {
+            return Err(OfferError::TooLarge { what: "bytes", limit: BODY_LIMIT });
         }
-        if number == 0 {
-            check_version(line)?;
-            cleaned.push_str("v=0\r\n");
-            continue;
-        }
-        let [kind, b'=', value @ ..] = line else { continue };
-        let value = value.trim_ascii();
-        match kind {
-            b'm' => {
-                if faults.len() == SECTION_LIMIT {
+        let mut lines = lines(body);
+        check_version(lines.next().ok_or(OfferError::Empty)?)?;
+        let mut read = Description::default();
+        for (line, number) in lines.zip(1..) {
+            if number >= LINE_LIMIT {
+                return Err(OfferError::TooLarge { what: "lines", limit: LINE_LIMIT });
+            }
+            let [kind, b'=', value @ ..] = line else { continue };
+            let value = value.trim_ascii();
+            let sections = read.media.len();
+            let section = read.media.last_mut().map_or(&mut read.session, |(_, section)| section);
+            match kind {
+                b'm' if sections == SECTION_LIMIT => {
                     return Err(OfferError::TooLarge { what: "media sections", limit: SECTION_LIMIT });
                 }
-                if value.len() > LENGTH_LIMIT || !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-                    return Err(OfferError::Malformed("a media line with impossible characters or length".into()));
-                }
-                section = Section::default();
-                let fault = fault_of_media(value);
-                faults.push(fault.filter(|fault| *fault != LineRefusal::Disabled));
-                if fault.is_some() {
-                    push_mended(&mut cleaned, value)?;
-                    continue;
-                }
+                b'm' => read.media.push((MediaLine::read(value)?, Section::default())),
+                _ if value.len() > LENGTH_LIMIT => {}
+                b'c' => section.connection = section.connection.or_else(|| Connection::read(value)),
+                b'a' => section.read_attribute(value),
+                b't' if sections == 0 => read.time = read.time.or_else(|| time_of(value)),
+                _ => {}
             }
-            b'c' if section.has_connection => continue,
-            b'c' => section.has_connection = is_connection(value),
-            b't' if faults.is_empty() && !section.has_time && is_time(value) => section.has_time = true,
-            b'a' if section.attributes < ATTRIBUTE_LIMIT && is_read(value) => section.attributes += 1,
-            _ => continue,
         }
-        if *kind == b'c' && !section.has_connection || value.len() > LENGTH_LIMIT {
-            continue;
-        }
-        cleaned.push(char::from(*kind));
-        cleaned.push('=');
-        push_clean(&mut cleaned, value, *kind != b'a');
-        cleaned.push_str("\r\n");
+        Ok(read)
     }
-    if cleaned.is_empty() {
-        return Err(OfferError::Empty);
-    }
-    Ok(Cleaned { text: cleaned, faults })
 }
 
-/// The reason for which a media line cannot be used as it is written: RFC 8866 §5.14 requires a media type, a port, a
-/// protocol and at least one format. A disabled line that lacks something is only mended.
-fn fault_of_media(value: &[u8]) -> Option<LineRefusal> {
-    let mut fields = fields(value).skip(1);
-    let port = fields.next().and_then(|port| std::str::from_utf8(port).ok()).unwrap_or_default();
-    let (port, count) = port.split_once('/').unwrap_or((port, "1"));
-    let fault = match (port.parse::<u16>(), count.parse::<u16>()) {
-        (Ok(_), Ok(_)) => match (fields.next(), fields.next()) {
-            (Some(_), Some(_)) => return None,
-            (Some(_), None) => LineRefusal::Format,
-            (None, _) => LineRefusal::Transport,
-        },
-        _ => LineRefusal::Port,
-    };
-    Some(if port == "0" { LineRefusal::Disabled } else { fault })
+impl MediaLine {
+    /// Reads a media line. RFC 8866 §5.14 requires a media type, a port, a protocol and at least one format. A disabled
+    /// line that lacks something is only mended.
+    fn read(value: &[u8]) -> Result<Self, OfferError> {
+        let is_text = value.len() <= LENGTH_LIMIT && value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let Some(text) = std::str::from_utf8(value).ok().filter(|_| is_text) else {
+            return Err(OfferError::Malformed("a media line with impossible characters or length".into()));
+        };
+        let mut fields = text.split_ascii_whitespace();
+        let Some(media) = fields.next() else {
+            return Err(OfferError::Malformed("a media line without a media type".into()));
+        };
+        let port = fields.next().unwrap_or_default();
+        let proto = fields.next();
+        let mut fmt = String::with_capacity(text.len());
+        fields.for_each(|format| {
+            if !fmt.is_empty() {
+                fmt.push(' ');
+            }
+            fmt.push_str(format);
+        });
+        let (port, count) = port.split_once('/').unwrap_or((port, "1"));
+        let fault = match (port.parse::<u16>(), count.parse::<u16>()) {
+            (Ok(_), Ok(_)) if proto.is_none() => Some(LineRefusal::Transport),
+            (Ok(_), Ok(_)) => fmt.is_empty().then_some(LineRefusal::Format),
+            _ => Some(LineRefusal::Port),
+        };
+        if fmt.is_empty() {
+            fmt.push('0');
+        }
+        Ok(MediaLine {
+            media: media.to_owned(),
+            port: port.parse().ok().filter(|_| fault.is_none()).unwrap_or(0),
+            proto: proto.unwrap_or("RTP/AVP").to_owned(),
+            fmt,
+            fault: fault.filter(|_| port != "0"),
+        })
+    }
 }
 
-/// Writes a media line with all required fields, disabled.
-fn push_mended(out: &mut String, value: &[u8]) -> Result<(), OfferError> {
-    let mut fields = fields(value).map(String::from_utf8_lossy);
-    let Some(media) = fields.next() else {
-        return Err(OfferError::Malformed("a media line without a media type".into()));
-    };
-    let proto = fields.nth(1).unwrap_or_else(|| "RTP/AVP".into());
-    let _ = write!(out, "m={media} 0 {proto}");
-    let format = fields.next().unwrap_or_else(|| "0".into());
-    std::iter::once(format).chain(fields).for_each(|format| {
-        let _ = write!(out, " {format}");
+impl Section<'_> {
+    fn read_attribute(&mut self, attribute: &[u8]) {
+        let (name, value) = match find(attribute, [b':']) {
+            Some(colon) => attribute.split_at(colon),
+            None => (attribute, &b""[..]),
+        };
+        let name = name.trim_ascii();
+        let value = || std::str::from_utf8(value.get(1..)?).ok().map(str::trim);
+        let number = || value()?.parse().ok();
+        if name.eq_ignore_ascii_case(b"rtpmap") {
+            self.maps.extend(value().and_then(map_of).filter(|_| self.maps.len() < FORMAT_LIMIT));
+        } else if name.eq_ignore_ascii_case(b"ptime") {
+            self.ptime = self.ptime.or_else(number);
+        } else if name.eq_ignore_ascii_case(b"maxptime") {
+            self.maxptime = self.maxptime.or_else(number);
+        } else if self.direction.is_none() {
+            self.direction = Direction::of_attribute(name);
+        }
+    }
+
+    /// The codec of a payload type: from its `rtpmap`, else from the static assignment (RFC 3551 §6).
+    pub(super) fn codec(&self, payload_type: u8) -> Option<Codec> {
+        match self.maps.iter().find(|(mapped, _)| *mapped == payload_type) {
+            Some((_, codec)) => *codec,
+            None => Codec::of_static(payload_type),
+        }
+    }
+}
+
+impl<'a> Connection<'a> {
+    fn read(value: &'a [u8]) -> Option<Self> {
+        let mut fields = fields(value);
+        let (network, family, address) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_internet = network.eq_ignore_ascii_case(b"IN") && fields.next().is_none();
+        let is_ipv4 = match is_internet {
+            true if family.eq_ignore_ascii_case(b"IP4") => true,
+            true if family.eq_ignore_ascii_case(b"IP6") => false,
+            _ => return None,
+        };
+        Some(Connection { is_ipv4, address: std::str::from_utf8(address).ok()? })
+    }
+}
+
+/// The lines of a body without white space around them, those that hold something.
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(body);
+    let lines = std::iter::from_fn(move || {
+        let text = rest?;
+        let (line, behind) =
+            find(text, [b'\r', b'\n']).and_then(|end| text.split_at_checked(end)).unwrap_or((text, b""));
+        rest = behind.get(1..);
+        Some(line.trim_ascii())
     });
-    out.push_str("\r\n");
-    Ok(())
-}
-
-/// The lines seen in the present section, or in the part before the first section.
-#[derive(Default)]
-struct Section {
-    has_connection: bool,
-    has_time: bool,
-    attributes: usize,
+    lines.filter(|line| !line.is_empty())
 }
 
 fn check_version(line: &[u8]) -> Result<(), OfferError> {
@@ -142,66 +202,61 @@ fn check_version(line: &[u8]) -> Result<(), OfferError> {
     }
 }
 
-fn is_connection(value: &[u8]) -> bool {
-    let mut fields = fields(value);
-    let network = fields.next().is_some_and(|field| field.eq_ignore_ascii_case(b"IN"));
-    let family = fields.next().is_some_and(|field| matches!(field, b"IP4" | b"IP6" | b"ip4" | b"ip6"));
-    network && family && fields.next().is_some() && fields.next().is_none()
+fn time_of(value: &[u8]) -> Option<(u64, u64)> {
+    let mut fields = fields(value).map(|field| std::str::from_utf8(field).ok()?.parse().ok());
+    let time = (fields.next()??, fields.next()??);
+    fields.next().is_none().then_some(time)
 }
 
-fn is_time(value: &[u8]) -> bool {
-    let number = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<u64>().is_ok());
-    let mut fields = fields(value);
-    fields.next().is_some_and(number) && fields.next().is_some_and(number) && fields.next().is_none()
+/// Payload type and encoding of an `rtpmap`.
+fn map_of(value: &str) -> Option<(u8, Option<Codec>)> {
+    let (payload_type, encoding) = value.split_once(|c: char| c.is_ascii_whitespace())?;
+    Some((payload_type.parse().ok()?, Codec::of_rtpmap(encoding)))
 }
 
-fn is_read(value: &[u8]) -> bool {
-    let name = value.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
-    ATTRIBUTES.iter().any(|attribute| attribute.as_bytes().eq_ignore_ascii_case(name))
-}
-
+/// The fields of a line. Control characters stand between fields as white space does.
 fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty())
-}
-
-/// Appends `value` as text: UTF-8, or else Latin-1; control characters become spaces. If `single` is set, runs of
-/// spaces become one, because the parser splits fields at each space.
-fn push_clean(out: &mut String, value: &[u8], single: bool) {
-    let mut push = |c: char| {
-        let c = if c.is_control() { ' ' } else { c };
-        if !(single && c == ' ' && out.ends_with(' ')) {
-            out.push(c);
-        }
-    };
-    match std::str::from_utf8(value) {
-        Ok(text) => text.chars().for_each(&mut push),
-        Err(_) => value.iter().map(|byte| char::from(*byte)).for_each(&mut push),
-    }
+    value.split(|byte| *byte <= b' ').filter(|field| !field.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(body: &[u8]) -> Result<Description<'_>, OfferError> {
+        Description::read(body)
+    }
+
     #[test]
-    fn lines_that_no_reader_needs_are_dropped_and_the_rest_cleaned() {
+    fn lines_that_nobody_needs_are_passed_over_and_the_rest_is_read_leniently() {
         let body = b"\r\nv=0 \nnonsense\n o=- 1 1 IN IP4 x\rs=caf\xe9\nX=1\nb=AS:64\nb=broken\nc=IN  IP4 192.0.2.1\n\
-            c=IN IP4 192.0.2.2\nt=0  0\nt=1 1\na=tool:x\na=sendonly\nr=7d\nk=clear:x\n\
-            m=audio  4000\tRTP/AVP 0 \na=candidate:1 1 UDP\na=fmtp:101 0-\xb5\n";
+            c=IN IP4 192.0.2.2\nt=0  7\nt=1 1\na=tool:x\na=SendOnly\na=sendrecv\nr=7d\nk=clear:x\n\
+            m=audio  4000\tRTP/AVP 0 \na=candidate:1 1 UDP\na=rtpmap:8\t PCMU/8000\na=rtpmap:8 PCMA/8000\n\
+            a=rtpmap:0 \xb5\na=ptime:x\na=ptime: 30\nc=IN IP4\nc=in ip6 ::1\x01\n";
         // The tab in the media line is an impossible character; the body without it is taken.
-        assert!(matches!(clean(body), Err(OfferError::Malformed(_))));
+        assert!(matches!(read(body), Err(OfferError::Malformed(_))));
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\t' { b' ' } else { *byte }).collect();
+        let Description { time, session, media } = read(&body).unwrap();
+        let connection = session.connection.unwrap();
+        assert_eq!((time, connection.is_ipv4, connection.address), (Some((0, 7)), true, "192.0.2.1"));
+        assert_eq!(session.direction, Some(Direction::SendOnly));
+        let [(line, section)] = &media[..] else { panic!("{media:?}") };
+        let MediaLine { media, port, proto, fmt, fault } = line;
         assert_eq!(
-            clean(&body).unwrap().text,
-            "v=0\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\na=fmtp:101 0-\u{b5}\r\n"
+            (media.as_str(), port, proto.as_str(), fmt.as_str(), *fault),
+            ("audio", &4000, "RTP/AVP", "0", None)
         );
+        let connection = section.connection.unwrap();
+        assert_eq!((connection.is_ipv4, connection.address), (false, "::1"));
+        assert_eq!((section.direction, section.ptime, section.maxptime), (None, Some(30), None));
+        assert_eq!([0, 8, 9].map(|number| section.codec(number)), [Some(Codec::Pcmu), Some(Codec::Pcmu), None]);
     }
 
     #[test]
     fn a_media_line_that_lacks_something_is_mended_and_marked() {
         let media = |line: &str| {
-            let cleaned = clean(format!("v=0\r\nm={line}\r\n").as_bytes()).unwrap();
-            (cleaned.text.lines().nth(1).unwrap().to_owned(), cleaned.faults[0])
+            let MediaLine { media, port, proto, fmt, fault } = MediaLine::read(line.as_bytes()).unwrap();
+            (format!("{media} {port} {proto} {fmt}"), fault)
         };
         for (line, mended, fault) in [
             ("video 36924 RTP/AVP", "video 0 RTP/AVP 0", Some(LineRefusal::Format)),
@@ -211,31 +266,34 @@ mod tests {
             ("audio 4000/x RTP/AVP 0", "audio 0 RTP/AVP 0", Some(LineRefusal::Port)),
             ("audio 4000", "audio 0 RTP/AVP 0", Some(LineRefusal::Transport)),
             ("audio", "audio 0 RTP/AVP 0", Some(LineRefusal::Port)),
-            ("audio 4000/2 RTP/AVP 0", "audio 4000/2 RTP/AVP 0", None),
+            ("audio 4000/2 RTP/AVP 0", "audio 4000 RTP/AVP 0", None),
         ] {
-            assert_eq!(media(line), (format!("m={mended}"), fault), "{line}");
+            assert_eq!(media(line), (mended.to_owned(), fault), "{line}");
         }
-        assert!(matches!(clean(b"v=0\r\nm=\r\n"), Err(OfferError::Malformed(_))));
+        assert!(matches!(read(b"v=0\r\nm=\r\n"), Err(OfferError::Malformed(_))));
     }
 
     #[test]
     fn a_body_that_is_not_sdp_is_refused_with_its_reason() {
-        assert_eq!(clean(b""), Err(OfferError::Empty));
-        assert_eq!(clean(b"\r\n \r\n"), Err(OfferError::Empty));
-        assert_eq!(clean(b"<xml/>"), Err(OfferError::NotSdp));
-        assert_eq!(clean(b"m=audio 1 RTP/AVP 0\r\n"), Err(OfferError::NotSdp));
-        assert_eq!(clean(b"v=1\r\n"), Err(OfferError::Version("1".into())));
+        let fault = |body| read(body).unwrap_err();
+        assert_eq!(fault(b""), OfferError::Empty);
+        assert_eq!(fault(b"\r\n \r\n"), OfferError::Empty);
+        assert_eq!(fault(b"<xml/>"), OfferError::NotSdp);
+        assert_eq!(fault(b"m=audio 1 RTP/AVP 0\r\n"), OfferError::NotSdp);
+        assert_eq!(fault(b"v=1\r\n"), OfferError::Version("1".into()));
     }
 
     #[test]
-    fn bodies_lines_and_sections_have_limits() {
-        let too_large = |what, limit| Err(OfferError::TooLarge { what, limit });
-        assert_eq!(clean(&[b'v'; BODY_LIMIT + 1]), too_large("bytes", BODY_LIMIT));
+    fn bodies_lines_sections_and_formats_have_limits() {
+        let fault = |body: &[u8]| read(body).unwrap_err();
+        let too_large = |what, limit| OfferError::TooLarge { what, limit };
+        assert_eq!(fault(&[b'v'; BODY_LIMIT + 1]), too_large("bytes", BODY_LIMIT));
         let lines = format!("v=0\r\n{}", "x\n".repeat(LINE_LIMIT));
-        assert_eq!(clean(lines.as_bytes()), too_large("lines", LINE_LIMIT));
+        assert_eq!(fault(lines.as_bytes()), too_large("lines", LINE_LIMIT));
+        assert!(read(&lines.as_bytes()[..lines.len() - 2]).is_ok());
         let sections = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 0\n".repeat(SECTION_LIMIT + 1));
-        assert_eq!(clean(sections.as_bytes()), too_large("media sections", SECTION_LIMIT));
-        let attributes = format!("v=0\r\n{}", "a=ptime:20\n".repeat(ATTRIBUTE_LIMIT + 1));
-        assert_eq!(clean(attributes.as_bytes()).unwrap().text.lines().count(), 1 + ATTRIBUTE_LIMIT);
+        assert_eq!(fault(sections.as_bytes()), too_large("media sections", SECTION_LIMIT));
+        let maps = format!("v=0\r\nm=audio 1 RTP/AVP 0\n{}", "a=rtpmap:0 PCMU/8000\n".repeat(FORMAT_LIMIT + 1));
+        assert_eq!(read(maps.as_bytes()).unwrap().media[0].1.maps.len(), FORMAT_LIMIT);
     }
 }

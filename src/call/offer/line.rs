@@ -2,11 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sdp_types::{AddrType, Media, Session};
-
 use crate::media::{Codec, Direction};
 
-use super::lenient::ATTRIBUTE_LIMIT;
+use super::lenient::{FORMAT_LIMIT, MediaLine, Section};
 use super::{Capabilities, Local};
 
 /// One stream as the peer describes it.
@@ -99,29 +97,26 @@ impl LineRefusal {
 }
 
 impl Line {
-    pub(super) fn read(media: &Media, session: &Session, fault: Option<LineRefusal>) -> Self {
-        let connection = media.connections.first().or(session.connection.as_ref());
-        let remote = connection.map_or(Remote::Missing, |c| Remote::read(&c.connection_address, media.port));
+    /// The stream of a media line, with the lines of its section and of the part before the first one.
+    pub(super) fn read(line: MediaLine, section: &Section<'_>, session: &Section<'_>) -> Self {
+        let MediaLine { media, port, proto, fmt, fault } = line;
+        let connection = section.connection.or(session.connection);
+        let remote = connection.map_or(Remote::Missing, |connection| Remote::read(connection.address, port));
         let is_ipv4 = match &remote {
             Remote::Address(address) => Some(address.is_ipv4()),
-            _ => connection.and_then(|c| match c.addrtype {
-                AddrType::Ip4 => Some(true),
-                AddrType::Ip6 => Some(false),
-                AddrType::Other(_) => None,
-            }),
+            _ => connection.map(|connection| connection.is_ipv4),
         };
-        let direction = direction_of(&media.attributes).or_else(|| direction_of(&session.attributes));
         Line {
-            media: media.media.clone(),
-            port: media.port,
+            formats: formats_of(&fmt, section),
+            media,
+            port,
             fault,
-            proto: media.proto.clone(),
-            fmt: media.fmt.clone(),
-            direction: direction.unwrap_or_default(),
+            proto,
+            fmt,
+            direction: section.direction.or(session.direction).unwrap_or_default(),
             remote,
             is_ipv4,
-            formats: formats_of(media),
-            ptime: ptime_of(media),
+            ptime: ptime_of(section),
         }
     }
 
@@ -214,21 +209,11 @@ fn is_host_name(host: &str) -> bool {
     (1..=253).contains(&host.len()) && host.bytes().all(allowed) && host.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-fn direction_of(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
-    attributes.iter().find_map(|attribute| Direction::of_attribute(&attribute.attribute.to_ascii_lowercase()))
-}
-
-/// The values of the attributes of this name.
-fn values<'a>(media: &'a Media, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let named = media.attributes.iter().filter(move |attribute| attribute.attribute.eq_ignore_ascii_case(name));
-    named.filter_map(|attribute| attribute.value.as_deref())
-}
-
-fn formats_of(media: &Media) -> Vec<Format> {
+fn formats_of(fmt: &str, section: &Section<'_>) -> Vec<Format> {
     let mut formats: Vec<Format> = Vec::new();
-    for text in media.fmt.split_ascii_whitespace().take(ATTRIBUTE_LIMIT) {
+    for text in fmt.split_ascii_whitespace().take(FORMAT_LIMIT) {
         let Some(payload_type) = text.parse::<u8>().ok().filter(|number| *number < 128) else { continue };
-        let Some(codec) = codec_of(media, payload_type) else { continue };
+        let Some(codec) = section.codec(payload_type) else { continue };
         if !formats.iter().any(|known| known.codec == codec || known.payload_type == payload_type) {
             formats.push(Format { payload_type, codec });
         }
@@ -236,22 +221,9 @@ fn formats_of(media: &Media) -> Vec<Format> {
     formats
 }
 
-/// The codec of a payload type: from its `rtpmap`, else from the static assignment (RFC 3551 §6).
-fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
-    let mapped = values(media, "rtpmap").find_map(|value| {
-        let (number, encoding) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
-        (number.parse() == Ok(payload_type)).then_some(encoding)
-    });
-    match mapped {
-        Some(encoding) => Codec::of_rtpmap(encoding),
-        None => Codec::of_static(payload_type),
-    }
-}
-
 /// The packet time, if it makes sense; another value counts as absent.
-fn ptime_of(media: &Media) -> Option<u16> {
-    let number = |name| values(media, name).find_map(|value| value.trim().parse::<u16>().ok());
-    let ptime = number("ptime").filter(|ms| (5..=200).contains(ms))?;
-    let most = number("maxptime").filter(|ms| *ms >= 5).unwrap_or(u16::MAX);
+fn ptime_of(section: &Section<'_>) -> Option<u16> {
+    let ptime = section.ptime.filter(|ms| (5..=200).contains(ms))?;
+    let most = section.maxptime.filter(|ms| *ms >= 5).unwrap_or(u16::MAX);
     Some(ptime.min(most))
 }

@@ -551,6 +551,21 @@ proptest! {
     }
 
     #[test]
+    fn another_parser_reads_the_lines_of_an_offer_as_we_do(lines in prop::collection::vec(line_strategy(), 0..8)) {
+        let body = sdp(&lines.concat().replace("junk\n", ""));
+        let (theirs, ours) = (sdp_types::Session::parse(&body).unwrap(), Offer::parse(&body).unwrap());
+        prop_assert_eq!(theirs.medias.len(), ours.line_count());
+        for (theirs, ours) in theirs.medias.iter().zip(&ours.lines) {
+            prop_assert_eq!(
+                (&theirs.media, theirs.port, &theirs.proto, &theirs.fmt),
+                (&ours.media, ours.port, &ours.proto, &ours.fmt)
+            );
+            let direction = theirs.attributes.iter().find_map(|it| Direction::of_attribute(it.attribute.as_bytes()));
+            prop_assert_eq!(direction.unwrap_or_default(), ours.direction);
+        }
+    }
+
+    #[test]
     fn our_offer_can_always_be_answered_by_ourselves(first_lines in prop::collection::vec(line_strategy(), 0..5)) {
         let capabilities = Capabilities::default();
         let mut ours = local();
