@@ -1,9 +1,9 @@
 //! Our side of a call's negotiation: the numbering of our descriptions, and our lines so far.
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::media::{Codec, Direction, Payload, Payloads};
+use crate::wire::{push_ip, push_number};
 
 /// Our session descriptions of a call, from the first to the last.
 ///
@@ -18,7 +18,7 @@ pub struct Local {
     other: Option<IpAddr>,
     lines: Vec<LocalLine>,
     /// The last description without its `o=` line.
-    said: String,
+    said: Vec<u8>,
 }
 
 /// One of our lines.
@@ -57,7 +57,7 @@ impl Local {
             address,
             other: None,
             lines: Vec::new(),
-            said: String::new(),
+            said: Vec::new(),
         }
     }
 
@@ -101,10 +101,14 @@ impl Local {
 
     /// States `lines`; returns the description, with its version raised when it differs from the last.
     pub(super) fn say(&mut self, lines: Vec<LocalLine>, time: (u64, u64)) -> Vec<u8> {
-        let mut text = String::with_capacity(256);
-        let family = family(self.address);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "s=-\r\nc=IN {family} {}\r\nt={} {}\r\n", self.address, time.0, time.1);
+        let mut text = Vec::with_capacity(256);
+        text.extend_from_slice(b"s=-\r\nc=");
+        push_connection(&mut text, self.address);
+        text.extend_from_slice(b"\r\nt=");
+        push_number(&mut text, time.0);
+        text.push(b' ');
+        push_number(&mut text, time.1);
+        text.extend_from_slice(b"\r\n");
         lines.iter().for_each(|line| line.write(&mut text, self.address));
         self.lines = lines;
         if text != self.said {
@@ -112,10 +116,16 @@ impl Local {
             self.version += u64::from(!self.said.is_empty());
             self.said = text;
         }
-        let mut description = String::with_capacity(self.said.len() + 64);
-        let _ = write!(description, "v=0\r\no=- {} {} IN {family} {}\r\n", self.session, self.version, self.address);
-        description.push_str(&self.said);
-        description.into_bytes()
+        let mut description = Vec::with_capacity(self.said.len() + 64);
+        description.extend_from_slice(b"v=0\r\no=- ");
+        push_number(&mut description, self.session);
+        description.push(b' ');
+        push_number(&mut description, self.version);
+        description.push(b' ');
+        push_connection(&mut description, self.address);
+        description.extend_from_slice(b"\r\n");
+        description.extend_from_slice(&self.said);
+        description
     }
 }
 
@@ -126,40 +136,54 @@ impl LocalLine {
             if media.eq_ignore_ascii_case("audio") && proto.eq_ignore_ascii_case("RTP/AVP"))
     }
 
-    fn write(&self, text: &mut String, address: IpAddr) {
+    fn write(&self, text: &mut Vec<u8>, address: IpAddr) {
         let audio = match self {
             LocalLine::Refused { media, proto, fmt } => {
-                let _ = write!(text, "m={media} 0 {proto} {fmt}\r\n");
-                return;
+                let pieces = ["m=", media, " 0 ", proto, " ", fmt, "\r\n"];
+                return pieces.iter().for_each(|piece| text.extend_from_slice(piece.as_bytes()));
             }
             LocalLine::Audio(audio) => audio,
         };
-        let port = audio.rtp.map_or(DISCARD, |rtp| rtp.port());
-        let _ = write!(text, "m=audio {port} {}", audio.proto);
+        text.extend_from_slice(b"m=audio ");
+        push_number(text, audio.rtp.map_or(DISCARD, |rtp| rtp.port()));
+        text.push(b' ');
+        text.extend_from_slice(audio.proto.as_bytes());
         for payload in audio.payloads.iter() {
-            let _ = write!(text, " {}", payload.receive);
+            text.push(b' ');
+            push_number(text, payload.receive);
         }
-        text.push_str("\r\n");
+        text.extend_from_slice(b"\r\n");
         if audio.ip != address {
-            let _ = write!(text, "c=IN {} {}\r\n", family(audio.ip), audio.ip);
+            text.extend_from_slice(b"c=");
+            push_connection(text, audio.ip);
+            text.extend_from_slice(b"\r\n");
         }
         for Payload { codec, receive, .. } in audio.payloads.iter() {
-            let _ = write!(text, "a=rtpmap:{receive} {}/8000\r\n", codec.name());
+            text.extend_from_slice(b"a=rtpmap:");
+            push_number(text, receive);
+            text.push(b' ');
+            text.extend_from_slice(codec.name().as_bytes());
+            text.extend_from_slice(b"/8000\r\n");
             if codec == Codec::TelephoneEvent {
                 // The sixteen keys (RFC 4733 §3.2).
-                let _ = write!(text, "a=fmtp:{receive} 0-15\r\n");
+                text.extend_from_slice(b"a=fmtp:");
+                push_number(text, receive);
+                text.extend_from_slice(b" 0-15\r\n");
             }
         }
         if let Some(ptime) = audio.ptime {
-            let _ = write!(text, "a=ptime:{ptime}\r\n");
+            text.extend_from_slice(b"a=ptime:");
+            push_number(text, ptime);
+            text.extend_from_slice(b"\r\n");
         }
-        let _ = write!(text, "a={}\r\n", audio.direction.attribute());
+        text.extend_from_slice(b"a=");
+        text.extend_from_slice(audio.direction.attribute().as_bytes());
+        text.extend_from_slice(b"\r\n");
     }
 }
 
-const fn family(address: IpAddr) -> &'static str {
-    match address {
-        IpAddr::V4(_) => "IP4",
-        IpAddr::V6(_) => "IP6",
-    }
+/// Appends an address as `o=` and `c=` state it.
+fn push_connection(text: &mut Vec<u8>, address: IpAddr) {
+    text.extend_from_slice(if address.is_ipv4() { b"IN IP4 " } else { b"IN IP6 " });
+    push_ip(text, address);
 }

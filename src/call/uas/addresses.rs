@@ -6,6 +6,7 @@ use crate::call::exchange::{Arrival, Hop, Path};
 use crate::call::uas::Uas;
 use crate::call::uas::heard::Heard;
 use crate::wire::sip::Message;
+use crate::wire::{push_address, push_number};
 use crate::words::Transport;
 
 /// The addresses by which the peer and we reach each other.
@@ -79,20 +80,22 @@ impl Uas {
 
     /// The Contact value of a call.
     pub(super) fn contact(&self, addresses: &Addresses) -> Vec<u8> {
-        use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
-        let scheme = if addresses.secure { "sips:" } else { "sip:" };
-        out.push(b'<');
-        out.extend_from_slice(scheme.as_bytes());
-        // The port does not identify a pinned dialog's worker, so the token is added. Writing to a Vec cannot fail.
+        out.extend_from_slice(if addresses.secure { b"<sips:" } else { b"<sip:" });
+        // The port does not identify a pinned dialog's worker, so the token is added.
         if addresses.pinned {
-            let _ = write!(out, "{}@", self.identity.token);
+            out.extend_from_slice(self.identity.token.as_bytes());
+            out.push(b'@');
         }
-        let _ = match (&self.identity.contact_name, addresses.transport) {
+        match (&self.identity.contact_name, addresses.transport) {
             // A certificate is made for a name.
-            (Some(name), Transport::Tls) => write!(out, "{name}:{}", addresses.contact.port()),
-            _ => write!(out, "{}", addresses.contact),
-        };
+            (Some(name), Transport::Tls) => {
+                out.extend_from_slice(name.as_bytes());
+                out.push(b':');
+                push_number(&mut out, addresses.contact.port());
+            }
+            _ => push_address(&mut out, addresses.contact),
+        }
         let transport: &[u8] = match addresses.transport {
             Transport::Udp | Transport::Mgcp => b"",
             Transport::Tcp => b";transport=tcp",

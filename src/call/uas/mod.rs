@@ -239,7 +239,7 @@ impl Uas {
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);
         encode(self.number(b'g'), &mut text[7..]);
-        format!("{}-{}", self.identity.token, std::str::from_utf8(&text).unwrap_or_default())
+        [&*self.identity.token, "-", std::str::from_utf8(&text).unwrap_or_default()].concat()
     }
 
     /// A number that cannot be predicted from outside.
