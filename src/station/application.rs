@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::call::{CallKey, Delivery, EndReason, StandaloneKey, Uas};
 use crate::time::Time;
-use crate::wire::sip::Message;
+use crate::wire::sip::{Message, Uri};
 use crate::words::RefuseReason;
 
 use super::media::Media;
@@ -146,6 +146,11 @@ impl Call<'_> {
     /// Reads the INVITE, until the call is decided on.
     pub fn invite<R>(&mut self, read: impl FnOnce(&Message<'_>) -> R) -> Option<R> {
         self.uas.with_invite(self.key, read)
+    }
+
+    /// The request-URI of its INVITE, until the call is decided on.
+    pub fn request_uri(&self) -> Option<Uri<'_>> {
+        self.uas.request_uri(self.key)
     }
 
     /// The caller's offer, within [`Application::on_call`] and [`Application::on_offer`].

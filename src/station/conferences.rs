@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::call::CallKey;
 use crate::time::Time;
-use crate::wire::sip::Message;
+use crate::wire::sip::Uri;
 
 /// Conferences by name, with their legs counted. Bounded by the calls there are.
 #[derive(Debug, Default)]
@@ -57,16 +57,15 @@ impl Conferences {
     }
 }
 
-/// The conference that an INVITE names in its request-URI, in lower case: names compare in any case.
-pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
-    invite.uri()?.conference().map(|name| name.to_ascii_lowercase().into())
+/// The conference that the request-URI of an INVITE names, in lower case: names compare in any case.
+pub(super) fn name_of(uri: Uri<'_>) -> Option<Box<[u8]>> {
+    uri.conference().map(|name| name.to_ascii_lowercase().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::slab::Handle;
-    use crate::wire::sip::Scanner;
 
     #[test]
     fn a_conference_is_open_from_its_first_leg_to_its_last() {
@@ -84,13 +83,7 @@ mod tests {
 
     #[test]
     fn the_name_is_the_user_part_without_its_parameters() {
-        let name = |uri: &str| {
-            let text = format!(
-                "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
-                 Call-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"
-            );
-            name_of(&Scanner::new().scan(text.as_bytes()).unwrap())
-        };
+        let name = |uri: &str| name_of(Uri::parse(uri.as_bytes()).unwrap());
         assert_eq!(name("sip:conf=ab12@ms").as_deref(), Some(&b"conf=ab12"[..]));
         assert_eq!(name("sip:conf=ab12;unit=3@ms").as_deref(), Some(&b"conf=ab12"[..]));
         assert_eq!(name("sip:Conf=AB12@ms").as_deref(), Some(&b"conf=ab12"[..]));

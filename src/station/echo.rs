@@ -22,7 +22,7 @@ const RINGING_LIMIT: u64 = 60_000;
 
 impl Application for Echo {
     fn on_call(&mut self, call: &mut Call<'_>) {
-        let Some(ring) = call.invite(|invite| ring_for(invite.uri()?.param(b"ring")?)).flatten() else {
+        let Some(ring) = call.request_uri().and_then(|uri| ring_for(uri.param(b"ring")?)) else {
             call.echo();
             return;
         };

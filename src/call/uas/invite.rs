@@ -17,7 +17,7 @@ use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
-use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, delta_seconds};
+use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, Uri, delta_seconds, request_uri};
 use crate::words::{RefuseReason, Transport};
 
 /// The value of `Retry-After` when we are full, in seconds.
@@ -28,6 +28,12 @@ impl Uas {
     pub fn with_invite<R>(&mut self, key: CallKey, then: impl FnOnce(&Message<'_>) -> R) -> Option<R> {
         let server = self.undecided(key)?;
         self.with_request(server, |_, request| then(request.msg))
+    }
+
+    /// The request-URI of a call that has not been decided on.
+    pub fn request_uri(&self, key: CallKey) -> Option<Uri<'_>> {
+        let server = self.servers.get(self.undecided(key)?)?;
+        Uri::parse(request_uri(server.transaction().request()?)?.0)
     }
 
     /// The units that a call was counted with.

@@ -95,7 +95,7 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             Event::Incoming { offer, .. } => {
                 call_log.comes(key, call.uas.call_id(key).unwrap_or_default());
                 call.offer = offer.as_deref();
-                let conference = call.invite(conferences::name_of).flatten();
+                let conference = call.request_uri().and_then(conferences::name_of);
                 application.on_call(&mut call);
                 if let Some(name) = conference.filter(|_| self.uas.size(key).is_some()) {
                     self.join_conference(key, name, dispatcher, now);

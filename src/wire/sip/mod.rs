@@ -50,7 +50,7 @@ pub use method::Method;
 pub use name::Name;
 pub use name_addr::NameAddr;
 pub use params::Params;
-pub use peek::{Peek, peek};
+pub use peek::{Peek, peek, request_uri};
 pub use scan::{MAX_FIELDS, MAX_MESSAGE, SMALLEST_ANSWERED, Scanner};
 pub use text::{Members, delta_seconds};
 pub use uri::{Scheme, Uri};

@@ -15,11 +15,7 @@ pub struct Peek<'a> {
 /// Looks at `bytes`; `None` where only the scanner can tell: no request, empty lines in front, no Call-ID or a folded
 /// one.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
-    let (method, rest) = cut_at(bytes, [b' ', b'/', b'\n'], b' ')?;
-    let (uri, rest) = cut_at(rest, [b' ', b'\n'], b' ')?;
-    if method.is_empty() {
-        return None;
-    }
+    let (uri, rest) = request_uri(bytes)?;
     let (_, mut rest) = cut_at(rest, [b'\n'], b'\n')?;
     loop {
         let (line, behind) = cut_at(rest, [b'\n'], b'\n')?;
@@ -35,6 +31,13 @@ pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
         let is_folded = rest.first().is_some_and(|&byte| is_lws(byte) && !matches!(byte, b'\r' | b'\n'));
         return (!call_id.is_empty() && !is_folded).then_some(Peek { uri, call_id });
     }
+}
+
+/// The request-URI as written, and the bytes behind it; `None` for what is no request.
+pub fn request_uri(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (method, rest) = cut_at(bytes, [b' ', b'/', b'\n'], b' ')?;
+    let (uri, rest) = cut_at(rest, [b' ', b'\n'], b' ')?;
+    (!method.is_empty()).then_some((uri, rest))
 }
 
 /// The parts of `bytes` on both sides of the first of the `wanted` bytes, if that is `expected`.
