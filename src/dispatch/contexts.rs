@@ -125,7 +125,7 @@ pub(super) struct UnderWay {
     pub(super) forward: Forward,
     pub(super) pool: PoolId,
     /// The ways to its receiver that are tried when the one that it waits for or has gone leads nowhere, the last one
-    /// first.
+    /// first. The first to be tried is the one that it has gone, where that is a connection which we have opened.
     pub(super) others: Vec<Destination>,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Few<(ProxyId, Sent)>,

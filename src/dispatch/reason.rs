@@ -164,7 +164,8 @@ reasons! {
     OutboundLookedUp = "outbound-looked-up";
     /// A connection to the place that a request of a system goes to is open: it goes there.
     OutboundConnected = "outbound-connected";
-    /// The connection of a caller is gone: a request for it goes to its Contact.
+    /// The connection that a request of a system has gone by is gone: it goes by another one to the same place, or to
+    /// the Contact of its receiver.
     OutboundContact = "outbound-contact";
     /// A request of a system that names a place where none may be sent: 403.
     OutboundRefused = "outbound-refused";

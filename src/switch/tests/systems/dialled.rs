@@ -28,7 +28,7 @@ impl Rig {
     }
 
     /// A connection that we have opened ends.
-    fn hangs_up(&mut self, conn: ConnId) -> Vec<Sent> {
+    pub(super) fn hangs_up(&mut self, conn: ConnId) -> Vec<Sent> {
         self.gone.push(conn);
         self.switch.flush_replies(Ends(Some(conn)));
         self.switch.on_connection_closed(conn, Ended::Broken, self.now);

@@ -195,3 +195,26 @@ fn a_place_by_websocket_or_of_a_host_that_no_certificate_can_be_for_gets_480() {
     }
     assert_eq!(rig.switch.poll_callee(), None);
 }
+
+#[test]
+fn a_call_over_tls_whose_connection_ends_before_any_response_goes_by_another_one_for_the_same_host() {
+    for goes_at_once in [false, true] {
+        let mut rig = Rig::secure(Transport::Tcp);
+        assert!(rig.system(&to_uri("INVITE", NAMED, &[])).is_empty());
+        assert!(rig.finds(&[PHONE, "203.0.113.8:5061"]).is_empty());
+        let (_, sent) = rig.calls(FIRST);
+        if goes_at_once {
+            one(rig.secured(&answer(&sent, "200 OK"), FIRST, PHONE));
+            let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+            let contact = "sip:phone@203.0.113.9:5062;transport=tls";
+            let sent = one(rig.system(&inside("INFO", contact, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"))));
+            assert_eq!(sent.shown(), "INFO to #60");
+        }
+        assert!(rig.hangs_up(FIRST).is_empty());
+        let (name, sent) = rig.calls(SECOND);
+        let method = if goes_at_once { "INFO" } else { "INVITE" };
+        assert_eq!((&*name, sent.shown()), ("phones.example.net", format!("{method} to #61")));
+        let failed = rig.hangs_up(SECOND);
+        assert_eq!(shown(&failed), ["503 to #50"], "once is enough");
+    }
+}

@@ -1,5 +1,5 @@
-//! Requests whose connection is gone: they go to the Contact of their receiver, or their sender hears of it (RFC 5626
-//! §5.3.1).
+//! Requests whose connection is gone: they go by another one to the same place or to the Contact of their receiver, or
+//! their sender hears of it (RFC 5626 §5.3.1).
 
 use std::net::SocketAddr;
 
@@ -43,23 +43,26 @@ impl Dispatch {
         self.contexts.has_on(conn)
     }
 
-    /// Takes note that the connection of a caller has ended: requests for it that have no final response are over, or
-    /// go to its Contact.
+    /// Takes note that the connection of a caller, or one that was opened for requests of systems, has ended: requests
+    /// for it that have no final response are over, or go another way.
     pub fn on_caller_gone(&mut self, conn: ConnId, now: Time) {
         for id in self.contexts.take_on(conn, Side::Server) {
             self.lose_flow(id, now);
         }
     }
 
-    /// Has a request whose connection is gone go to the Contact of its receiver, or else tells its sender.
+    /// Has a request whose connection is gone go by another one, if we have opened that, or to the Contact of its
+    /// receiver, or else tells its sender.
     fn lose_flow(&mut self, id: ContextId, now: Time) {
         let contact = self.contact_of(id);
         let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
         let proxy = under_way.forward.proxy;
         let may_go = under_way.context.may_go_around(proxy) && !std::mem::replace(&mut under_way.is_around, true);
-        let contact = contact.filter(|_| may_go);
+        let is_opened = !under_way.others.is_empty();
         self.contexts.leave_way(id);
         match contact {
+            _ if !may_go => self.cut(id, now),
+            _ if is_opened => self.go_on(id, now),
             Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
             Some((address, _)) => self.go_to_first(id, [Destination::Connection(Callee { address, name: None })], now),
             None => self.cut(id, now),
@@ -110,14 +113,12 @@ impl Dispatch {
     /// The address by which the receiver of a system's request is reached whose connection is gone, and its transport:
     /// those in its Contact, where this means something outside of its own network.
     fn contact_of(&self, id: ContextId) -> Option<(SocketAddr, Transport)> {
-        let UnderWay { request, arrival, forward, context, .. } = self.contexts.get(id)?;
+        let UnderWay { request, arrival, forward, .. } = self.contexts.get(id)?;
         self.system_of(arrival)?;
         let mut scanner = Scanner::new();
         let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
         let (to, transport) = place.address?;
-        // Where we have opened the connection, the system has named the place before.
-        let is_named = !context.leads_to_flow();
-        let is_public = is_named || to.ip().is_loopback() || !is_private(to.ip());
+        let is_public = to.ip().is_loopback() || !is_private(to.ip());
         let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
         let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
         is_good.then_some((to, transport))

@@ -113,7 +113,7 @@ impl Dispatch {
     }
 
     /// Has a request go to the first of its destinations that were not tried.
-    fn go_on(&mut self, id: ContextId, now: Time) {
+    pub(super) fn go_on(&mut self, id: ContextId, now: Time) {
         while let Some(under_way) = self.contexts.get_mut(id) {
             let (source, is_around) = (under_way.source, under_way.is_around);
             let to = match under_way.others.pop() {
@@ -165,7 +165,9 @@ impl Dispatch {
             id,
             self.rules.stream_listener(to.transport(), to.address.ip()).map(|(listener, _)| listener),
         );
-        if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        under_way.others.push(Destination::Connection(to.clone()));
+        if under_way.is_around {
             self.go_around(id, Hop::Connection(conn), now);
         } else {
             self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);

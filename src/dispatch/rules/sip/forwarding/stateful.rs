@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Case, way_back};
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
+use crate::dispatch::awaiting::Destination;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
@@ -56,13 +57,17 @@ impl Dispatch {
         if !(moves == Moves::Freely || is_on_connection) || !self.has_room_for_context(case) {
             return false;
         }
+        let callee = match forward.to {
+            Hop::Connection(conn) if forward.side == Side::Server => self.callees.of(conn).cloned(),
+            _ => None,
+        };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
             first: Some(Candidate { proxy: forward.proxy, to: forward.to }),
             is_reliable,
             may_be_forged: !is_reliable,
-            leads_to_flow: forward.side == Side::Server && !self.is_by_callee(forward.to),
+            leads_to_flow: forward.side == Side::Server && callee.is_none(),
         };
         // The decision in hand sends it to the first proxy.
         let mut scratch = self.contexts.take_scratch();
@@ -70,19 +75,11 @@ impl Dispatch {
         self.contexts.give_scratch(scratch);
         let source = case.source(self).print();
         let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
-        self.contexts.insert(UnderWay::new(
-            context,
-            (case.name, case.call, case.discriminator),
-            came,
-            (id, forward),
-            (sent, entry, moves),
-        ));
+        let names = (case.name, case.call, case.discriminator);
+        let mut under_way = UnderWay::new(context, names, came, (id, forward), (sent, entry, moves));
+        under_way.others.extend(callee.map(Destination::Connection));
+        self.contexts.insert(under_way);
         true
-    }
-
-    /// Whether a request goes by a connection that was opened for requests of systems.
-    fn is_by_callee(&self, to: Hop) -> bool {
-        matches!(to, Hop::Connection(conn) if self.callees.of(conn).is_some())
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
