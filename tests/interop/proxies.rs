@@ -9,6 +9,7 @@ use scenario::{Kind, Way};
 
 mod capture;
 mod scenario;
+mod secure;
 mod systems;
 
 /// Calls of each test.
@@ -67,15 +68,20 @@ fn sipp(address: SocketAddr, dir: &Path) -> Server {
     Server::binds(&mut command, address)
 }
 
-/// A server on Sofia-SIP, compiled here.
+/// A server on Sofia-SIP.
 fn sofia(address: SocketAddr, dir: &Path) -> Server {
+    Server::says_up(sofia_of(address.port(), dir).arg(format!("sip:{address}")))
+}
+
+/// The program of a server on Sofia-SIP at this port, compiled here.
+fn sofia_of(port: u16, dir: &Path) -> Command {
     let flags = Command::new("pkg-config").args(["--cflags", "--libs", "sofia-sip-ua"]).output().unwrap();
     let flags = String::from_utf8(flags.stdout).unwrap();
-    let program = dir.join(format!("sofia-{}", address.port()));
+    let program = dir.join(format!("sofia-{port}"));
     let mut compiler = Command::new("gcc");
     compiler.arg("-w").arg("-o").arg(&program).arg(folder().join("sofia.c")).args(flags.split_whitespace());
     assert!(compiler.status().unwrap().success(), "libsofia-sip-ua-dev is installed");
-    Server::says_up(Command::new(program).arg(format!("sip:{address}")))
+    Command::new(program)
 }
 
 /// A server on pjsip.
