@@ -162,7 +162,8 @@ impl Lane {
         let kind = match &callee.name {
             None => Kind::Plain,
             Some(name) => {
-                let (config, _) = self.proxy_kinds.callees.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                let none = || io::Error::other("there is no CA that its certificate could be of");
+                let (config, _) = self.proxy_kinds.callees.as_ref().ok_or_else(none)?;
                 let name = ServerName::try_from(name.to_string()).map_err(io::Error::other)?;
                 Kind::TlsClient(Arc::clone(config), name)
             }
