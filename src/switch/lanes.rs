@@ -187,7 +187,7 @@ impl<C: Channel> Switch<C> {
     /// Decides about a message of this lane.
     pub(super) fn decide_in_turn(&mut self, bytes: &[u8], way: &Way, now: Time) {
         // Messages other than a CANCEL are not scanned twice.
-        let is_cancel = self.owners.lanes() > 1 && bytes.trim_ascii_start().starts_with(b"CANCEL ");
+        let is_cancel = self.owners.lanes() > 1 && begins_as_cancel(bytes);
         let Switch { scanner, dispatch, early, .. } = self;
         let is_kept = is_cancel
             && scanner.scan(bytes).is_ok_and(|message| dispatch.is_early(&message, &way.arrival))
@@ -199,7 +199,10 @@ impl<C: Channel> Switch<C> {
 
     /// Whether this is a CANCEL whose INVITE may still be on its way from another lane to this one: the CANCEL waits.
     pub(super) fn is_kept_early(&mut self, message: &Message<'_>, bytes: &[u8], way: &Way, now: Time) -> bool {
-        self.owners.lanes() > 1 && self.dispatch.is_early(message, &way.arrival) && self.early.keep(bytes, way, now)
+        self.owners.lanes() > 1
+            && begins_as_cancel(bytes)
+            && self.dispatch.is_early(message, &way.arrival)
+            && self.early.keep(bytes, way, now)
     }
 
     /// Decides about CANCELs whose INVITE has come, or that have waited long enough.
@@ -230,4 +233,9 @@ impl<C: Channel> Switch<C> {
             self.decide(&bytes, &way, None, now);
         }
     }
+}
+
+/// Whether a message begins as a CANCEL does.
+fn begins_as_cancel(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"CANCEL ")
 }
