@@ -193,17 +193,19 @@ impl Lane {
         if self.holding_until.is_some_and(|until| until <= now) {
             self.holding_until = None;
         }
+        let mut messages = 0;
         if self.holding_until.is_none() {
             self.switch.set_prober_room(self.mailbox.as_ref().map_or(0, Mailbox::room));
             self.read_parcels(now);
-            self.read_ports();
+            messages += self.read_ports();
         }
         if self.holding_until.is_none() || self.awaited == 0 {
             // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
             if !self.switch.has_parcels() {
-                self.read_streams(now);
+                messages += self.read_streams(now);
             }
         }
+        self.moderation.on_read(messages, now);
         self.switch.handle_timeout(now);
         self.conns.handle_timeout(now, |_| false);
         self.keep_connections(now);
@@ -308,18 +310,20 @@ impl Lane {
         until.min(again) + Duration::from_micros(999)
     }
 
-    fn read_ports(&mut self) {
-        let Lane { ports, batch, moderation, switch, .. } = self;
+    /// Reads the sockets, and tells how many datagrams there were.
+    fn read_ports(&mut self) -> usize {
+        let Lane { ports, batch, switch, .. } = self;
+        let mut datagrams = 0;
         for place in 0..ports.places() {
             for _ in 0..BATCHES_A_TURN {
                 let Some(port) = ports.readable(place) else { break };
                 let has_waited = port.is_inherited;
                 let read = port.read(batch);
-                let now = clock::now();
-                moderation.on_read(read, now);
                 if read == 0 {
                     break;
                 }
+                datagrams += read;
+                let now = clock::now();
                 let (owner, listener, transport) = (port.owner, port.listener, port.transport);
                 let came = (0..read).filter_map(|at| {
                     let udp::Datagram { bytes, source, local, .. } = batch.get(at)?;
@@ -330,6 +334,7 @@ impl Lane {
                 switch.on_messages(came, now);
             }
         }
+        datagrams
     }
 
     /// Reads the parcels: messages that other lanes have read for this one. They wake this lane with each parcel.

@@ -1,4 +1,5 @@
-//! Receive moderation: at a high rate the lane lets a moment pass before it reads again, so that frames fill.
+//! Receive moderation: at a high rate the lane lets a moment pass before it reads again, so that frames fill, and a
+//! system call on a connection brings or takes many messages.
 //!
 //! A frame of one record costs ten times what a record costs in a frame of sixteen, and to wake its reader on another
 //! CPU costs most. Below the threshold the lane never waits: at 2,000 messages a second a fixed wait of 50 µs took the
@@ -23,12 +24,13 @@ pub struct Moderation {
     last: Time,
     /// Messages read since `last`.
     pending: u32,
-    /// Whether the last read brought messages: a pause after an empty read would gain nothing.
+    /// Whether the last turn brought messages: a pause after an empty one would gain nothing.
     is_flowing: bool,
 }
 
 impl Moderation {
-    /// A read brought `messages` messages at `now`; none when the socket was empty.
+    /// A turn that began at `now` brought `messages` messages, in datagrams and on connections; none when all sockets
+    /// were empty.
     pub fn on_read(&mut self, messages: usize, now: Time) {
         self.is_flowing = messages > 0;
         if messages == 0 {
@@ -36,7 +38,7 @@ impl Moderation {
         }
         self.pending = self.pending.saturating_add(messages as u32);
         let elapsed = now.since(self.last).as_micros() as f64;
-        // Two reads within one tick of the clock are one.
+        // Two turns within one tick of the clock are one.
         if elapsed < 1.0 {
             return;
         }
@@ -47,7 +49,7 @@ impl Moderation {
         self.pending = 0;
     }
 
-    /// The wait before the next read, once a read has emptied the sockets.
+    /// The wait before the next turn, once one has emptied the sockets.
     pub fn pause(&self) -> Option<Duration> {
         (self.is_flowing && self.per_second > THRESHOLD_PER_SECOND).then_some(PAUSE)
     }

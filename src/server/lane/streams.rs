@@ -64,15 +64,17 @@ impl Lane {
     }
 
     /// Reads the connections in turn. While calls wait for the first connection to a downstream proxy, those that we
-    /// have opened alone: they are open after their handshakes.
-    pub(super) fn read_streams(&mut self, now: Time) {
+    /// have opened alone: they are open after their handshakes. Tells how many messages there were.
+    pub(super) fn read_streams(&mut self, now: Time) -> usize {
         let lane = self.switch.own();
         let is_holding = self.holding_until.is_some();
         let Lane { conns, switch, on_streams, certified, .. } = self;
         if certified.len() > MOST_CERTIFIED {
             certified.clear();
         }
+        let mut messages = 0;
         let mut take = |origin: Origin<'_>, received: Received<'_>| {
+            messages += 1;
             let Origin { key, ends, transport, certificate } = origin;
             let connection = ConnId::new(lane, key.number());
             // A message on a connection to a downstream proxy came as if to the listener beside it.
@@ -92,6 +94,7 @@ impl Lane {
             }
         };
         if is_holding { conns.read_own(now, &mut take) } else { conns.read(now, &mut take) }
+        messages
     }
 
     /// Writes the answers, once for each connection.
