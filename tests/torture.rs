@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use pointsman::wire::framing::{self, Framed, StreamFault};
-use pointsman::wire::sip::{Edits, Fault, Method, Name, Scanner, Scheme, Uri};
+use pointsman::wire::sip::{Edits, Fault, Method, Name, Scanner, Scheme, Uri, ViaCompletion};
 use pointsman::wire::{mscml, msml};
 
 fn corpus(name: &str) -> Option<PathBuf> {
@@ -252,11 +252,16 @@ fn every_message_of_rfc_4475_and_5118_that_is_read_travels_on_with_all_that_is_n
             let mut edits = Edits::default();
             if message.is_request() {
                 edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2");
-                edits.complete_via(&message, "192.0.2.99:4711".parse().unwrap());
+                let source = "192.0.2.99:4711".parse().unwrap();
+                let completion = message.via().map(|via| ViaCompletion::of(message.bytes(), &via, source));
+                edits.complete_via(&message, completion.unwrap_or_default(), source);
                 edits.put_record_route(&message, b"<sip:192.0.2.1;lr>");
                 edits.count_hop(&message);
             } else {
-                edits.take_via(&message);
+                edits.take_via(
+                    &message,
+                    message.values(Name::Via).next().map_or(0, |top| message.place_of(top).end) as usize,
+                );
             }
             let leaves = edits.pieces(&message).collect::<Vec<_>>().concat();
             assert_eq!(edits.len(&message), leaves.len());

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::response_context::{Effect, ResponseContext, Terms};
-use crate::wire::sip::Edits;
+use crate::wire::sip::{Edits, Message, Name};
 use crate::words::Transport;
 
 handle! {
@@ -116,6 +117,8 @@ pub(super) struct UnderWay {
     pub(super) cseq: u32,
     /// The request as it came.
     pub(super) request: Arc<Vec<u8>>,
+    /// The places of its Call-ID and of the value of its From.
+    identity: [Range<u32>; 2],
     pub(super) arrival: Arrival,
     /// Its source, for shares.
     pub(super) source: SourcePrint,
@@ -175,7 +178,8 @@ impl UnderWay {
     pub(super) fn new(
         context: ResponseContext,
         (name, call, cseq): (Fingerprint, Fingerprint, u32),
-        (request, arrival, source, back): (Arc<Vec<u8>>, &Arrival, SourcePrint, Hop),
+        (message, request): (&Message<'_>, Arc<Vec<u8>>),
+        (arrival, source, back): (&Arrival, SourcePrint, Hop),
         (pool, forward): (PoolId, &Forward),
         (first, entry, moves): (Option<Sent>, Option<EntryId>, Moves),
     ) -> Self {
@@ -186,6 +190,7 @@ impl UnderWay {
             call,
             cseq,
             request,
+            identity: identity(message).map(|value| message.place_of(value)),
             arrival: *arrival,
             source,
             back,
@@ -204,6 +209,13 @@ impl UnderWay {
         }
     }
 
+    /// Whether a response has the Call-ID and the From of the request, byte by byte, as user agents write them (RFC 3261
+    /// §8.2.6.2). One whose From is written in another way may still be of its call.
+    pub(super) fn has_identity_of(&self, response: &Message<'_>) -> bool {
+        let own = self.identity.iter().map(|place| self.request.get(place.start as usize..place.end as usize));
+        own.zip(identity(response)).all(|(own, other)| own == Some(other))
+    }
+
     /// Takes out the number of the request at a proxy that has not responded.
     pub(super) fn take_unheard(&mut self, proxy: ProxyId) -> Option<Sent> {
         self.unheard.take(|(of, _)| *of == proxy).map(|(_, sent)| sent)
@@ -213,6 +225,11 @@ impl UnderWay {
     pub(super) fn leaving(&self, message: LeavingMessage) -> Leaving {
         Leaving { request: self.request.clone(), arrival: self.arrival, message }
     }
+}
+
+/// Call-ID and the value of From.
+fn identity<'a>(message: &Message<'a>) -> [&'a [u8]; 2] {
+    [message.call_id(), message.header(Name::From).unwrap_or_default()]
 }
 
 /// The places that a message of so many bytes takes.

@@ -13,7 +13,7 @@ use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
 use crate::words::{Envelope, ReplyTo, Transport};
 
-pub use super::forward::{Forward, ForwardedResponse, Redirect, Routes};
+pub use super::forward::{Forward, ForwardedResponse, OwnRoutes, Redirect, Routes};
 pub use super::identity::DispatcherTag;
 pub use super::joined::{Brought, Joined, Protocol, Services, Unanswered};
 pub use super::mgcp::chain::ChainId;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{Hop, Side};
 use crate::transaction::forwarded::{Flow, ForwardedBranch};
+use crate::wire::sip::ViaCompletion;
 use crate::words::Transport;
 
 /// A request that is forwarded to a downstream proxy (RFC 3261 §16.6).
@@ -34,6 +35,8 @@ pub struct Forward {
     pub asks_overload: bool,
     /// Whether it gets our Record-Route.
     pub records_route: bool,
+    /// The completion of the sender's Via.
+    pub via: ViaCompletion,
     /// The changes to its Route.
     pub routes: Routes,
 }
@@ -41,12 +44,21 @@ pub struct Forward {
 /// Changes to the Route of a request that is forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    /// Number of topmost values that name us, and are taken off.
-    pub own: u8,
+    /// The topmost values that name us, and are taken off.
+    pub own: OwnRoutes,
     /// Whether the last value becomes the request-URI again (RFC 3261 §16.4).
     pub restores_uri: bool,
     /// Whether the next value is that of a strict router (RFC 3261 §16.6 step 6).
     pub is_strict: bool,
+}
+
+/// The topmost Route values of a request that name the dispatcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnRoutes {
+    /// Their number.
+    pub count: u8,
+    /// The place in the message where the last of them ends.
+    pub end: u32,
 }
 
 /// A response that is forwarded to the sender of its request (RFC 3261 §16.7).
@@ -62,6 +74,8 @@ pub struct ForwardedResponse {
     pub listener: ListenerId,
     /// The local address that it leaves from.
     pub from: IpAddr,
+    /// The place in the message where our Via ends, which is taken off.
+    pub via_end: u32,
 }
 
 /// Members of a pool, best first, for a 302.

@@ -83,7 +83,7 @@ impl Travelling {
         (response, message): (&ForwardedResponse, &Message<'_>),
     ) {
         self.edits.clear();
-        self.edits.take_via(message);
+        self.edits.take_via(message, response.via_end as usize);
         if response.side == Side::Server
             && let Some(identifier) = dispatch.identifier_for(response.proxy)
         {
@@ -124,7 +124,7 @@ fn edit(
     if let Hop::Connection(_) = forward.to {
         edits.state_length(request);
     }
-    edits.complete_via(request, arrival.source);
+    edits.complete_via(request, forward.via, arrival.source);
     edits.count_hop(request);
     if forward.rewrites_uri
         && let Some(to) = dispatch.proxies().get(forward.proxy).and_then(|proxy| proxy.address())
@@ -143,10 +143,9 @@ fn edit(
     }
     let Routes { own, restores_uri, is_strict } = forward.routes;
     match (restores_uri, is_strict) {
-        (true, _) => edits.restore_uri(request, own.into()),
-        (false, true) => edits.give_strict(request, own.into()),
-        (false, false) if own > 0 => edits.take_routes(request, own.into()),
-        (false, false) => {}
+        (true, _) => edits.restore_uri(request, own.count.into()),
+        (false, true) => edits.give_strict(request, own.count.into()),
+        (false, false) => edits.take_routes(request, own.end as usize),
     }
 }
 

@@ -251,7 +251,7 @@ impl Branches {
         let of_this_way = |via: Via<'_>| ForwardedBranch::read(via.branch()?).filter(|branch| branch.way() == way);
         let mut call = Call::of(request);
         let mut upper = of_this_way(*top);
-        for value in request.values(Name::Via).take(MOST_VIAS).skip(1) {
+        for value in request.values_below(Name::Via, top.raw).take(MOST_VIAS - 1) {
             let via = Via::parse(value);
             if let (Some(branch), Some(below)) = (upper, via)
                 && self.made(branch, below, &mut call)

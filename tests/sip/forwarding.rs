@@ -409,7 +409,7 @@ fn a_request_inside_a_dialog_follows_our_record_route() {
     let decision = rig.send_from("192.0.2.1", &bye);
     assert_eq!(decision.reason, Reason::RecordRouted);
     let back = forward(decision);
-    assert_eq!((back.to.to_string(), back.routes.own), (rig.arrival.source.to_string(), 2));
+    assert_eq!((back.to.to_string(), back.routes.own.count), (rig.arrival.source.to_string(), 2));
     let explained = rig.dispatch.explain(b"a").pop().unwrap();
     let from_the_server = ShortTarget::Forwarded { proxy: back.proxy, side: Side::Server, weight: 0 };
     assert_eq!(explained.target, from_the_server, "not as one that went to the server");

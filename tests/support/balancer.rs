@@ -125,7 +125,11 @@ pub fn in_dialog(method: &str, answers: &[(Vec<u8>, End)]) -> Vec<(Vec<u8>, End)
         let text = String::from_utf8_lossy(answer);
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let [from, to, call] = ["From: ", "To: ", "Call-ID: "].map(field);
-        let via = field("Via: ").replace("z9hG4bK", &format!("z9hG4bK{method}"));
+        // The caller says again what it has said before the dispatcher completed it.
+        let as_sent = |param: &&str| !param.starts_with("received=");
+        let params = field("Via: ").split(';').filter(as_sent);
+        let params = params.map(|param| if param.starts_with("rport=") { "rport" } else { param });
+        let via = params.collect::<Vec<_>>().join(";").replace("z9hG4bK", &format!("z9hG4bK{method}"));
         let routes: Vec<_> = field("Record-Route: ").split(", ").collect();
         let [server, caller] = routes[..] else { panic!("{text}") };
         let text = format!(

@@ -93,7 +93,11 @@ impl Lane {
                 Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
             }
         };
-        if is_holding { conns.read_own(now, &mut take) } else { conns.read(now, &mut take) }
+        if is_holding {
+            conns.read_own(now, &mut take)
+        } else {
+            conns.read(now, &mut take)
+        }
         messages
     }
 

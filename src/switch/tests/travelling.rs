@@ -37,7 +37,7 @@ fn a_request_gets_our_via_and_its_senders_address_and_a_hop_and_stays_as_it_is_o
     let branch = text.split_once("branch=").unwrap().1.split_once("\r\n").unwrap().0;
     let expected = INVITE
         .replace("v: SIP", &format!("Via: SIP/2.0/UDP 192.0.2.2:5060;branch={branch}\r\nv: SIP"))
-        .replace(";rport;branch=z9hG4bK-1", ";branch=z9hG4bK-1;rport=4711;received=192.0.2.1")
+        .replace(";rport;branch=z9hG4bK-1", ";rport=4711;branch=z9hG4bK-1;received=192.0.2.1")
         .replace("f: <", "Max-Forwards: 70\r\nf: <");
     assert_eq!(*text, expected);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::transaction::name::sip::Names;
-use crate::wire::sip::{Edits, Scanner};
+use crate::wire::sip::{Edits, Scanner, ViaCompletion};
 
 const VIA: &str = "Via: SIP/2.0/UDP 192.0.2.9:5062;branch=z9hG4bK776asdhds\r\n";
 
@@ -189,7 +189,8 @@ fn a_loop_is_found_after_the_edits_that_forwarding_makes() {
     let back = scanned(&text, |message| {
         let mut edits = Edits::default();
         edits.put_via(message, &[b"SIP/2.0/UDP 192.0.2.1:5060;branch=", branch.as_bytes()].concat());
-        edits.complete_via(message, "198.51.100.7:4711".parse().unwrap());
+        let (via, source) = (message.via().unwrap(), "198.51.100.7:4711".parse().unwrap());
+        edits.complete_via(message, ViaCompletion::of(message.bytes(), &via, source), source);
         edits.count_hop(message);
         String::from_utf8(edits.pieces(message).collect::<Vec<_>>().concat()).unwrap()
     });

@@ -5,7 +5,7 @@
 //! leaves as it came, its folds, compact names and white space included (RFC 3261 §16.6).
 //!
 //! ```
-//! use pointsman::wire::sip::{Edits, Scanner};
+//! use pointsman::wire::sip::{Edits, Scanner, ViaCompletion};
 //!
 //! let bytes = b"OPTIONS sip:a@ms.example.net SIP/2.0\r\nv: SIP/2.0/UDP 192.0.2.9:5062;rport;branch=z9hG4bK1\r\n\
 //!     Max-Forwards: 70\r\nf: <sip:b@c>;tag=7\r\nt: <sip:a@ms.example.net>\r\ni: a84b\r\nCSeq: 1 OPTIONS\r\n\r\n";
@@ -13,25 +13,26 @@
 //! let message = scanner.scan(bytes).unwrap();
 //! let mut edits = Edits::default();
 //! edits.put_via(&message, b"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2");
-//! edits.complete_via(&message, "198.51.100.7:4711".parse().unwrap());
+//! let (via, source) = (message.via().unwrap(), "198.51.100.7:4711".parse().unwrap());
+//! edits.complete_via(&message, ViaCompletion::of(message.bytes(), &via, source), source);
 //! edits.count_hop(&message);
 //! let leaves: Vec<&[u8]> = edits.pieces(&message).collect();
 //! assert_eq!(
 //!     leaves.concat(),
 //!     b"OPTIONS sip:a@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK2\r\n\
-//!     v: SIP/2.0/UDP 192.0.2.9:5062;branch=z9hG4bK1;rport=4711;received=198.51.100.7\r\n\
+//!     v: SIP/2.0/UDP 192.0.2.9:5062;rport=4711;branch=z9hG4bK1;received=198.51.100.7\r\n\
 //!     Max-Forwards: 69\r\nf: <sip:b@c>;tag=7\r\nt: <sip:a@ms.example.net>\r\ni: a84b\r\nCSeq: 1 OPTIONS\r\n\r\n"
 //! );
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::head::{Field, StartLine};
 use super::message::Message;
 use super::name::Name;
 use super::name_addr::NameAddr;
-use super::text::{Members, number, offset_in};
+use super::text::{Members, cut, is_lws, number, offset_in};
 use super::uri::{Scheme, Uri};
 use super::via::Via;
 use crate::wire::line::clean;
@@ -69,17 +70,26 @@ impl Edits {
         self.add(at..at, from);
     }
 
-    /// Completes the topmost Via value with its source (RFC 3261 §18.2.1, RFC 3581 §4): see the function
-    /// `complete_via`.
-    pub fn complete_via(&mut self, request: &Message<'_>, source: SocketAddr) {
-        let top = request.header(Name::Via).and_then(|value| Members::new(value).next());
-        let Some(via) = top.and_then(Via::parse_sent_by) else { return };
-        let Some(at) = offset_in(request.bytes, via.raw) else { return };
+    /// Completes the topmost Via value with its source.
+    pub fn complete_via(&mut self, request: &Message<'_>, completion: ViaCompletion, source: SocketAddr) {
         let from = self.text.len();
-        if complete_via(&mut self.text, &via, source) {
-            self.add(at..at + via.raw.len(), from);
-        } else {
-            self.text.truncate(from);
+        match completion {
+            ViaCompletion::Complete => {}
+            ViaCompletion::Fill { rport, end } => {
+                if let Some(at) = rport {
+                    push_rport(&mut self.text, source);
+                    self.add(at as usize..at as usize, from);
+                }
+                let from = self.text.len();
+                push_received(&mut self.text, source);
+                self.add(end as usize..end as usize, from);
+            }
+            ViaCompletion::Rewrite => {
+                let Some(via) = request.via() else { return };
+                let Some(at) = offset_in(request.bytes, via.raw) else { return };
+                rewrite_via(&mut self.text, &via, source);
+                self.add(at..at + via.raw.len(), from);
+            }
         }
     }
 
@@ -151,14 +161,33 @@ impl Edits {
         }
     }
 
-    /// Takes the topmost Via value off: a response goes on without that of its receiver (RFC 3261 §16.7 step 3).
-    pub fn take_via(&mut self, response: &Message<'_>) {
-        self.take_values(response, Name::Via, 1, |_| true);
+    /// Takes the topmost Via value off, which ends there: a response goes on without that of its receiver (RFC 3261
+    /// §16.7 step 3).
+    pub fn take_via(&mut self, response: &Message<'_>, end: usize) {
+        self.take_through(response, Name::Via, end);
     }
 
-    /// Takes the topmost Route values off (RFC 3261 §16.4): those that name the receiver of the request.
-    pub fn take_routes(&mut self, request: &Message<'_>, count: usize) {
-        self.take_values(request, Name::Route, count, |_| true);
+    /// Takes the topmost Route values off (RFC 3261 §16.4): those that name the receiver of the request. `end`: where
+    /// the last of them ends.
+    pub fn take_routes(&mut self, request: &Message<'_>, end: usize) {
+        self.take_through(request, Name::Route, end);
+    }
+
+    /// Takes off the values of the fields of one name that stand above `end`, where one of them ends, with their
+    /// commas. Fields that hold no other go whole.
+    fn take_through(&mut self, message: &Message<'_>, name: Name, end: usize) {
+        let bytes = message.bytes;
+        for field in message.head.fields_from(name).iter().filter(|field| field.name == name) {
+            let (value, value_end) = (field.value as usize, field.value_end as usize);
+            if value >= end {
+                return;
+            }
+            let behind = bytes.get(end.min(value_end)..value_end).unwrap_or_default();
+            match behind.iter().position(|byte| !is_lws(*byte) && *byte != b',') {
+                Some(separators) => self.add(value..end + separators, self.text.len()),
+                None => self.add(field.line as usize..end_of_line(bytes, field), self.text.len()),
+            }
+        }
     }
 
     /// Replaces host and port of the request-URI. A URI without a host, such as `tel:`, stays as it is.
@@ -307,22 +336,71 @@ impl<'e> Iterator for Pieces<'e> {
     }
 }
 
-/// Appends a Via value as the receiver of a request completes it: `received` with the source address where it differs
-/// from the sent-by or `rport` stands there (RFC 3261 §18.2.1, RFC 3581 §4), `rport` with the source port where it is
-/// asked for. Values that the sender wrote there itself are not believed. Returns whether the value has changed.
-pub fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) -> bool {
+/// The way in which the receiver of a request completes its topmost Via: `received` with the source address where it
+/// differs from the sent-by or `rport` stands there (RFC 3261 §18.2.1, RFC 3581 §4), `rport` with the source port where
+/// it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ViaCompletion {
+    /// It says where it came from.
+    #[default]
+    Complete,
+    /// The source is filled in.
+    Fill {
+        /// The end of the name `rport`, where the port goes.
+        rport: Option<u32>,
+        /// The end of the value, where `received` goes.
+        end: u32,
+    },
+    /// The sender has claimed a source itself, and is not believed.
+    Rewrite,
+}
+
+impl ViaCompletion {
+    /// The completion of a Via that is a part of `bytes`, with places in them.
+    pub fn of(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
+        if via.claims_source() {
+            return ViaCompletion::Rewrite;
+        }
+        let rport = via.asked_rport();
+        let is_source = |host: IpAddr| host.to_canonical() == source.ip().to_canonical();
+        if rport.is_none() && via.host.ip().is_some_and(is_source) {
+            return ViaCompletion::Complete;
+        }
+        let place = |text| offset_in(bytes, text).map(|at| at as u32);
+        let end = place(via.raw).map(|at| at + via.raw.len() as u32);
+        end.map_or(ViaCompletion::Complete, |end| ViaCompletion::Fill { rport: rport.and_then(place), end })
+    }
+}
+
+/// Appends a Via value as the receiver of a request completes it: see [`ViaCompletion`].
+pub(super) fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
     let from = out.len();
-    let ip = source.ip().to_canonical();
-    let (mut asks, mut is_changed) = (false, false);
+    match ViaCompletion::of(via.raw, via, source) {
+        ViaCompletion::Complete => out.extend_from_slice(via.raw),
+        ViaCompletion::Fill { rport, .. } => {
+            let (front, end) = cut(via.raw, rport.map(|at| at as usize));
+            out.extend_from_slice(front);
+            if rport.is_some() {
+                push_rport(out, source);
+            }
+            out.extend_from_slice(end);
+            push_received(out, source);
+        }
+        ViaCompletion::Rewrite => return rewrite_via(out, via, source),
+    }
+    clean(out.get_mut(from..).unwrap_or_default());
+}
+
+/// Appends a completed Via value without what its sender wrote of its source.
+fn rewrite_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
+    let from = out.len();
     let params = via.params().as_bytes();
     out.extend_from_slice(
         via.raw.get(..via.raw.len().saturating_sub(params.len())).unwrap_or_default().trim_ascii_end(),
     );
     for (name, value) in via.params() {
-        let is_rport = name.eq_ignore_ascii_case(b"rport");
-        asks |= is_rport;
-        if name.is_empty() || is_rport || name.eq_ignore_ascii_case(b"received") {
-            is_changed = true;
+        let is_of_source = name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received");
+        if name.is_empty() || is_of_source {
             continue;
         }
         out.push(b';');
@@ -332,17 +410,27 @@ pub fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) -> boo
             out.extend_from_slice(value);
         }
     }
+    let asks = via.asked_rport().is_some();
     if asks {
-        out.extend_from_slice(b";rport=");
-        push_number(out, source.port());
+        out.extend_from_slice(b";rport");
+        push_rport(out, source);
     }
-    if asks || via.host.ip().map(|host| host.to_canonical()) != Some(ip) {
-        out.extend_from_slice(b";received=");
-        push_ip(out, ip);
-        is_changed = true;
+    if asks || via.host.ip().map(|host| host.to_canonical()) != Some(source.ip().to_canonical()) {
+        push_received(out, source);
     }
     clean(out.get_mut(from..).unwrap_or_default());
-    is_changed
+}
+
+/// Appends the value of `rport`.
+fn push_rport(out: &mut Vec<u8>, source: SocketAddr) {
+    out.push(b'=');
+    push_number(out, source.port());
+}
+
+/// Appends `received`, without brackets around IPv6 (RFC 5118 §4.5).
+fn push_received(out: &mut Vec<u8>, source: SocketAddr) {
+    out.extend_from_slice(b";received=");
+    push_ip(out, source.ip().to_canonical());
 }
 
 /// Appends `<sip:user@host:port;params>`: where a caller finds what it has asked for at another address (RFC 3261

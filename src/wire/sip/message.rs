@@ -1,5 +1,6 @@
 //! A scanned message: a view on the sender's bytes, read field by field when asked for.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::credentials;
@@ -9,7 +10,7 @@ use super::head::{Field, Head, StartLine};
 use super::method::Method;
 use super::name::Name;
 use super::name_addr::NameAddr;
-use super::text::{Members, delta_seconds, number, trim};
+use super::text::{Members, delta_seconds, number, offset_in, trim};
 use super::uri::Uri;
 use super::via::Via;
 use crate::wire::multipart::{self, Part};
@@ -133,6 +134,20 @@ impl<'a> Message<'a> {
     /// The comma-separated members of every field of that name, in order, without empty ones.
     pub fn values(&self, name: Name) -> Values<'a> {
         Values { headers: self.headers(name), members: None }
+    }
+
+    /// The values of every field of that name below the topmost one, which has been read: `top`.
+    pub fn values_below(&self, name: Name, top: &[u8]) -> Values<'a> {
+        let mut headers = self.headers(name);
+        let first = headers.next().unwrap_or_default();
+        let behind = offset_in(first, top).and_then(|at| first.get(at + top.len()..));
+        let comma = behind.and_then(|behind| behind.iter().position(|byte| *byte == b',').map(|at| (behind, at)));
+        Values { headers, members: comma.and_then(|(behind, at)| behind.get(at + 1..)).map(Members::new) }
+    }
+
+    /// The place of a part of the message in its bytes; 0 to 0 for a text that is no part of it.
+    pub fn place_of(&self, part: &[u8]) -> Range<u32> {
+        offset_in(self.bytes, part).map_or(0..0, |at| at as u32..(at + part.len()) as u32)
     }
 
     /// The value of the first field called `name` (any case), where that is not one of the names in [`Name`].

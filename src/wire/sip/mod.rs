@@ -42,7 +42,7 @@ mod write;
 pub use check::{Hindrance, is_uri_text};
 pub use cseq::CSeq;
 pub use dialog_ref::DialogRef;
-pub use edits::{Edits, Pieces, write_contact};
+pub use edits::{Edits, Pieces, ViaCompletion, write_contact};
 pub use fault::{Fault, Unparsable};
 pub use host::Host;
 pub use message::{Essentials, Headers, Message, Start, Values, Vias};

@@ -27,9 +27,7 @@ impl<'a> Params<'a> {
     pub(crate) fn get_checked(self, name: &[u8]) -> (Option<&'a [u8]>, bool) {
         let (mut wanted, mut well_formed) = (None, true);
         for (found, value) in self {
-            let never_ends =
-                |value: &[u8]| value.first() == Some(&b'"') && (value.len() == 1 || value.last() != Some(&b'"'));
-            well_formed &= !found.is_empty() && !value.is_some_and(never_ends);
+            well_formed &= is_well_formed(found, value);
             if wanted.is_none() && found.eq_ignore_ascii_case(name) {
                 wanted = Some(value.unwrap_or_default());
             }
@@ -41,6 +39,13 @@ impl<'a> Params<'a> {
     pub fn has(self, name: &[u8]) -> bool {
         self.get(name).is_some()
     }
+}
+
+/// Whether a parameter has a name, and a quote in its value ends.
+#[inline]
+pub(super) fn is_well_formed(name: &[u8], value: Option<&[u8]>) -> bool {
+    let never_ends = |value: &[u8]| value.first() == Some(&b'"') && (value.len() == 1 || value.last() != Some(&b'"'));
+    !name.is_empty() && !value.is_some_and(never_ends)
 }
 
 impl<'a> IntoIterator for Params<'a> {

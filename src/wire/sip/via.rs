@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, address};
-use super::params::Params;
+use super::params::{Params, is_well_formed};
 use super::text::{cut, find, is_lws, is_token, number, trim};
 
 /// One Via value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Via<'a> {
     /// The whole value.
     pub raw: &'a [u8],
@@ -19,6 +19,10 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     params: Params<'a>,
     branch: Option<&'a [u8]>,
+    /// The value of `rport`; without one the empty text behind its name.
+    rport: Option<&'a [u8]>,
+    received: Option<&'a [u8]>,
+    claims_source: bool,
     has_good_params: bool,
 }
 
@@ -34,14 +38,6 @@ pub enum Rport {
 impl<'a> Via<'a> {
     /// Reads one value: `SIP/2.0/UDP host:port;params`, white space allowed around every separator.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
-        let via = Via::parse_sent_by(raw)?;
-        // The parameters are checked in the same pass, because every other reader of a Via wants its branch.
-        let (branch, has_good_params) = via.params.get_checked(b"branch");
-        Some(Via { branch, has_good_params, ..via })
-    }
-
-    /// [`Via::parse`] for a reader that wants no branch: it is left out.
-    pub(super) fn parse_sent_by(raw: &'a [u8]) -> Option<Self> {
         let raw = trim(raw);
         let (front, params) = cut(raw, find(raw, [b';']));
         let rest = match front.strip_prefix(b"SIP/2.0/") {
@@ -54,7 +50,32 @@ impl<'a> Via<'a> {
             return None;
         }
         let (host, port) = Host::with_port(sent_by)?;
-        Some(Via { raw, transport, host, port, params: Params::new(params), branch: None, has_good_params: false })
+        let mut via = Via { raw, transport, host, port, params: Params::new(params), ..Via::default() };
+        via.read_params();
+        Some(via)
+    }
+
+    /// Reads those parameters that every reader asks for, and checks all, in one pass.
+    #[inline]
+    fn read_params(&mut self) {
+        self.has_good_params = true;
+        for (name, value) in self.params {
+            self.has_good_params &= is_well_formed(name, value);
+            match name.len() {
+                5 if name.eq_ignore_ascii_case(b"rport") => {
+                    self.claims_source |= value.is_some() || self.rport.is_some();
+                    self.rport = self.rport.or(value).or(name.get(5..));
+                }
+                6 if self.branch.is_none() && name.eq_ignore_ascii_case(b"branch") => {
+                    self.branch = Some(value.unwrap_or_default());
+                }
+                8 if name.eq_ignore_ascii_case(b"received") => {
+                    self.claims_source = true;
+                    self.received = self.received.or(value).or(Some(&[]));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Its parameters.
@@ -83,7 +104,7 @@ impl<'a> Via<'a> {
 
     /// The `rport` parameter; one with a value that is no port counts as absent.
     pub fn rport(&self) -> Option<Rport> {
-        match self.params.get(b"rport")? {
+        match self.rport? {
             [] => Some(Rport::Asked),
             port => Some(Rport::Port(number(port)?.try_into().ok()?)),
         }
@@ -91,7 +112,18 @@ impl<'a> Via<'a> {
 
     /// The `received` parameter, with or without brackets around IPv6 (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        address(self.params.get(b"received")?)
+        address(self.received?)
+    }
+
+    /// The place of the value that the sender asks for with `rport`: directly behind the name.
+    pub(super) const fn asked_rport(&self) -> Option<&'a [u8]> {
+        self.rport
+    }
+
+    /// Whether the sender has written where the request came from, which its receiver is to say: a value of `rport`, or
+    /// `received`.
+    pub(super) const fn claims_source(&self) -> bool {
+        self.claims_source
     }
 
     /// The address that a response with this Via goes to next (RFC 3261 §18.2.2, RFC 3581 §4), when the Via gives it
@@ -110,7 +142,7 @@ impl<'a> Via<'a> {
     pub fn where_to(&self, source: SocketAddr) -> SocketAddr {
         // A link-local address means something with its scope only.
         let mut to = source;
-        if !self.params.has(b"rport") {
+        if self.rport.is_none() {
             to.set_port(self.port.unwrap_or(self.default_port()));
         }
         to

@@ -104,11 +104,9 @@ impl<'o> ResponseWriter<'o> {
         {
             self.lines.out.extend_from_slice(b"Via: ");
             let mut members = Members::new(first);
-            match members.next().and_then(Via::parse_sent_by) {
+            match members.next().and_then(Via::parse) {
                 Some(via) => {
-                    let from = self.lines.out.len();
                     complete_via(self.lines.out, &via, source);
-                    self.lines.clean(from);
                     for below in members.filter(|member| !member.is_empty()) {
                         self.lines.out.extend_from_slice(b", ");
                         self.lines.text(below);

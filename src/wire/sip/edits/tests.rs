@@ -24,6 +24,18 @@ fn edited(text: &str, edit: impl Fn(&mut Edits, &Message<'_>)) -> String {
     String::from_utf8(whole).unwrap()
 }
 
+/// Completes the Via of a request that comes from 192.0.2.9:4711.
+fn complete(edits: &mut Edits, message: &Message<'_>) {
+    let source = "192.0.2.9:4711".parse().unwrap();
+    edits.complete_via(message, ViaCompletion::of(message.bytes(), &message.via().unwrap(), source), source);
+}
+
+/// Takes so many of the topmost Route values off.
+fn take_routes(edits: &mut Edits, message: &Message<'_>, count: usize) {
+    let last = message.values(Name::Route).take(count).last();
+    edits.take_routes(message, last.map_or(0, |last| message.place_of(last).end) as usize);
+}
+
 /// [`ODD`] with each text in place of another.
 fn odd(changes: &[(&str, &str)]) -> String {
     changes.iter().fold(ODD.to_owned(), |text, (from, to)| {
@@ -57,12 +69,9 @@ fn our_via_stands_on_a_line_of_its_own_above_the_others() {
 
 #[test]
 fn the_topmost_via_value_is_completed_and_those_beside_it_stay() {
-    let complete = |edits: &mut Edits, message: &Message<'_>| {
-        edits.complete_via(message, "192.0.2.9:4711".parse().unwrap());
-    };
     assert_eq!(
         edited(ODD, complete),
-        odd(&[("c ;rport\r\n ;branch=z9hG4bK1 ,", "c;branch=z9hG4bK1;rport=4711;received=192.0.2.9 ,")])
+        odd(&[("c ;rport\r\n ;branch=z9hG4bK1 ,", "c ;rport=4711\r\n ;branch=z9hG4bK1;received=192.0.2.9 ,")])
     );
     let plain = ODD.replace("c ;rport\r\n ;branch=z9hG4bK1", "192.0.2.9:5060  ;branch = z9hG4bK1");
     assert_eq!(edited(&plain, complete), plain, "a Via that says where it came from stays as it was written");
@@ -75,17 +84,26 @@ fn the_topmost_via_gets_the_source_and_nothing_the_sender_claimed() {
         complete_via(&mut out, &Via::parse(via.as_bytes()).unwrap(), source.parse().unwrap());
         String::from_utf8(out).unwrap()
     };
-    assert_eq!(completed("SIP/2.0/UDP c ;branch=1", "192.0.2.9:1"), "SIP/2.0/UDP c;branch=1;received=192.0.2.9");
+    assert_eq!(completed("SIP/2.0/UDP c ;branch=1", "192.0.2.9:1"), "SIP/2.0/UDP c ;branch=1;received=192.0.2.9");
     assert_eq!(completed("SIP/2.0/UDP 192.0.2.9;branch=1", "192.0.2.9:1"), "SIP/2.0/UDP 192.0.2.9;branch=1");
     assert_eq!(
         completed("SIP/2.0/UDP 192.0.2.9;rport;branch=1", "192.0.2.9:1"),
-        "SIP/2.0/UDP 192.0.2.9;branch=1;rport=1;received=192.0.2.9"
+        "SIP/2.0/UDP 192.0.2.9;rport=1;branch=1;received=192.0.2.9"
     );
     // RFC 5118 §4.5: no brackets around what is written.
     assert_eq!(
         completed("SIP/2.0/UDP [2001:db8::1];received=[2001:db8::2];rport=9;ttl=1", "[2001:db8::3]:7"),
         "SIP/2.0/UDP [2001:db8::1];ttl=1;rport=7;received=2001:db8::3"
     );
+    for claimed in ["rport=9", "rport=", "rport;rport", "rport;received", "RECEIVED=192.0.2.8;rport"] {
+        assert_eq!(
+            completed(&format!("SIP/2.0/UDP c;{claimed};branch=1"), "192.0.2.9:1"),
+            "SIP/2.0/UDP c;branch=1;rport=1;received=192.0.2.9",
+            "{claimed}"
+        );
+    }
+    assert_eq!(completed("SIP/2.0/UDP c;received=192.0.2.9", "192.0.2.9:1"), "SIP/2.0/UDP c;received=192.0.2.9");
+    assert_eq!(completed("SIP/2.0/UDP c;rport", "192.0.2.9:1"), "SIP/2.0/UDP c;rport=1;received=192.0.2.9");
     assert_eq!(completed("SIP/2.0/UDP [2001:db8::1]:5060", "[2001:db8::1]:7"), "SIP/2.0/UDP [2001:db8::1]:5060");
     assert_eq!(
         completed("SIP/2.0/UDP\r\n c;a=\"x\r\n y\"", "[::ffff:192.0.2.9]:7"),
@@ -135,7 +153,7 @@ fn lines_that_are_added_stand_in_the_order_they_were_added_and_cannot_hold_anoth
 
 #[test]
 fn the_topmost_route_values_go_and_a_line_goes_with_its_last_one() {
-    let take = |count| move |edits: &mut Edits, message: &Message<'_>| edits.take_routes(message, count);
+    let take = |count| move |edits: &mut Edits, message: &Message<'_>| take_routes(edits, message, count);
     let first = "Route:<sip:p1;lr> ,\r\n <sip:p2;lr>\r\n";
     assert_eq!(edited(ODD, take(0)), ODD);
     assert_eq!(edited(ODD, take(1)), odd(&[(first, "Route:<sip:p2;lr>\r\n")]));
@@ -146,13 +164,15 @@ fn the_topmost_route_values_go_and_a_line_goes_with_its_last_one() {
     let quoted = odd(&[("<sip:p1;lr>", "\"a, <b\" <sip:p1,1;lr>;x=\"1,2\"")]);
     assert_eq!(edited(&quoted, take(1)), odd(&[(first, "Route:<sip:p2;lr>\r\n")]));
     let empty = odd(&[("Route:<sip:p1;lr> ,", "Route: ,, <sip:p1;lr>,,")]);
-    assert_eq!(edited(&empty, take(1)), odd(&[("Route:<sip:p1;lr> ,\r\n ", "Route: ,, ")]));
+    assert_eq!(edited(&empty, take(1)), odd(&[("Route:<sip:p1;lr> ,\r\n ", "Route: ")]));
     assert_eq!(edited(&empty, take(2)), odd(&[(first, "")]));
 }
 
 #[test]
 fn a_response_goes_on_without_the_topmost_via_value() {
-    let take = |edits: &mut Edits, message: &Message<'_>| edits.take_via(message);
+    let take = |edits: &mut Edits, message: &Message<'_>| {
+        edits.take_via(message, message.place_of(message.via().unwrap().raw).end as usize);
+    };
     for (came, leaves) in [
         ("Via: SIP/2.0/UDP a\r\nVia: SIP/2.0/UDP b\r\n", "Via: SIP/2.0/UDP b\r\n"),
         ("v: SIP/2.0/UDP a , SIP/2.0/UDP b\r\n", "v: SIP/2.0/UDP b\r\n"),
@@ -228,8 +248,8 @@ fn edits_meet_at_one_place_and_none_is_lost() {
         From: <sip:b@c>;tag=1\r\nTo: <sip:a@h>\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\n\r\nv=0";
     let all = |edits: &mut Edits, message: &Message<'_>| {
         edits.replace_uri_host(message, "192.0.2.7:5060".parse().unwrap());
-        edits.complete_via(message, "192.0.2.9:4711".parse().unwrap());
-        edits.take_routes(message, 1);
+        complete(edits, message);
+        take_routes(edits, message, 1);
         edits.put_record_route(message, b"<sip:us;lr>");
         edits.count_hop(message);
         edits.put_via(message, b"SIP/2.0/UDP us;branch=z9hG4bK2");
@@ -237,7 +257,7 @@ fn edits_meet_at_one_place_and_none_is_lost() {
     assert_eq!(
         edited(text, all),
         "INVITE sip:a@192.0.2.7:5060 SIP/2.0\r\nVia: SIP/2.0/UDP us;branch=z9hG4bK2\r\n\
-         Via: SIP/2.0/UDP c;branch=z9hG4bK1;rport=4711;received=192.0.2.9\r\nRecord-Route: <sip:us;lr>\r\nMax-Forwards: 70\r\n\
+         Via: SIP/2.0/UDP c;rport=4711;branch=z9hG4bK1;received=192.0.2.9\r\nRecord-Route: <sip:us;lr>\r\nMax-Forwards: 70\r\n\
          From: <sip:b@c>;tag=1\r\nTo: <sip:a@h>\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\n\r\nv=0"
     );
 }
@@ -247,10 +267,10 @@ fn a_line_of_sixty_thousand_bytes_is_edited_as_any_other() {
     let huge = "x".repeat(30_000);
     let text = odd(&[("z9hG4bK1", &format!("z9hG4bK{huge}")), ("<sip:p1;lr>", &format!("<sip:{huge};lr>"))]);
     let all = |edits: &mut Edits, message: &Message<'_>| {
-        edits.complete_via(message, "192.0.2.9:4711".parse().unwrap());
-        edits.take_routes(message, 1);
+        complete(edits, message);
+        take_routes(edits, message, 1);
     };
-    let via = format!("c;branch=z9hG4bK{huge};rport=4711;received=192.0.2.9 ,");
+    let via = format!("c ;rport=4711\r\n ;branch=z9hG4bK{huge};received=192.0.2.9 ,");
     let expected =
         odd(&[("Route:<sip:p1;lr> ,\r\n <sip:p2;lr>", "Route:<sip:p2;lr>"), ("c ;rport\r\n ;branch=z9hG4bK1 ,", &via)]);
     assert_eq!(edited(&text, all), expected);

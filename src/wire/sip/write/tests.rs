@@ -25,7 +25,7 @@ fn a_response_takes_its_fields_from_the_request() {
         .finish_with_body("application/sdp", b"v=0\r\n");
     assert_eq!(
         text(out),
-        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP c:5062;branch=z9hG4bK1;rport=4711;received=192.0.2.9, SIP/2.0/TCP d\r\n\
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP c:5062;rport=4711;branch=z9hG4bK1;received=192.0.2.9, SIP/2.0/TCP d\r\n\
         Via: SIP/2.0/TLS e\r\nFrom: <sip:b@c>   ;tag=1\r\nTo: <sip:a@h>;tag=pm1\r\nCall-ID: x@c\r\nCSeq: 7 INVITE\r\n\
         Record-Route: <sip:p;lr>, <sip:q;lr>\r\nRecord-Route: <sip:r;lr>\r\nContact: <sip:h:5071>\r\nRetry-After: 5\r\n\
         Content-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n"

@@ -23,8 +23,7 @@ impl Dispatch {
     pub fn on_undelivered(&mut self, request: &Message<'_>, conn: ConnId, now: Time) {
         let mut vias = request.values(Name::Via).map_while(Via::parse);
         let branch = vias.next().and_then(|via| ForwardedBranch::read(via.branch()?));
-        let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
-        let name = vias.next().and_then(|via| self.name_of(request, (&via, from_tag)));
+        let name = vias.next().and_then(|via| self.name_of(request, &via));
         let reason = Reason::FlowFailed;
         if request.method() == Some(Method::Ack) {
             return self.counters.on_returned(&Decision { target: Target::Drop, reason });

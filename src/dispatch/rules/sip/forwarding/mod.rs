@@ -29,7 +29,7 @@ use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
-use crate::wire::sip::{Fault, Hindrance, Method, Via};
+use crate::wire::sip::{Fault, Hindrance, Method, Via, ViaCompletion};
 use crate::words::{ReplyTo, Transport};
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
@@ -181,7 +181,7 @@ impl Dispatch {
         let pool = self.proxies.pool_of(proxy);
         let own = self.route_set(case).own;
         // Our Route inside a dialog: the request-URI is a Contact (RFC 3261 §12.2.1.1).
-        let has_contact = own > 0 && case.request.to_tag.is_some();
+        let has_contact = own.count > 0 && case.request.to_tag.is_some();
         let forward = Forward {
             weight,
             rewrites_uri: pool.is_some_and(|pool| pool.rewrite_uri) && !has_contact,
@@ -239,6 +239,7 @@ impl Dispatch {
             rewrites_uri,
             asks_overload,
             records_route,
+            via: ViaCompletion::of(case.request.message.bytes(), &via, case.arrival.source),
             routes: Routes::default(),
         };
         Decision { target: Target::Forward(forward), reason }

@@ -12,7 +12,7 @@ use super::{Case, unless_ack};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::Awaited;
 use crate::dispatch::callees::Callee;
-use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Routes, Side, Target};
+use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, OwnRoutes, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
 use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
@@ -31,8 +31,8 @@ pub(super) struct Place<'a> {
     pub(super) address: Option<(SocketAddr, Transport)>,
     /// The host whose certificate a party there has shown for this dialog, where it is not the one of the URI.
     called: Option<&'a [u8]>,
-    /// Number of Route values above it, which are ours.
-    own: u8,
+    /// The Route values above it, which are ours.
+    own: OwnRoutes,
     /// Whether it stands in Route.
     is_route: bool,
     /// Whether it is that of a strict router (§16.6 step 6).
@@ -40,9 +40,9 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The place that a request names after so many Route values of ours.
-    pub(super) fn of(request: &Message<'a>, own: u8) -> Option<Self> {
-        let route = request.values(Name::Route).nth(usize::from(own)).map(NameAddr::parse);
+    /// The place that a request names after these Route values of ours.
+    pub(super) fn of(request: &Message<'a>, own: OwnRoutes) -> Option<Self> {
+        let route = request.values(Name::Route).nth(usize::from(own.count)).map(NameAddr::parse);
         let (uri, is_route) = match route {
             Some(route) => (route?.uri()?, true),
             None => (request.uri()?, false),
@@ -55,7 +55,7 @@ impl<'a> Place<'a> {
         Place::at(set.next.or(case.request.read.uri)?, set.own, set.next.is_some())
     }
 
-    fn at(uri: Uri<'a>, own: u8, is_route: bool) -> Option<Self> {
+    fn at(uri: Uri<'a>, own: OwnRoutes, is_route: bool) -> Option<Self> {
         if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
             return None;
         }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Case, unless_ack};
 use crate::config::{Pool, RecordRoute};
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, Decision, Forward, Reason, Routes, Target};
+use crate::dispatch::decision::{Arrival, Decision, Forward, OwnRoutes, Reason, Routes, Target};
 use crate::ids::{ListenerId, ProxyId};
 use crate::transaction::flow_token::{FlowToken, Hop, Side};
 use crate::transaction::identifier::IDENTIFIER_PARAM;
@@ -30,8 +30,8 @@ const MOST_OWN: u8 = 3;
 /// The Route values of a request: those that name us, and the next one, each of them read once.
 #[derive(Clone, Debug)]
 pub(super) struct RouteSet<'a> {
-    /// Number of topmost values that name us.
-    pub(super) own: u8,
+    /// The topmost values that name us.
+    pub(super) own: OwnRoutes,
     /// The token of the first one that has one.
     token: Option<FlowToken>,
     /// The proxy that the first one names that names one.
@@ -52,7 +52,7 @@ impl<'a> RouteSet<'a> {
 
     /// The host that a system has called over TLS, as our values have it.
     pub(super) fn called(&self, request: &Message<'a>) -> Option<&'a [u8]> {
-        let own = request.values(Name::Route).take(usize::from(self.own)).filter_map(route_uri);
+        let own = request.values(Name::Route).take(usize::from(self.own.count)).filter_map(route_uri);
         own.filter_map(|uri| uri.param(CALLED_PARAM.as_bytes())).next()
     }
 
@@ -76,19 +76,21 @@ impl Dispatch {
     /// The Route values of a request.
     pub(super) fn route_set<'a>(&self, case: &Case<'a>) -> RouteSet<'a> {
         let below = case.request.message.values(Name::Route);
-        let mut set = RouteSet { own: 0, token: None, identified: None, next: None, has_bad: false, below };
+        let mut set =
+            RouteSet { own: OwnRoutes::default(), token: None, identified: None, next: None, has_bad: false, below };
         while let Some(value) = set.below.next() {
             let uri = route_uri(value);
             set.has_bad |= !uri.is_some_and(|uri| is_good(&uri));
-            if !uri.is_some_and(|uri| set.own < MOST_OWN && self.take_own(&mut set, &uri, case)) {
+            if !uri.is_some_and(|uri| set.own.count < MOST_OWN && self.take_own(&mut set, &uri, case)) {
                 set.next = uri;
                 break;
             }
+            set.own = OwnRoutes { count: set.own.count + 1, end: case.request.message.place_of(value).end };
         }
         set
     }
 
-    /// Adds a Route value to the topmost ones if it names us.
+    /// Whether a Route value names us; its token and identifier are noted.
     fn take_own(&self, set: &mut RouteSet<'_>, uri: &Uri<'_>, case: &Case<'_>) -> bool {
         let token = || uri.user.and_then(|user| self.flow_tokens.read(user, case.request.message.call_id()));
         // The first token leads. To read one takes a hash, so a value below it is known by its address first.
@@ -101,14 +103,12 @@ impl Dispatch {
         let is_led = set.token.is_some() && case.request.to_tag.is_some();
         let identified = if is_led { None } else { self.identified_by(uri) };
         set.identified = set.identified.or(identified);
-        let is_own = leads
+        leads
             || identified.is_some()
             || self.is_own_address(uri, case.arrival)
-            || is_way_here(uri, set.own)
+            || is_way_here(uri, set.own.count)
             || !seeks && token().is_some()
-            || is_led && self.identified_by(uri).is_some();
-        set.own += u8::from(is_own);
-        is_own
+            || is_led && self.identified_by(uri).is_some()
     }
 
     fn is_own_address(&self, uri: &Uri<'_>, arrival: &Arrival) -> bool {
@@ -222,7 +222,7 @@ impl Dispatch {
     /// Forwards a request inside a dialog by our Record-Route. `None`: it has none of ours.
     fn forward_by_token(&mut self, case: &Case<'_>, set: &RouteSet<'_>) -> Option<Decision> {
         // A strict router in front of us has put our value into the request-URI (§16.4).
-        let has_route = set.own > 0 || set.next.is_some() || set.has_bad;
+        let has_route = set.own.count > 0 || set.next.is_some() || set.has_bad;
         let user = case.request.read.uri.and_then(|uri| uri.user).filter(|_| has_route);
         let restored = user.and_then(|user| self.flow_tokens.read(user, case.request.message.call_id()));
         let token = restored.or(set.token)?;

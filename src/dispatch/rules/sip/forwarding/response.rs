@@ -10,7 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::forwarded::{FLOW_PARAM, ForwardedBranch};
-use crate::transaction::name::sip::{Fields, call};
+use crate::transaction::name::sip::{Fields, call_of};
 use crate::transaction::probe::ProbeBranch;
 use crate::wire::load::OverloadControl;
 use crate::wire::sip::{Message, Method, Name, Via};
@@ -26,15 +26,14 @@ impl Dispatch {
     ) -> Option<Decision> {
         let forged = Decision { target: Target::Drop, reason: Reason::ResponseForged };
         let branch = ForwardedBranch::read(ours.branch()?)?;
-        let below = message.values(Name::Via).nth(1).and_then(Via::parse);
-        let from_tag = message.from().and_then(|from| from.tag()).unwrap_or_default();
-        let name = below.and_then(|via| self.name_of(message, (&via, from_tag)));
+        let below = message.values_below(Name::Via, ours.raw).next().and_then(Via::parse);
+        let name = below.and_then(|via| self.name_of(message, &via));
         // The branch of a request under way is at hand, and need not be made again.
         let under_way = name.and_then(|name| self.contexts.get(self.contexts.of(name)?));
         let is_known = under_way.is_some_and(|under_way| {
             under_way.forward.branch == branch
                 && message.cseq().is_some_and(|cseq| cseq.number == under_way.cseq)
-                && call(message.call_id(), from_tag, &self.printer) == under_way.call
+                && (under_way.has_identity_of(message) || call_of(message, &self.printer) == under_way.call)
         });
         let is_answer = |below: &Via<'_>| is_known || self.branches.is_answered_by(message, &branch, below);
         let Some(via) = below.filter(is_answer) else {
@@ -42,6 +41,7 @@ impl Dispatch {
             return Some(of_cancel.unwrap_or(forged));
         };
         let (proxy, listener, side) = (branch.proxy(), branch.listener(), branch.side().other());
+        let via_end = message.place_of(ours.raw).end;
         // Another address may answer for a server, but it says nothing about that server. Nor does a caller.
         let address = self.proxies.get(proxy).and_then(|proxy| proxy.address());
         let is_own = side == Side::Server
@@ -55,7 +55,9 @@ impl Dispatch {
             // Other Vias are for those who have written them.
             OverloadControl::read(ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
         }
-        if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), now)) {
+        if let Some(decision) =
+            name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), via_end, now))
+        {
             return Some(decision);
         }
         let flow = ours.params().get(FLOW_PARAM.as_bytes());
@@ -65,7 +67,7 @@ impl Dispatch {
             self.on_response(message, id, (proxy, is_own), now);
         }
         let from = self.local_of(listener, arrival);
-        let response = ForwardedResponse { proxy, side, to, listener, from };
+        let response = ForwardedResponse { proxy, side, to, listener, from, via_end };
         Some(Decision { target: Target::ForwardResponse(response), reason: Reason::Branch })
     }
 
@@ -106,19 +108,18 @@ impl Dispatch {
 
     /// The name of the transaction that a response is for. A CANCEL has the branch of its INVITE, and its answer is
     /// none to that.
-    pub(super) fn name_of(&self, message: &Message<'_>, (via, from_tag): (&Via<'_>, &[u8])) -> Option<Fingerprint> {
+    pub(super) fn name_of(&self, message: &Message<'_>, via: &Via<'_>) -> Option<Fingerprint> {
         let cseq = message.cseq()?;
         if cseq.method == Method::Cancel {
             return None;
         }
-        let call_id = message.call_id();
-        let fields = Fields { message, via: Some(via), call_id, from_tag, cseq: cseq.number };
         if via.unique_branch().is_some() {
+            let (call_id, from_tag) = (message.call_id(), &[][..]);
+            let fields = Fields { message, via: Some(via), call_id, from_tag, cseq: cseq.number };
             return Some(fields.transaction(&self.printer));
         }
         // The name of an older peer's transaction has the request-URI in it, which no response repeats.
-        let call = fields.call(&self.printer);
-        let mut of_call = self.table.of_call(call).map(|(_, entry)| entry);
+        let mut of_call = self.table.of_call(call_of(message, &self.printer)).map(|(_, entry)| entry);
         of_call.find(|entry| entry.discriminator == cseq.number).map(|entry| entry.name)
     }
 

@@ -52,9 +52,15 @@ impl Dispatch {
         };
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let source = case.source(self).print();
-        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
-        let names = (case.name, case.call, case.discriminator);
-        let under_way = UnderWay::new(context, names, came, (id, forward), (None, None, moves));
+        let kept = self.contexts.keep(case.request.message.bytes());
+        let under_way = UnderWay::new(
+            context,
+            (case.name, case.call, case.discriminator),
+            (case.request.message, kept),
+            (case.arrival, source, back),
+            (id, forward),
+            (None, None, moves),
+        );
         let Some(id) = self.contexts.insert(under_way) else { return false };
         match awaited {
             Awaited::Name(_) => self.awaiting.wait((id, source), awaited, case.now),

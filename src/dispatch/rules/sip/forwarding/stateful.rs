@@ -74,9 +74,16 @@ impl Dispatch {
         let context = ResponseContext::begin(opening, case.now, &mut scratch.effects);
         self.contexts.give_scratch(scratch);
         let source = case.source(self).print();
-        let came = (self.contexts.keep(case.request.message.bytes()), case.arrival, source, back);
-        let names = (case.name, case.call, case.discriminator);
-        let mut under_way = UnderWay::new(context, names, came, (id, forward), (sent, entry, moves));
+        let message = case.request.message;
+        let kept = self.contexts.keep(message.bytes());
+        let mut under_way = UnderWay::new(
+            context,
+            (case.name, case.call, case.discriminator),
+            (message, kept),
+            (case.arrival, source, back),
+            (id, forward),
+            (sent, entry, moves),
+        );
         under_way.others.extend(callee.map(Destination::Connection));
         self.contexts.insert(under_way);
         true
@@ -125,6 +132,7 @@ impl Dispatch {
         &mut self,
         message: &Message<'_>,
         (name, proxy, is_own): (Fingerprint, ProxyId, bool),
+        via_end: u32,
         now: Time,
     ) -> Option<Decision> {
         let id = self.contexts.of(name)?;
@@ -132,7 +140,7 @@ impl Dispatch {
         let (keeps, back, side) = (under_way.context.keeps(status), under_way.back, under_way.forward.side);
         let mut scratch = self.contexts.take_scratch();
         if keeps {
-            scratch.edits.take_via(message);
+            scratch.edits.take_via(message, via_end as usize);
             if let Some(identifier) = self.identifier_for(proxy).filter(|_| side == Side::Caller) {
                 scratch.edits.put_extension(message, self.rules.identifier_header.as_bytes(), &identifier.text());
             }
@@ -141,7 +149,7 @@ impl Dispatch {
             }
             scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
         }
-        let decision = self.on_response_in_context(id, (message, proxy, is_own), &mut scratch, now);
+        let decision = self.on_response_in_context(id, (message, via_end, proxy, is_own), &mut scratch, now);
         self.contexts.give_scratch(scratch);
         decision
     }
@@ -149,7 +157,7 @@ impl Dispatch {
     fn on_response_in_context(
         &mut self,
         id: ContextId,
-        (message, proxy, is_own): (&Message<'_>, ProxyId, bool),
+        (message, via_end, proxy, is_own): (&Message<'_>, u32, ProxyId, bool),
         Scratch { response, effects, .. }: &mut Scratch,
         now: Time,
     ) -> Option<Decision> {
@@ -189,7 +197,7 @@ impl Dispatch {
             None => Reason::Branch,
         };
         let target = if effects.contains(&Effect::Forward) {
-            Target::ForwardResponse(ForwardedResponse { proxy, side, to, listener, from: local.ip() })
+            Target::ForwardResponse(ForwardedResponse { proxy, side, to, listener, from: local.ip(), via_end })
         } else if effects.iter().any(|effect| matches!(effect, Effect::Respond(_))) {
             Target::Passed(proxy, side)
         } else {
