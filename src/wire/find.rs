@@ -94,6 +94,69 @@ fn find_bytes_in_end<const N: usize>(bytes: &[u8], left: usize, wanted: [u8; N])
     find_in_end(bytes, left, |block| places(block, wanted), |byte| wanted.contains(&byte))
 }
 
+/// Iterates over the places of a byte in a text, thirty-two bytes at a step.
+#[derive(Clone, Debug)]
+pub(crate) struct Places<'a> {
+    bytes: &'a [u8],
+    wanted: u8,
+    /// A bit for each place in the block at hand that has not been given, and where that block begins.
+    found: u32,
+    block: usize,
+    /// The bytes before it have been read.
+    read: usize,
+}
+
+impl<'a> Places<'a> {
+    /// The places in `bytes` at or after `from`.
+    pub(crate) const fn from(bytes: &'a [u8], from: usize, wanted: u8) -> Self {
+        Places { bytes, wanted, found: 0, block: from, read: from }
+    }
+
+    /// Reads the next block that has one.
+    #[inline]
+    fn read(&mut self) -> Option<()> {
+        while let Some(block) = self.bytes.get(self.read..).and_then(<[u8]>::first_chunk::<32>) {
+            self.found = self.in_block(block);
+            (self.block, self.read) = (self.read, self.read + block.len());
+            if self.found != 0 {
+                return Some(());
+            }
+        }
+        self.read_end()
+    }
+
+    #[inline(always)]
+    fn in_block(&self, block: &[u8; 32]) -> u32 {
+        let (halves, _) = block.as_chunks();
+        halves.iter().rev().fold(0, |found, half| found << 16 | places(*half, [self.wanted]))
+    }
+
+    /// Reads the last bytes, less than a block.
+    #[cold]
+    fn read_end(&mut self) -> Option<()> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        let mut last = [0; 32];
+        last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+        self.found = self.in_block(&last) & ((1 << rest.len()) - 1);
+        (self.block, self.read) = (self.read, self.bytes.len().max(self.read));
+        (self.found != 0).then_some(())
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.found == 0 {
+            self.read()?;
+        }
+        let at = self.block + self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        Some(at)
+    }
+}
+
 /// All bits of each byte that lies between two others, these included.
 #[inline(always)]
 fn within(block: u8x16, least: u8, most: u8) -> u8x16 {
@@ -147,6 +210,17 @@ mod tests {
             }
             assert_eq!(find(&vec![0; len], [b'\x01', 0xff]), None, "{len} NULs");
             assert_eq!(find(&vec![1; len], [0]), None, "no NUL among {len}");
+        }
+    }
+
+    #[test]
+    fn every_place_of_a_byte_is_found_from_wherever_the_search_begins() {
+        let text: Vec<u8> = (0..70).map(|at| if at % 7 == 3 || at > 60 { b'\n' } else { 0 }).collect();
+        for (len, from) in (0..=70).flat_map(|len| (0..=len + 1).map(move |from| (len, from))) {
+            let expected: Vec<_> = (from..len).filter(|at| text[*at] == b'\n').collect();
+            assert_eq!(Places::from(&text[..len], from, b'\n').collect::<Vec<_>>(), expected, "{from} in {len}");
+            let zeros = (from..len).filter(|at| text[*at] == 0).count();
+            assert_eq!(Places::from(&text[..len], from, 0).count(), zeros, "{from} in {len}");
         }
     }
 

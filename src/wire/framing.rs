@@ -2,9 +2,10 @@
 //!
 //! After a wrong length no later message can be found, so every fault closes the connection.
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
-use super::sip::{MAX_FIELDS, MAX_MESSAGE, Name};
+use super::find::Places;
+use super::sip::{MAX_FIELDS, MAX_MESSAGE};
 
 /// The most bytes a header section may take on a stream before its end is seen.
 pub const MAX_HEAD: usize = 32 * 1024;
@@ -145,28 +146,33 @@ impl Framer {
     }
 
     fn read_head(&mut self, buffer: &[u8]) -> Result<(), Framed> {
-        loop {
-            let Some(end) = self.end_of_field(buffer) else {
-                let rest = buffer.get(self.field..).unwrap_or_default();
-                return Err(match buffer.len() {
-                    MAX_HEAD.. => Framed::Close(StreamFault::HeadTooLarge),
-                    _ if self.fields == 0 && !could_start_a_message(rest) => Framed::Close(StreamFault::NotSip),
-                    have => Framed::NeedMore { at_least: have + 1 },
-                });
-            };
+        for line_end in Places::from(buffer, self.seen, b'\n') {
+            let end = line_end + 1;
             let field = buffer.get(self.field..end).unwrap_or_default();
+            let is_blank = matches!(field, b"\n" | b"\r\n");
+            match buffer.get(end) {
+                _ if is_blank => {}
+                // The field goes on.
+                Some(b' ' | b'\t') => continue,
+                Some(_) => {}
+                // The byte after the line end says whether it does.
+                None => {
+                    self.seen = line_end;
+                    return Err(self.needs_more(buffer));
+                }
+            }
             (self.field, self.seen) = (end, end);
             if end > MAX_HEAD || usize::from(self.fields) > MAX_FIELDS + 1 {
                 return Err(Framed::Close(StreamFault::HeadTooLarge));
             }
-            if self.fields == 0 && !(could_start_a_message(field) && names_sip(field)) {
-                return Err(Framed::Close(StreamFault::NotSip));
-            }
-            if self.fields > 0 && matches!(field, b"\n" | b"\r\n") {
+            if self.fields == 0 {
+                if !(could_start_a_message(field) && names_sip(field)) {
+                    return Err(Framed::Close(StreamFault::NotSip));
+                }
+            } else if is_blank {
                 self.is_in_body = true;
                 return Ok(());
-            }
-            if let Some(stated) = content_length(field).filter(|_| self.fields > 0) {
+            } else if let Some(stated) = content_length(field) {
                 self.body = match (self.body, stated) {
                     (Body::Unknown, Some(stated)) => Body::Stated(stated),
                     (Body::Stated(before), Some(stated)) if before == stated => Body::Stated(stated),
@@ -175,42 +181,32 @@ impl Framer {
             }
             self.fields += 1;
         }
+        self.seen = buffer.len();
+        Err(self.needs_more(buffer))
     }
 
-    /// The end of the field, folds and line end included. `None` while it cannot be told: the byte after the line end
-    /// says whether the field goes on.
-    fn end_of_field(&mut self, buffer: &[u8]) -> Option<usize> {
-        loop {
-            let Some(line_end) = memchr(b'\n', buffer.get(self.seen..)?) else {
-                self.seen = buffer.len();
-                return None;
-            };
-            let line_end = self.seen + line_end;
-            let end = line_end + 1;
-            let is_blank = matches!(buffer.get(self.field..end), Some(b"\n" | b"\r\n"));
-            match buffer.get(end) {
-                _ if is_blank => return Some(end),
-                Some(b' ' | b'\t') => self.seen = end,
-                Some(_) => return Some(end),
-                None => {
-                    self.seen = line_end;
-                    return None;
-                }
-            }
+    /// The answer where the head does not end yet.
+    fn needs_more(&self, buffer: &[u8]) -> Framed {
+        let rest = buffer.get(self.field..).unwrap_or_default();
+        match buffer.len() {
+            MAX_HEAD.. => Framed::Close(StreamFault::HeadTooLarge),
+            _ if self.fields == 0 && !could_start_a_message(rest) => Framed::Close(StreamFault::NotSip),
+            have => Framed::NeedMore { at_least: have + 1 },
         }
     }
 }
 
 /// `Some(None)` when the line is a Content-Length that is no number.
 fn content_length(line: &[u8]) -> Option<Option<usize>> {
-    // Most fields need no look beyond their first letter: the long name begins with c, the short one is l.
-    line.first().filter(|first| matches!(first, b'C' | b'c' | b'L' | b'l'))?;
-    let colon = memchr(b':', line)?;
-    let (name, value) = line.split_at_checked(colon)?;
-    if Name::of(name.trim_ascii_end()) != Name::ContentLength {
-        return None;
-    }
-    let value = value.get(1..).unwrap_or_default().trim_ascii();
+    let behind = match line {
+        // Other names that begin with this letter end here.
+        [b'C' | b'c', _, _, _, _, _, _, _, b'L' | b'l', ..] => {
+            line.split_at_checked(14).filter(|(name, _)| name.eq_ignore_ascii_case(b"Content-Length"))?.1
+        }
+        [b'L' | b'l', behind @ ..] => behind,
+        _ => return None,
+    };
+    let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii();
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     Some(digits.and_then(|digits| digits.parse().ok()))
 }
@@ -222,7 +218,8 @@ fn could_start_a_message(line: &[u8]) -> bool {
 
 /// Whether a first line has the name of the protocol, as a request has at its end and a response at its begin.
 fn names_sip(line: &[u8]) -> bool {
-    line.ends_with(b"SIP/2.0\r\n")
+    line.starts_with(b"SIP/")
+        || line.ends_with(b"SIP/2.0\r\n")
         || memmem::find(line, b"SIP/").is_some()
         || line.windows(4).any(|four| four.eq_ignore_ascii_case(b"SIP/"))
 }
