@@ -132,7 +132,8 @@ fn forwarding(c: &mut Criterion) {
     let mut out = Vec::with_capacity(2048);
     let source: SocketAddr = ([192, 0, 2, 10], 5061).into();
     group.bench_function("edits of a request", |b| {
-        let completion = ViaCompletion::of(message.bytes(), &message.via().unwrap(), source);
+        let completed = message.via().map(|via| ViaCompletion::of(message.bytes(), &via, source));
+        let completion = completed.unwrap_or_default();
         b.iter(|| {
             edits.clear();
             out.clear();

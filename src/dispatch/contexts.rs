@@ -118,7 +118,7 @@ pub(super) struct UnderWay {
     /// The request as it came.
     pub(super) request: Arc<Vec<u8>>,
     /// The places of its Call-ID and of the value of its From.
-    identity: [Range<u32>; 2],
+    identity: [Range<u16>; 2],
     pub(super) arrival: Arrival,
     /// Its source, for shares.
     pub(super) source: SourcePrint,
@@ -209,10 +209,10 @@ impl UnderWay {
         }
     }
 
-    /// Whether a response has the Call-ID and the From of the request, byte by byte, as user agents write them (RFC 3261
-    /// §8.2.6.2). One whose From is written in another way may still be of its call.
+    /// Whether a response has the Call-ID and the From of the request, byte by byte, as user agents write them (RFC
+    /// 3261 §8.2.6.2). One whose From is written in another way may still be of its call.
     pub(super) fn has_identity_of(&self, response: &Message<'_>) -> bool {
-        let own = self.identity.iter().map(|place| self.request.get(place.start as usize..place.end as usize));
+        let own = self.identity.iter().map(|place| self.request.get(usize::from(place.start)..usize::from(place.end)));
         own.zip(identity(response)).all(|(own, other)| own == Some(other))
     }
 

@@ -58,7 +58,7 @@ pub struct OwnRoutes {
     /// Their number.
     pub count: u8,
     /// The place in the message where the last of them ends.
-    pub end: u32,
+    pub end: u16,
 }
 
 /// A response that is forwarded to the sender of its request (RFC 3261 §16.7).
@@ -75,7 +75,7 @@ pub struct ForwardedResponse {
     /// The local address that it leaves from.
     pub from: IpAddr,
     /// The place in the message where our Via ends, which is taken off.
-    pub via_end: u32,
+    pub via_end: u16,
 }
 
 /// Members of a pool, best first, for a 302.

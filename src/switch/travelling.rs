@@ -83,7 +83,7 @@ impl Travelling {
         (response, message): (&ForwardedResponse, &Message<'_>),
     ) {
         self.edits.clear();
-        self.edits.take_via(message, response.via_end as usize);
+        self.edits.take_via(message, response.via_end.into());
         if response.side == Side::Server
             && let Some(identifier) = dispatch.identifier_for(response.proxy)
         {
@@ -145,7 +145,7 @@ fn edit(
     match (restores_uri, is_strict) {
         (true, _) => edits.restore_uri(request, own.count.into()),
         (false, true) => edits.give_strict(request, own.count.into()),
-        (false, false) => edits.take_routes(request, own.end as usize),
+        (false, false) => edits.take_routes(request, own.end.into()),
     }
 }
 

@@ -186,7 +186,7 @@ pub(in crate::dispatch) fn decide_unparsable(
     match bad.answer() {
         Some((code, transaction)) => match dispatch.admit(sender, now) {
             Ok(()) => returned(code, transaction, Reason::Malformed),
-            Err(Some(silence)) => silence,
+            Err(Some(reason)) => dropped(reason),
             Err(None) => returned(ReturnCode::OVERLOAD, transaction, Reason::OverRate),
         },
         None => dropped(Reason::Unparsable),

@@ -17,22 +17,21 @@ impl Dispatch {
     pub(super) fn turn_away<R: Request>(&mut self, case: &Case<'_, R>) -> Option<Decision> {
         match self.admit(case.sender(), case.now) {
             Ok(()) => None,
-            Err(Some(silence)) => Some(silence),
+            Err(Some(reason)) => Some(Decision { target: Target::Drop, reason }),
             Err(None) => Some(self.answer_why(case, Reason::OverRate)),
         }
     }
 
     /// Counts a message that belongs to no call or transaction against its source's rate. Beyond the rate, the first
-    /// such requests are answered (`None`): an honest SIP caller then stops sending again (RFC 3261 §17.1.1.2), which
-    /// silence would not achieve. But a source gets no more such answers than the rate has grants, so that forged
-    /// sources do not direct a flood at the host whose address they name.
-    pub(super) fn admit(&mut self, sender: IpAddr, now: Time) -> Result<(), Option<Decision>> {
-        let dropped = |reason| Err(Some(Decision { target: Target::Drop, reason }));
+    /// such requests are answered (`None`), and the others dropped for this reason: an honest SIP caller then stops
+    /// sending again (RFC 3261 §17.1.1.2), which silence would not achieve. But a source gets no more such answers than
+    /// the rate has grants, so that forged sources do not direct a flood at the host whose address they name.
+    pub(super) fn admit(&mut self, sender: IpAddr, now: Time) -> Result<(), Option<Reason>> {
         match self.access.admit(sender, || self.printer.source(sender), now) {
             Admission::Granted => Ok(()),
             Admission::Refused => Err(None),
-            Admission::Ignored => dropped(Reason::OverRate),
-            Admission::Banned => dropped(Reason::Banned),
+            Admission::Ignored => Err(Some(Reason::OverRate)),
+            Admission::Banned => Err(Some(Reason::Banned)),
         }
     }
 

@@ -78,11 +78,11 @@ impl Edits {
             ViaCompletion::Fill { rport, end } => {
                 if let Some(at) = rport {
                     push_rport(&mut self.text, source);
-                    self.add(at as usize..at as usize, from);
+                    self.add(at.into()..at.into(), from);
                 }
                 let from = self.text.len();
                 push_received(&mut self.text, source);
-                self.add(end as usize..end as usize, from);
+                self.add(end.into()..end.into(), from);
             }
             ViaCompletion::Rewrite => {
                 let Some(via) = request.via() else { return };
@@ -347,9 +347,9 @@ pub enum ViaCompletion {
     /// The source is filled in.
     Fill {
         /// The end of the name `rport`, where the port goes.
-        rport: Option<u32>,
+        rport: Option<u16>,
         /// The end of the value, where `received` goes.
-        end: u32,
+        end: u16,
     },
     /// The sender has claimed a source itself, and is not believed.
     Rewrite,
@@ -366,9 +366,11 @@ impl ViaCompletion {
         if rport.is_none() && via.host.ip().is_some_and(is_source) {
             return ViaCompletion::Complete;
         }
-        let place = |text| offset_in(bytes, text).map(|at| at as u32);
-        let end = place(via.raw).map(|at| at + via.raw.len() as u32);
-        end.map_or(ViaCompletion::Complete, |end| ViaCompletion::Fill { rport: rport.and_then(place), end })
+        // No message is longer than these places reach.
+        let place = |text: &[u8], len| u16::try_from(offset_in(bytes, text)? + len).ok();
+        let end = place(via.raw, via.raw.len());
+        let rport = rport.and_then(|rport| place(rport, 0));
+        end.map_or(ViaCompletion::Complete, |end| ViaCompletion::Fill { rport, end })
     }
 }
 
@@ -378,7 +380,7 @@ pub(super) fn complete_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr)
     match ViaCompletion::of(via.raw, via, source) {
         ViaCompletion::Complete => out.extend_from_slice(via.raw),
         ViaCompletion::Fill { rport, .. } => {
-            let (front, end) = cut(via.raw, rport.map(|at| at as usize));
+            let (front, end) = cut(via.raw, rport.map(usize::from));
             out.extend_from_slice(front);
             if rport.is_some() {
                 push_rport(out, source);

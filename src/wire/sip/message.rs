@@ -146,8 +146,9 @@ impl<'a> Message<'a> {
     }
 
     /// The place of a part of the message in its bytes; 0 to 0 for a text that is no part of it.
-    pub fn place_of(&self, part: &[u8]) -> Range<u32> {
-        offset_in(self.bytes, part).map_or(0..0, |at| at as u32..(at + part.len()) as u32)
+    pub fn place_of(&self, part: &[u8]) -> Range<u16> {
+        // No message is longer than these places reach.
+        offset_in(self.bytes, part).map_or(0..0, |at| at as u16..(at + part.len()) as u16)
     }
 
     /// The value of the first field called `name` (any case), where that is not one of the names in [`Name`].

@@ -132,7 +132,7 @@ impl Dispatch {
         &mut self,
         message: &Message<'_>,
         (name, proxy, is_own): (Fingerprint, ProxyId, bool),
-        via_end: u32,
+        via_end: u16,
         now: Time,
     ) -> Option<Decision> {
         let id = self.contexts.of(name)?;
@@ -140,7 +140,7 @@ impl Dispatch {
         let (keeps, back, side) = (under_way.context.keeps(status), under_way.back, under_way.forward.side);
         let mut scratch = self.contexts.take_scratch();
         if keeps {
-            scratch.edits.take_via(message, via_end as usize);
+            scratch.edits.take_via(message, via_end.into());
             if let Some(identifier) = self.identifier_for(proxy).filter(|_| side == Side::Caller) {
                 scratch.edits.put_extension(message, self.rules.identifier_header.as_bytes(), &identifier.text());
             }
@@ -157,7 +157,7 @@ impl Dispatch {
     fn on_response_in_context(
         &mut self,
         id: ContextId,
-        (message, via_end, proxy, is_own): (&Message<'_>, u32, ProxyId, bool),
+        (message, via_end, proxy, is_own): (&Message<'_>, u16, ProxyId, bool),
         Scratch { response, effects, .. }: &mut Scratch,
         now: Time,
     ) -> Option<Decision> {
