@@ -193,19 +193,19 @@ impl Lane {
         if self.holding_until.is_some_and(|until| until <= now) {
             self.holding_until = None;
         }
-        let mut messages = 0;
+        let (mut datagrams, mut on_connections) = (0, 0);
         if self.holding_until.is_none() {
             self.switch.set_prober_room(self.mailbox.as_ref().map_or(0, Mailbox::room));
             self.read_parcels(now);
-            messages += self.read_ports();
+            datagrams = self.read_ports();
         }
         if self.holding_until.is_none() || self.awaited == 0 {
             // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
             if !self.switch.has_parcels() {
-                messages += self.read_streams(now);
+                on_connections = self.read_streams(now);
             }
         }
-        self.moderation.on_read(messages, now);
+        self.moderation.on_read(datagrams, on_connections, now);
         self.switch.handle_timeout(now);
         self.conns.handle_timeout(now, |_| false);
         self.keep_connections(now);
