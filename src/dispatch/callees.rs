@@ -64,8 +64,17 @@ impl Callees {
     /// silence.
     pub(super) fn set_security(&mut self, security: Security) {
         if std::mem::replace(&mut self.security, security) != security {
-            let is_old = |callee: &Callee, state: &State| callee.name.is_some() && matches!(state, State::Open(..));
-            self.by_callee.retain(|callee, state| !is_old(callee, state));
+            let Callees { by_callee, by_conn, asked, hang_ups, .. } = self;
+            by_callee.retain(|callee, state| callee.name.is_none() || !matches!(state, State::Open(..)));
+            // One whose handshake has begun would be verified by the old one.
+            for (callee, state) in by_callee.iter_mut().filter(|(callee, _)| callee.name.is_some()) {
+                if let State::Opening(conn) = *state {
+                    by_conn.remove(&conn);
+                    hang_ups.push(conn);
+                    asked.push_back(callee.clone());
+                    *state = State::Asked;
+                }
+            }
         }
     }
 
@@ -153,13 +162,14 @@ impl Callees {
         }
     }
 
-    /// A connection has ended. Returns its far end.
+    /// A connection has ended. Returns its far end, unless another one leads or will lead there.
     pub(super) fn on_closed(&mut self, conn: ConnId) -> Option<Callee> {
         self.hang_ups.retain(|other| *other != conn);
         let to = self.by_conn.remove(&conn)?;
-        if self.by_callee.get(&to).and_then(State::conn) == Some(conn) {
-            self.by_callee.remove(&to);
-        }
+        match self.by_callee.get(&to) {
+            Some(state) if state.conn() != Some(conn) => return None,
+            _ => self.by_callee.remove(&to),
+        };
         Some(to)
     }
 
@@ -289,9 +299,24 @@ mod tests {
         assert_eq!((callees.open_to(&other), callees.open_to(&at(1))), (None, Some(ConnId(8))));
         assert_eq!(callees.of(ConnId(7)), Some(&other), "it has responses to bring");
         opened(&mut callees, &other, ConnId(9));
-        assert_eq!(callees.on_closed(ConnId(7)), Some(other.clone()));
+        assert_eq!(callees.on_closed(ConnId(7)), None, "another one leads there");
         assert_eq!(callees.open_to(&other), Some(ConnId(9)));
         callees.check();
+    }
+
+    #[test]
+    fn a_handshake_that_has_begun_before_a_change_of_the_certificates_begins_anew() {
+        let mut callees = Callees::default();
+        let other = secure("a.example.net");
+        assert!(callees.ask(&other, none) && callees.poll_asked() == Some(other.clone()));
+        callees.on_begun(&other, ConnId(7));
+        callees.set_security(Security(5));
+        callees.check();
+        assert_eq!((callees.poll_hang_up(), callees.on_open(ConnId(7))), (Some(ConnId(7)), None));
+        assert_eq!(callees.on_closed(ConnId(7)), None);
+        assert_eq!(callees.poll_asked(), Some(other.clone()));
+        callees.on_begun(&other, ConnId(8));
+        assert_eq!((callees.on_open(ConnId(8)), callees.open_to(&other)), (Some(other.clone()), Some(ConnId(8))));
     }
 
     const fn none(_: ConnId) -> bool {

@@ -180,11 +180,37 @@ fn a_request_that_asks_for_tls_goes_by_no_connection_over_tcp_and_by_that_of_no_
 }
 
 #[test]
+fn a_dialog_that_was_begun_over_tls_goes_by_no_connection_for_another_host() {
+    let mut rig = Rig::secure(Transport::Tls);
+    assert!(rig.secure_system(&to_uri("INVITE", "sip:x@example.org:5080;transport=tls", &[])).is_empty());
+    assert!(rig.finds(&["192.0.2.12:5080"]).is_empty());
+    let to = rig.switch.poll_callee().unwrap();
+    rig.switch.on_callee_dialled(&to, Some(FIRST), rig.now);
+    rig.switch.on_connection_open(FIRST, rig.now);
+    let sent = one(rig.left());
+    one(rig.secured(&answer(&sent, "200 OK"), FIRST, "192.0.2.12:5080"));
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let contact = "sip:x@192.0.2.12:5080;transport=tls";
+    let sent = one(rig.secure_system(&inside("INFO", contact, "TLS 192.0.2.11:5080", &routes, ("s1", "p1"))));
+    assert_eq!(sent.shown(), "INFO to #60");
+}
+
+#[test]
+fn a_request_for_a_sips_uri_leaves_over_nothing_but_tls_inside_a_dialog_as_well() {
+    let mut rig = Rig::secure(Transport::Tls);
+    let route = ["<sip:198.51.100.7;lr>".to_owned()];
+    let request = inside("INFO", "sips:x@phones.example.net", "TLS 192.0.2.11:5080", &route, ("s1", "p1"));
+    assert_eq!(shown(&rig.secure_system(&request)), ["480 to #51"]);
+}
+
+#[test]
 fn a_place_by_websocket_or_of_a_host_that_no_certificate_can_be_for_gets_480() {
     let mut rig = Rig::secure(Transport::Tls);
     for (number, uri) in [
         "sip:x@203.0.113.9;transport=ws".to_owned(),
         "sips:x@203.0.113.9;transport=ws".to_owned(),
+        "sip:x@edge.example.net;transport=ws".to_owned(),
+        "sips:x@edge.example.net;transport=ws".to_owned(),
         format!("sips:x@{}.example.net", "a.".repeat(150)),
     ]
     .iter()

@@ -14,7 +14,7 @@ use crate::ids::ConnId;
 use crate::time::Time;
 use crate::transaction::forwarded::ForwardedBranch;
 use crate::transaction::response_context::Candidate;
-use crate::wire::sip::{Message, Method, Name, Scanner, Via};
+use crate::wire::sip::{Message, Method, Name, Scanner, Scheme, Via};
 use crate::words::Transport;
 
 impl Dispatch {
@@ -115,10 +115,12 @@ impl Dispatch {
         let UnderWay { request, arrival, forward, .. } = self.contexts.get(id)?;
         self.system_of(arrival)?;
         let mut scanner = Scanner::new();
-        let place = Place::of(&scanner.scan(request).ok()?, forward.routes.own)?;
-        let (to, transport) = place.address?;
+        let request = scanner.scan(request).ok()?;
+        let (to, transport) = Place::of(&request, forward.routes.own)?.address?;
         let is_public = to.ip().is_loopback() || !is_private(to.ip());
-        let is_open = matches!(transport, Transport::Udp | Transport::Tcp);
+        // RFC 3261 §26.2.2: one for a `sips:` URI leaves over TLS, or not at all.
+        let is_sips = request.uri().is_some_and(|uri| uri.scheme == Scheme::Sips);
+        let is_open = matches!(transport, Transport::Udp | Transport::Tcp) && !is_sips;
         let is_good = is_public && is_open && !self.is_own(to, arrival) && may_be_named(to, arrival);
         is_good.then_some((to, transport))
     }

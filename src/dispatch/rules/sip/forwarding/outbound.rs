@@ -60,12 +60,12 @@ impl<'a> Place<'a> {
             return None;
         }
         let is_strict = is_route && uri.param(b"lr").is_none();
-        Some(Place { uri, address: uri.address().zip(uri.transport()), called: None, own, is_route, is_strict })
+        Some(Place { uri, address: uri.address().zip(transport_of(&uri)), called: None, own, is_route, is_strict })
     }
 
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
     fn look_up(&self, from: IpAddr) -> Option<LookUp> {
-        let transport = self.uri.transport()?;
+        let transport = transport_of(&self.uri)?;
         let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= LONGEST_HOST)?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 2606: it never leads anywhere.
@@ -91,7 +91,7 @@ impl<'a> Place<'a> {
 
     /// Whether it is reached over TLS.
     fn is_secure(&self) -> bool {
-        self.address.map_or_else(|| self.uri.transport(), |(_, transport)| Some(transport)) == Some(Transport::Tls)
+        self.address.map_or_else(|| transport_of(&self.uri), |(_, transport)| Some(transport)) == Some(Transport::Tls)
     }
 
     /// The changes to the Route of a request that goes there.
@@ -161,12 +161,12 @@ impl Dispatch {
         Some(self.lead_to_place(case, system, Place { address: Some(address), called, ..place }))
     }
 
-    /// Forwards a system's request to a place, unless it must not travel on. One for a `sips:` URI has come over TLS
-    /// and leaves over TLS (RFC 3261 §26.2.2, RFC 5630 §5.3).
+    /// Forwards a system's request to a place, unless it must not travel on. One for a `sips:` URI leaves over TLS, and
+    /// one outside a dialog has come over TLS (RFC 3261 §26.2.2, RFC 5630 §5.3).
     fn lead_to_place(&mut self, case: &Case<'_>, system: ProxyId, place: Place<'_>) -> Decision {
-        let is_secure = case.arrival.transport == Transport::Tls && place.is_secure();
-        let refusal =
-            |dispatch: &Self, case: &Case<'_>| dispatch.not_to_travel(case, is_secure || case.request.to_tag.is_some());
+        let has_come = case.arrival.transport == Transport::Tls || case.request.to_tag.is_some();
+        let is_secure = has_come && place.is_secure();
+        let refusal = |dispatch: &Self, case: &Case<'_>| dispatch.not_to_travel(case, is_secure);
         self.forward_unless(case, (case.name, place.reason()), refusal, |dispatch| {
             dispatch.forward_to_place(case, system, place)
         })
@@ -183,7 +183,10 @@ impl Dispatch {
         if !may_be_named(to, case.arrival) {
             return self.refuse_to_forward(case, 403, Reason::OutboundRefused);
         }
-        if let Some(proxy) = self.proxy_at(to, transport) {
+        // A dialog goes on by no connection that is for another host than the one called (RFC 5922 §4).
+        let called = place.called.and_then(|called| std::str::from_utf8(called).ok());
+        let is_called = |proxy: &ProxyId| called.is_none_or(|called| self.proxies.is_named(*proxy, called));
+        if let Some(proxy) = self.proxy_at(to, transport).filter(is_called) {
             let decision = self.forward(case, proxy, place.reason(), 0);
             let Target::Forward(forward) = decision.target else { return decision };
             return Decision { target: Target::Forward(Forward { routes: place.routes(), ..forward }), ..decision };
@@ -288,6 +291,11 @@ impl Dispatch {
     fn is_own_port(&self, port: u16) -> bool {
         self.rules.listeners().any(|(.., bound)| bound.port() == port)
     }
+}
+
+/// The transport by which a place can be called: a browser cannot (RFC 7118 §5).
+fn transport_of(uri: &Uri<'_>) -> Option<Transport> {
+    uri.transport().filter(|transport| matches!(transport, Transport::Udp | Transport::Tcp | Transport::Tls))
 }
 
 /// Whether a system at the source of this message may have requests sent to an address: what only this host reaches is
