@@ -40,10 +40,6 @@ const MOST: usize = 65_536;
 /// Bytes of a message for which a request takes a place.
 const PLACE: usize = 2 << 10;
 
-/// Time after which a server that has not responded at all is not there. One that is has sent 100 by then: for an
-/// INVITE after 200 ms (RFC 3261 §17.2.1), for others after 3.5 s (RFC 4320 §4.1).
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
-
 /// Most requests that are over whose memory is kept, and the largest of them in bytes.
 const MOST_SPARE: usize = 1_024;
 const LARGEST_SPARE: usize = 4_096;
@@ -261,7 +257,7 @@ impl Contexts {
             Moves::Never => (pool.answer_within, &*pool.retry_on, 1),
             Moves::WhenLost => (pool.answer_within, &*pool.retry_on, 2),
             Moves::Freely => (pool.answer_within, &*pool.retry_on, pool.tries),
-            Moves::ByAddress => (HEARD_WITHIN, [].as_slice(), 2),
+            Moves::ByAddress => (pool.answer_within, [].as_slice(), 2),
         };
         let is_same = |terms: &Terms| {
             (terms.answer_within, terms.tries, terms.pending_max) == (answer_within, tries, pending_max)

@@ -143,8 +143,8 @@ impl Dispatch {
         }
     }
 
-    /// Answers the question whether a request of which nothing is heard goes to another address of the name that it
-    /// goes to (RFC 3263 §4.3).
+    /// Answers the question whether a request that could not be sent goes to another address of the name that it goes
+    /// to (RFC 3263 §4.3).
     pub(super) fn go_to_next_address(&mut self, id: ContextId, effects: &mut Vec<Effect>, now: Time) {
         let Some(under_way) = self.contexts.get_mut(id) else { return };
         let datagram = under_way.others.pop_if(|other| matches!(other, Destination::Datagram(_)));

@@ -335,7 +335,11 @@ impl Dispatch {
     ) -> Option<Reason> {
         let under_way = self.contexts.get_mut(id)?;
         if under_way.moves == Moves::ByAddress {
-            self.go_to_next_address(id, effects, now);
+            // An address that is only silent may answer yet, by a branch that both would share.
+            match why {
+                Why::Unsent => self.go_to_next_address(id, effects, now),
+                _ => under_way.context.on_next(Next::None, now, effects),
+            }
             return None;
         }
         let (pool, call) = (under_way.pool, under_way.call);
