@@ -143,10 +143,10 @@ impl Section<'_> {
             None => (attribute, &b""[..]),
         };
         let name = name.trim_ascii();
-        let value = || std::str::from_utf8(value.get(1..)?).ok().map(str::trim);
-        let number = || value()?.parse().ok();
+        let value = value.get(1..).unwrap_or_default();
+        let number = || std::str::from_utf8(trimmed(value)).ok()?.parse().ok();
         if name.eq_ignore_ascii_case(b"rtpmap") {
-            self.maps.extend(value().and_then(map_of).filter(|_| self.maps.len() < FORMAT_LIMIT));
+            self.maps.extend(map_of(value).filter(|_| self.maps.len() < FORMAT_LIMIT));
         } else if name.eq_ignore_ascii_case(b"ptime") {
             self.ptime = self.ptime.or_else(number);
         } else if name.eq_ignore_ascii_case(b"maxptime") {
@@ -209,14 +209,29 @@ fn time_of(value: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// Payload type and encoding of an `rtpmap`.
-fn map_of(value: &str) -> Option<(u8, Option<Codec>)> {
-    let (payload_type, encoding) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-    Some((payload_type.parse().ok()?, Codec::of_rtpmap(encoding)))
+fn map_of(value: &[u8]) -> Option<(u8, Option<Codec>)> {
+    let value = trimmed(value);
+    let (payload_type, encoding) = value.split_at_checked(value.iter().position(|byte| is_space(*byte))?)?;
+    // An encoding in bytes that are no text is none of ours.
+    let encoding = std::str::from_utf8(trimmed(encoding)).ok();
+    Some((std::str::from_utf8(payload_type).ok()?.parse().ok()?, encoding.and_then(Codec::of_rtpmap)))
+}
+
+/// White space, or a control character, which counts as such.
+const fn is_space(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7f
+}
+
+/// The value without white space around it.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let start = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
 }
 
 /// The fields of a line. Control characters stand between fields as white space does.
 fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte <= b' ').filter(|field| !field.is_empty())
+    value.split(|byte| is_space(*byte)).filter(|field| !field.is_empty())
 }
 
 #[cfg(test)]
@@ -249,7 +264,16 @@ mod tests {
         let connection = section.connection.unwrap();
         assert_eq!((connection.is_ipv4, connection.address), (false, "::1"));
         assert_eq!((section.direction, section.ptime, section.maxptime), (None, Some(30), None));
-        assert_eq!([0, 8, 9].map(|number| section.codec(number)), [Some(Codec::Pcmu), Some(Codec::Pcmu), None]);
+        assert_eq!([0, 8, 9].map(|number| section.codec(number)), [None, Some(Codec::Pcmu), None], "0 is of no text");
+    }
+
+    #[test]
+    fn a_control_character_at_the_end_of_a_value_costs_no_codec() {
+        let body = b"v=0\r\nm=audio 4000 RTP/AVP 8 101\r\na=ptime:20\0\r\na=rtpmap:101\x01telephone-event/ 8000\x7f\r\na=rtpmap:8 PCMA/8000\0";
+        let Description { media, .. } = read(body).unwrap();
+        let section = &media[0].1;
+        assert_eq!(section.ptime, Some(20));
+        assert_eq!([8, 101].map(|number| section.codec(number)), [Some(Codec::Pcma), Some(Codec::TelephoneEvent)]);
     }
 
     #[test]
