@@ -481,3 +481,12 @@ fn an_unknown_cancel_for_a_pool_that_redirects_gets_481() {
     rig.dispatch.on_start(rig.now);
     assert_eq!(answer(rig.send(&same(&invite("a"), "CANCEL"))).status, 481);
 }
+
+#[test]
+fn a_request_with_a_cr_that_ends_no_line_does_not_travel_on() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    for line in ["Subject: x\rContent-Length: 0", "Subject: x\r"] {
+        let decision = rig.send(&invite("a").replace("Max-Forwards", &format!("{line}\r\nMax-Forwards")));
+        assert_eq!(answer(decision).status, 400, "{line:?}");
+    }
+}

@@ -10,7 +10,7 @@ use super::name_addr::NameAddr;
 use super::text::{Members, number};
 use super::uri::{Scheme, Uri};
 use super::via::Via;
-use crate::wire::find::has_delimiter;
+use crate::wire::find::{Places, has_delimiter};
 
 impl Message<'_> {
     /// The first fault in request-URI, Via, From, To, Contact or Max-Forwards of a request. A response is not checked.
@@ -47,6 +47,9 @@ impl Message<'_> {
         if read.from.is_none() || read.to.is_none() {
             return Err(Fault::FromTo.into());
         }
+        if self.has_bare_cr() {
+            return Err(Fault::HeaderLine.into());
+        }
         if self.hops()? == Some(0) {
             return Err(Hindrance::TooManyHops);
         }
@@ -54,6 +57,13 @@ impl Message<'_> {
             return Err(Hindrance::BadExtension);
         }
         if read.uri.is_some_and(|uri| uri.scheme == Scheme::Sips) { Err(Hindrance::Sips) } else { Ok(()) }
+    }
+
+    /// Whether a CR stands in the head that is no part of a line end (RFC 3261 §25.1). Some peers end a line there:
+    /// they would see other fields than we do, and another end of the message on a connection.
+    fn has_bare_cr(&self) -> bool {
+        let head = self.bytes.get(..self.head.body_start as usize).unwrap_or_default();
+        Places::from(head, 0, b'\r').any(|at| head.get(at + 1) != Some(&b'\n'))
     }
 
     /// Max-Forwards, if it stands there: 0 to 255.
