@@ -196,8 +196,8 @@ impl Lane {
         let (mut datagrams, mut on_connections) = (0, 0);
         if self.holding_until.is_none() {
             self.switch.set_prober_room(self.mailbox.as_ref().map_or(0, Mailbox::room));
-            self.read_parcels(now);
-            datagrams = self.read_ports();
+            // Messages that other lanes have read are for this one what datagrams are: their senders do not wait.
+            datagrams = self.read_parcels(now) + self.read_ports();
         }
         if self.holding_until.is_none() || self.awaited == 0 {
             // Messages of streams are not sent again: they wait in the kernel while another lane takes no more.
@@ -337,13 +337,15 @@ impl Lane {
         datagrams
     }
 
-    /// Reads the parcels: messages that other lanes have read for this one. They wake this lane with each parcel.
-    fn read_parcels(&mut self, now: Time) {
-        for _ in 0..PARCELS {
-            let Some(parcel) = self.peers.next() else { break };
+    /// Reads the parcels: messages that other lanes have read for this one. They wake this lane with each parcel. Tells
+    /// how many parcels there were.
+    fn read_parcels(&mut self, now: Time) -> usize {
+        for parcels in 0..PARCELS {
+            let Some(parcel) = self.peers.next() else { return parcels };
             self.switch.on_parcel(&parcel, now);
             self.peers.recycle(parcel);
         }
+        PARCELS
     }
 
     fn read_links(&mut self, now: Time) {

@@ -351,14 +351,14 @@ pub enum ViaCompletion {
         /// The end of the value, where `received` goes.
         end: u16,
     },
-    /// The sender has claimed a source itself, and is not believed.
+    /// The sender has claimed a source itself, and is not believed; or its parameters are malformed.
     Rewrite,
 }
 
 impl ViaCompletion {
     /// The completion of a Via that is a part of `bytes`, with places in them.
     pub fn of(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
-        if via.claims_source() {
+        if via.claims_source() || !via.has_good_params() {
             return ViaCompletion::Rewrite;
         }
         let rport = via.asked_rport();

@@ -123,11 +123,12 @@ impl<'a> Uri<'a> {
         }
     }
 
-    /// The address that it names by a number (RFC 3263 §4.2). Where no port is written, it is the one of its transport
-    /// (RFC 3261 §19.1.2).
+    /// The address that it names by a number (RFC 3263 §4.2). Where no port is written, it is the one of its scheme and
+    /// transport (RFC 3261 §19.1.2).
     pub fn address(&self) -> Option<SocketAddr> {
         let ip = self.host.ip()?.to_canonical();
-        let default = || if self.transport() == Some(Transport::Tls) { 5061 } else { 5060 };
+        let is_secure = || self.scheme == Scheme::Sips || self.transport() == Some(Transport::Tls);
+        let default = || if is_secure() { 5061 } else { 5060 };
         Some(SocketAddr::new(ip, self.port.unwrap_or_else(default)))
     }
 

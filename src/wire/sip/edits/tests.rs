@@ -103,6 +103,7 @@ fn the_topmost_via_gets_the_source_and_nothing_the_sender_claimed() {
         );
     }
     assert_eq!(completed("SIP/2.0/UDP c;received=192.0.2.9", "192.0.2.9:1"), "SIP/2.0/UDP c;received=192.0.2.9");
+    assert_eq!(completed("SIP/2.0/UDP c;rport;", "192.0.2.9:1"), "SIP/2.0/UDP c;rport=1;received=192.0.2.9");
     assert_eq!(completed("SIP/2.0/UDP c;rport", "192.0.2.9:1"), "SIP/2.0/UDP c;rport=1;received=192.0.2.9");
     assert_eq!(completed("SIP/2.0/UDP [2001:db8::1]:5060", "[2001:db8::1]:7"), "SIP/2.0/UDP [2001:db8::1]:5060");
     assert_eq!(

@@ -33,7 +33,7 @@ use crate::wire::sip::{Fault, Hindrance, Method, Via, ViaCompletion};
 use crate::words::{ReplyTo, Transport};
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
-const LARGEST_FORWARDED: usize = 65_507 - 512;
+const LARGEST_FORWARDED: usize = 65_507 - 1_280;
 
 impl Dispatch {
     /// Decides about a request outside a dialog that is for downstream proxies. `None`: it is for the workers, or for
