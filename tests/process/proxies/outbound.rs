@@ -207,29 +207,6 @@ fn a_system_calls_a_phone_by_its_name() {
 }
 
 #[test]
-fn a_call_to_a_name_whose_first_address_says_nothing_goes_to_the_second() {
-    let Some(names) = NameServer::start() else { return };
-    let [first, second] = [(); 2].map(|()| Phone::new(own_address().into()));
-    names.change(|zone| {
-        let service = [(10, &first), (20, &second)].map(|(priority, phone)| {
-            let target = format!("p{priority}.example.net");
-            zone.set_address(&target, phone.address());
-            srv(priority, 0, phone.address().port(), &target)
-        });
-        zone.set("_sip._udp.phones.example.net", SRV, service.to_vec());
-    });
-    let system = System::start(None);
-    let (_front, at) = front_as(&system, names.setup());
-    let mut line = line_from(system.address(), at);
-    let uri = "sip:phone@phones.example.net";
-    line.send(request("INVITE", uri, system.address(), ("named", ""), &[]).as_bytes()).unwrap();
-    first.expect("the INVITE", is("INVITE", "named"));
-    let invite = second.expect("the INVITE", is("INVITE", "named"));
-    second.send_bytes(ok(&second, &invite).as_bytes(), invite.from);
-    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "));
-}
-
-#[test]
 fn a_system_calls_a_phone_over_tcp_by_a_connection_that_is_opened_for_it_and_hears_when_there_is_none() {
     let system = System::start(None);
     let (front, at) = front(&system);
