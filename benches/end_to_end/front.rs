@@ -374,8 +374,9 @@ impl Running {
         wait_for("the front's first answer", PATIENCE, || {
             socket.send_to(text.as_bytes(), self.address).ok()?;
             let mut answer = [0; 2048];
-            // A front that has no connection to a server yet refuses it.
-            socket.recv(&mut answer).ok().filter(|_| answer.starts_with(b"SIP/2.0 200"))
+            // A front that has no connection to a server yet refuses it; one that redirects names the servers.
+            socket.recv(&mut answer).ok()?;
+            (answer.starts_with(b"SIP/2.0 200") || answer.starts_with(b"SIP/2.0 302")).then_some(())
         });
     }
 
