@@ -79,7 +79,7 @@ pub(super) enum Moves {
     WhenLost,
     /// Those of a `stateful` pool.
     Freely,
-    /// Nothing is heard from the address of its receiver that it has gone to: it goes to the next one (RFC 3263 §4.3).
+    /// It cannot be sent to an address of its receiver: it goes to the next one (RFC 3263 §4.3).
     ByAddress,
 }
 

@@ -2,8 +2,8 @@
 //! connection is opened (RFC 3261 §18.1.1).
 //!
 //! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
-//! a connection to each. Over UDP it goes to the next one where it cannot be sent, or where nothing at all is heard for
-//! five seconds; the last one has the whole time of the transaction.
+//! a connection to each. Over UDP it goes to the next one where it cannot be sent. One that is only silent may answer
+//! yet, and has the whole time of the transaction.
 
 use std::net::SocketAddr;
 
