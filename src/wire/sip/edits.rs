@@ -25,7 +25,7 @@
 //! );
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::head::{Field, StartLine};
@@ -362,8 +362,7 @@ impl ViaCompletion {
             return ViaCompletion::Rewrite;
         }
         let rport = via.asked_rport();
-        let is_source = |host: IpAddr| host.to_canonical() == source.ip().to_canonical();
-        if rport.is_none() && via.host.ip().is_some_and(is_source) {
+        if rport.is_none() && is_sent_by(via, source) {
             return ViaCompletion::Complete;
         }
         // No message is longer than these places reach.
@@ -417,10 +416,15 @@ fn rewrite_via(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
         out.extend_from_slice(b";rport");
         push_rport(out, source);
     }
-    if asks || via.host.ip().map(|host| host.to_canonical()) != Some(source.ip().to_canonical()) {
+    if asks || !is_sent_by(via, source) {
         push_received(out, source);
     }
     clean(out.get_mut(from..).unwrap_or_default());
+}
+
+/// Whether the sent-by of a Via is the address that its request came from.
+fn is_sent_by(via: &Via<'_>, source: SocketAddr) -> bool {
+    via.host.ip().is_some_and(|host| host.to_canonical() == source.ip().to_canonical())
 }
 
 /// Appends the value of `rport`.
