@@ -9,15 +9,16 @@ use std::time::Duration;
 use pointsman::call::gateway::{Ask, ConnectionKey, Told};
 use pointsman::call::offer::{Capabilities, Local, Offer};
 use pointsman::call::{Arrival, CallKey, SessionTimer, Uas};
-use pointsman::ids::{Incarnation, ListenerId, Seq};
+use pointsman::ids::Incarnation;
 use pointsman::link::worker_end::WorkerEnd;
 use pointsman::media::{Ports, Session};
 use pointsman::station::{DispatcherLinks, Echo, Effect, Intervals, Media, MediaServer, Output, Setup, Station, Ways};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FrameBuilder, Record};
-use pointsman::words::{Envelope, Message, ReplyFrom, ReplyTo, Transport, Welcome};
+use pointsman::words::{Envelope, Message, ReplyFrom, Welcome};
 
 use super::Step;
+use super::links::envelope;
 use super::messages::inactive_invite;
 use super::numbered::{KEY, Numbered};
 
@@ -181,21 +182,11 @@ impl Calls {
         self.seq += 1;
         self.caller.next();
         let envelope = Envelope {
-            seq: Seq(self.seq),
             received: self.now,
             deadline: None,
-            reply_to: ReplyTo::Datagram,
-            size: 1,
-            names_size: false,
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            pinned: false,
-            again: false,
-            ring_first: false,
-            alias: false,
-            follows: false,
             source: SocketAddr::from(CALLER),
             local: SocketAddr::from(FRONT),
+            ..envelope(self.seq)
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Message(Message { envelope, payload: &self.caller.bytes }));
