@@ -24,6 +24,7 @@ use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ConnId, ProxyId};
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
+use crate::transaction::forwarded::MOST_ATTEMPTS;
 use crate::transaction::response_context::{Effect, ResponseContext, Terms};
 use crate::wire::sip::{Edits, Message, Name};
 use crate::words::Transport;
@@ -39,6 +40,10 @@ handle! {
 const MOST: usize = 65_536;
 /// Bytes of a message for which a request takes a place.
 const PLACE: usize = 2 << 10;
+
+/// Time without any response to an INVITE after which an address of its receiver counts as failed: one that is there
+/// has sent 100 after 200 ms (RFC 3261 §17.2.1).
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Most requests that are over whose memory is kept, and the largest of them in bytes.
 const MOST_SPARE: usize = 1_024;
@@ -79,7 +84,7 @@ pub(super) enum Moves {
     WhenLost,
     /// Those of a `stateful` pool.
     Freely,
-    /// It cannot be sent to an address of its receiver: it goes to the next one (RFC 3263 §4.3).
+    /// An address of its receiver has failed: it goes to the next one (RFC 3263 §4.3).
     ByAddress,
 }
 
@@ -257,7 +262,7 @@ impl Contexts {
             Moves::Never => (pool.answer_within, &*pool.retry_on, 1),
             Moves::WhenLost => (pool.answer_within, &*pool.retry_on, 2),
             Moves::Freely => (pool.answer_within, &*pool.retry_on, pool.tries),
-            Moves::ByAddress => (pool.answer_within, [].as_slice(), 2),
+            Moves::ByAddress => (HEARD_WITHIN, [503].as_slice(), MOST_ATTEMPTS),
         };
         let is_same = |terms: &Terms| {
             (terms.answer_within, terms.tries, terms.pending_max) == (answer_within, tries, pending_max)

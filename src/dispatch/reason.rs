@@ -145,9 +145,10 @@ reasons! {
     LargerThanAnyWorker = "larger-than-any-worker";
     /// Forwarded to a downstream proxy that was chosen for it.
     Proxied = "proxied";
-    /// Its proxy has not answered in time: it goes to another one.
+    /// Its proxy, or the address of a name that it has gone to, has not answered in time: it goes to another one.
     MovedSilent = "moved-silent";
-    /// Its proxy has refused it with a status that is tried elsewhere: it goes to another one.
+    /// Its proxy, or the address of a name that it has gone to, has refused it with a status that is tried elsewhere:
+    /// it goes to another one.
     MovedStatus = "moved-status";
     /// A CANCEL or ACK whose INVITE is not known, or not known any more: forwarded to all members of its pool that may
     /// have it, or to the one that a hash of the call names (RFC 3261 §16.10).
@@ -174,7 +175,8 @@ reasons! {
     /// The connection that a request goes by is gone: it gets 430 where that is a caller's (RFC 5626 §5.3.1), else 503;
     /// an ACK is dropped.
     FlowFailed = "flow-failed";
-    /// Its proxy was found down before it has answered: it goes to another one.
+    /// Its proxy was found down before it has answered, or it cannot be sent to an address of a name: it goes to
+    /// another one.
     MovedError = "moved-error";
     /// It stays at its proxy: no other one is quick enough to be better.
     NotBetter = "not-better";

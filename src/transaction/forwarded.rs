@@ -4,7 +4,7 @@
 //! z9hG4bK 07 00 000j 3q1v 0f3kq9u2v7a1c
 //!         │  │  │    │    └ hash of all before it and of the request that came
 //!         │  │  │    └ way: hash of request-URI and Route as they came
-//!         │  │  └ proxy that it goes to, or comes from
+//!         │  │  └ proxy that it goes to, or comes from, and the number of the attempt at its receiver
 //!         │  └ lane that has its transaction
 //!         └ listener that it has come to
 //! ```
@@ -15,6 +15,10 @@
 //! response alone. Sent-by and source do not count: copies may come another way. Instead of a branch without the
 //! cookie, which RFC 2543 knows, the Via's branch and sent-by count; §16.11 has the To-tag and the request-URI as well,
 //! but an ACK has another To-tag, and the request-URI counts by the way.
+//!
+//! A request that goes to one address of its receiver after another has a branch for each of these attempts (RFC 3263
+//! §4.3), so that CANCEL and ACK reach the right one and a response tells which one it is of. That takes the state of a
+//! transaction: without it there is one attempt, number 0.
 //!
 //! The way that responses go is not in the branch, since a CANCEL may come another way than its request. A [`Flow`]
 //! beside it vouches for it, so that a server that knows our branch cannot aim responses elsewhere: for the address
@@ -54,9 +58,7 @@ impl ForwardedBranch {
         let text: [u8; Self::LEN] = branch.try_into().ok()?;
         let (cookie, rest) = text.split_at_checked(COOKIE.len())?;
         let branch = ForwardedBranch(text.map(|byte| byte.to_ascii_lowercase()));
-        let is_ours = cookie.eq_ignore_ascii_case(COOKIE)
-            && decode(rest).is_some()
-            && branch.number(11..15) <= OF_SERVER | 0xffff;
+        let is_ours = cookie.eq_ignore_ascii_case(COOKIE) && decode(rest).is_some();
         is_ours.then_some(branch.with_cookie())
     }
 
@@ -83,6 +85,11 @@ impl ForwardedBranch {
     /// The side that has sent the request.
     pub fn side(&self) -> Side {
         if self.number(11..15) & OF_SERVER == 0 { Side::Caller } else { Side::Server }
+    }
+
+    /// The number of the attempt at its receiver.
+    pub fn attempt(&self) -> u8 {
+        (self.number(11..15) / ATTEMPT) as u8
     }
 
     fn way(&self) -> Way {
@@ -124,6 +131,12 @@ impl std::fmt::Debug for ForwardedBranch {
 
 /// The bit beside the proxy's number that says that it has sent the request.
 const OF_SERVER: u64 = 1 << 16;
+
+/// The number of an attempt stands above that bit.
+const ATTEMPT: u64 = OF_SERVER << 1;
+
+/// Most attempts at the receiver of a request.
+pub const MOST_ATTEMPTS: u8 = 8;
 
 /// The first characters of every RFC 3261 branch.
 pub(super) const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -219,6 +232,13 @@ impl Branches {
             encode(number, branch.0.get_mut(place).unwrap_or_default());
         }
         branch.hashed(&self.current, came)
+    }
+
+    /// The branch of a further attempt at the receiver of a request, whose first one has this branch.
+    pub fn give_anew(&self, came: &Came<'_>, mut first: ForwardedBranch, attempt: u8) -> ForwardedBranch {
+        let number = first.number(11..15) % ATTEMPT + u64::from(attempt % MOST_ATTEMPTS) * ATTEMPT;
+        encode(number, first.0.get_mut(11..15).unwrap_or_default());
+        first.hashed(&self.current, came)
     }
 
     /// Whether the request with this branch in our Via, and with the Via below it, is one of ours that the response

@@ -32,11 +32,15 @@ fn given_by(branches: &Branches, text: &str, proxy: u16) -> ForwardedBranch {
 
 fn given_at(branches: &Branches, text: &str, (proxy, side): (u16, Side)) -> ForwardedBranch {
     scanned(text, |message| {
-        let read = message.essentials();
-        let names = Names::of(message, &read, &branches.current);
-        let came = Came { via: read.via.unwrap(), call: names.call, cseq: names.cseq };
-        branches.give(&came, branches.way(message), (ListenerId(63), 5), (ProxyId(proxy), side))
+        let way = branches.way(message);
+        branches.give(&came(branches, message), way, (ListenerId(63), 5), (ProxyId(proxy), side))
     })
+}
+
+fn came<'a>(branches: &Branches, message: &Message<'a>) -> Came<'a> {
+    let read = message.essentials();
+    let names = Names::of(message, &read, &branches.current);
+    Came { via: read.via.unwrap(), call: names.call, cseq: names.cseq }
 }
 
 fn given(text: &str) -> ForwardedBranch {
@@ -79,7 +83,7 @@ fn a_branch_tells_listener_lane_proxy_and_side_and_is_read_in_either_case() {
     }
     let shouted = text(&branch).to_uppercase();
     assert_eq!(ForwardedBranch::read(shouted.as_bytes()), Some(branch));
-    for bad in [&text(&branch)[1..], &format!("{branch:?}0"), &text(&branch).replace("1vvv", "4000"), "z9hG4bK", ""] {
+    for bad in [&text(&branch)[1..], &format!("{branch:?}0"), &text(&branch).replace("1vvv", "1vv-"), "z9hG4bK", ""] {
         assert_eq!(ForwardedBranch::read(bad.as_bytes()), None, "{bad}");
     }
 }
@@ -91,6 +95,25 @@ fn cancel_ack_and_copies_by_another_way_get_the_branch_of_their_invite() {
     assert_eq!(given(&request("ACK", VIA).replace("net>\r\n", "net>;tag=314\r\n")), invite);
     assert_eq!(given(&request("INVITE", &VIA.replace("UDP 192.0.2.9:5062", "TCP 192.0.2.10"))), invite);
     assert_eq!(given(&request("INVITE", &VIA.replace("776asdhds", "776ASDHDS"))), invite, "RFC 3261 §7.3.1");
+}
+
+#[test]
+fn each_attempt_at_a_receiver_has_a_branch_of_its_own_which_is_believed_as_the_first_is() {
+    let (branches, came_so) = (branches(1), request("INVITE", VIA));
+    for side in [Side::Caller, Side::Server] {
+        let first = given_at(&branches, &came_so, (u16::MAX, side));
+        let of = |attempt| scanned(&came_so, |message| branches.give_anew(&came(&branches, message), first, attempt));
+        assert_eq!((first.attempt(), of(0)), (0, first));
+        for attempt in 1..MOST_ATTEMPTS {
+            let branch = of(attempt);
+            assert_eq!((branch.attempt(), branch.proxy(), branch.side()), (attempt, ProxyId(u16::MAX), side));
+            assert_eq!(believed_by(&branches, &(our_via(&branch) + VIA)), Some(branch));
+            assert!(loops(&request("INVITE", &(our_via(&branch) + VIA))));
+            let forged = format!("{}{}", &text(&branch)[..26], &text(&first)[26..]);
+            let forged = ForwardedBranch::read(forged.as_bytes()).unwrap();
+            assert_eq!(believed_by(&branches, &(our_via(&forged) + VIA)), None, "{attempt}");
+        }
+    }
 }
 
 #[test]

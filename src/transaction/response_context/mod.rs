@@ -16,8 +16,9 @@
 //!    │ ◀── 300–699 ──────── the best, when no branch is left that could do better (§16.7 step 6)
 //! ```
 //!
-//! Branches follow one another; there is no parallel forking. Another proxy gets the request only as long as nothing
-//! has bound the call to the one that has it: no 101–199 has passed, the caller has not cancelled, no 6xx has come.
+//! Branches follow one another; there is no parallel forking. Another proxy, or another address of one receiver, gets
+//! the request only as long as nothing has bound the call to the one that has it: no 101–199 has passed, the caller has
+//! not cancelled, no 6xx has come.
 //!
 //! The owner keeps the request, finds the context of a message, writes and sends messages, and knows which other proxy
 //! may have the request. It passes messages and the time in, carries out the [`Effect`]s in their order, and calls
@@ -97,6 +98,8 @@ pub struct Terms {
 pub struct Candidate {
     /// The proxy.
     pub proxy: ProxyId,
+    /// The number of the attempt at the receiver, 0 where there is one only: each has a branch of its own.
+    pub attempt: u8,
     /// The way: CANCEL goes there as well, wherever the name of the proxy leads by then.
     pub to: Hop,
 }
@@ -154,7 +157,7 @@ impl Why {
 pub enum Next {
     /// This proxy, which has not had the request yet.
     This(Candidate),
-    /// The same receiver by another of its addresses, where it goes as if it had gone nowhere.
+    /// The same receiver by another of its addresses: another attempt (RFC 3263 §4.3).
     Address(Hop),
     /// None that would be better.
     None,
@@ -198,6 +201,8 @@ pub enum Effect {
 pub struct Response<'a> {
     /// The proxy whose branch it has.
     pub proxy: ProxyId,
+    /// The number of the attempt.
+    pub attempt: u8,
     /// Its status.
     pub status: u16,
     /// Its bytes without our Via, where [`ResponseContext::keeps`] them.
@@ -282,9 +287,7 @@ impl ResponseContext {
 
     /// A response with the branch of a proxy has come. Returns whether the proxy has one here.
     pub fn on_response(&mut self, response: Response<'_>, now: Time, out: &mut Vec<Effect>) -> bool {
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == response.proxy) else {
-            return false;
-        };
+        let Some(index) = self.branch_of(response.proxy, response.attempt) else { return false };
         if self.kind == Kind::Other && response.status >= 200 && !self.server.is_proceeding() {
             // Its copies have to find the request as well.
             return true;
@@ -298,14 +301,14 @@ impl ResponseContext {
     }
 
     /// A response to our CANCEL of the branch to this proxy has come.
-    pub fn on_response_to_cancel(&mut self, proxy: ProxyId, status: u16, now: Time) {
-        let branch = self.branches.iter_mut().find(|branch| branch.to().proxy == proxy);
+    pub fn on_response_to_cancel(&mut self, (proxy, attempt): (ProxyId, u8), status: u16, now: Time) {
+        let branch = self.branch_of(proxy, attempt).and_then(|index| self.branches.get_mut(index));
         branch.into_iter().for_each(|branch| branch.on_response_to_cancel(status, now));
     }
 
     /// The request could not be sent to this proxy: as if it had answered 503 (RFC 3261 §16.9).
     pub fn on_unsent(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        let Some(index) = self.latest_at(proxy) else { return };
         if self.branches.get_mut(index).is_some_and(|branch| branch.on_unsent(now)) && self.is_in_use(index) {
             self.leave(Why::Unsent, now, out);
         }
@@ -313,7 +316,7 @@ impl ResponseContext {
 
     /// The proxy was found down: a request that has heard nothing from it may leave at once.
     pub fn on_down(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        let Some(index) = self.latest_at(proxy) else { return };
         let is_unheard = self.branches.get(index).is_some_and(Branch::is_unheard);
         if is_unheard && self.is_in_use(index) && self.may_move() {
             self.leave(Why::Down, now, out);
@@ -323,7 +326,7 @@ impl ResponseContext {
     /// The connection to this proxy is gone, and it has answered with a provisional response at most: nothing more
     /// comes of it. That is told by a 503, and not by the 500 of a server that has answered.
     pub fn on_cut(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == proxy) else { return };
+        let Some(index) = self.latest_at(proxy) else { return };
         if self.branches.get_mut(index).is_some_and(|branch| branch.on_cut(now)) && self.is_in_use(index) {
             self.decide(true, now, out);
         }
@@ -332,14 +335,14 @@ impl ResponseContext {
     /// Has the branch to this proxy, which has not responded, go by another connection from now on. Returns whether it
     /// may: that the request leaves again is of use only once, and while its outcome is waited for.
     pub fn go_by(&mut self, to: Candidate) -> bool {
-        let Some(index) = self.branches.iter().position(|branch| branch.to().proxy == to.proxy) else { return false };
+        let Some(index) = self.latest_at(to.proxy) else { return false };
         let may = self.is_in_use(index) && !self.is_cancelled;
         self.branches.get_mut(index).is_some_and(|branch| may && branch.go_by(to.to))
     }
 
     /// Whether this proxy has the request and has not responded at all.
     pub fn is_unheard(&self, proxy: ProxyId) -> bool {
-        self.branches.iter().any(|branch| branch.to().proxy == proxy && branch.is_unheard())
+        self.latest_at(proxy).and_then(|index| self.branches.get(index)).is_some_and(Branch::is_unheard)
     }
 
     /// Whether a final response is awaited on this way.
@@ -369,8 +372,10 @@ impl ResponseContext {
         let Some(why) = self.asked.take() else { return };
         match next {
             Next::Address(to) => {
-                let last = self.branches.last().map(Branch::to);
-                last.into_iter().for_each(|last| self.branch_anew(Candidate { to, ..last }, now, out));
+                let Some(last) = self.branches.last_mut() else { return };
+                last.abandon();
+                let Candidate { proxy, attempt, .. } = last.to();
+                self.branch_to(Candidate { proxy, attempt: attempt + 1, to }, now, out);
             }
             Next::This(candidate) if self.branches.iter().all(|branch| branch.to().proxy != candidate.proxy) => {
                 self.branches.last_mut().into_iter().for_each(Branch::abandon);
@@ -447,10 +452,10 @@ impl ResponseContext {
 
     /// Whether a response of this proxy comes too late to be the one that the caller waits for: the request has gone on
     /// to another proxy, or it is a 2xx after a refusal.
-    pub fn is_late(&self, proxy: ProxyId, status: u16) -> bool {
-        let mut branches = self.branches.iter();
-        let is_abandoned = branches.any(|branch| branch.to().proxy == proxy && branch.is_abandoned());
-        is_abandoned || self.answered.is_some_and(|answered| answered >= 300) && (200..300).contains(&status)
+    pub fn is_late(&self, (proxy, attempt): (ProxyId, u8), status: u16) -> bool {
+        let branch = self.branch_of(proxy, attempt).and_then(|index| self.branches.get(index));
+        branch.is_some_and(Branch::is_abandoned)
+            || self.answered.is_some_and(|answered| answered >= 300) && (200..300).contains(&status)
     }
 
     /// Whether a status asks for another proxy, and as many as may have the request have had it.
@@ -461,6 +466,15 @@ impl ResponseContext {
     /// The proxies that have had the request, in their order.
     pub fn tried(&self) -> impl Iterator<Item = ProxyId> {
         self.branches.iter().map(|branch| branch.to().proxy)
+    }
+
+    fn branch_of(&self, proxy: ProxyId, attempt: u8) -> Option<usize> {
+        self.branches.iter().position(|branch| (branch.to().proxy, branch.to().attempt) == (proxy, attempt))
+    }
+
+    /// The branch of the last attempt at this proxy.
+    fn latest_at(&self, proxy: ProxyId) -> Option<usize> {
+        self.branches.iter().rposition(|branch| branch.to().proxy == proxy)
     }
 
     /// Whether this is the branch whose outcome the caller waits for.
@@ -481,8 +495,10 @@ impl ResponseContext {
     /// The same in place of a branch that has not responded. It has the same name: where both addresses are those of
     /// one server, that one sees a copy.
     fn branch_anew(&mut self, candidate: Candidate, now: Time, out: &mut Vec<Effect>) {
-        self.branches.take(|branch| branch.to().proxy == candidate.proxy);
-        self.branch_to(candidate, now, out);
+        let index = self.latest_at(candidate.proxy);
+        let attempt = index.and_then(|index| self.branches.get(index)).map_or(0, |last| last.to().attempt);
+        self.branches.take(|branch| (branch.to().proxy, branch.to().attempt) == (candidate.proxy, attempt));
+        self.branch_to(Candidate { attempt, ..candidate }, now, out);
     }
 
     /// The request may leave the proxy that has it.

@@ -17,7 +17,7 @@ fn terms() -> Terms {
 }
 
 fn candidate(proxy: u16) -> Candidate {
-    Candidate { proxy: ProxyId(proxy), to: Hop::Address(([192, 0, 2, proxy as u8], 5060).into()) }
+    Candidate { proxy: ProxyId(proxy), attempt: 0, to: Hop::Address(([192, 0, 2, proxy as u8], 5060).into()) }
 }
 
 fn shown(effect: Effect) -> String {
@@ -69,9 +69,14 @@ impl Call {
     }
 
     fn gets_whole(&mut self, proxy: u16, status: u16, bytes: &str) -> Vec<String> {
-        let response = Response { proxy: ProxyId(proxy), status, bytes: bytes.as_bytes() };
-        assert!(self.context.on_response(response, self.now, &mut self.out));
+        self.gets_in((proxy, 0), status, bytes);
         self.effects()
+    }
+
+    /// A response comes in an attempt at a proxy.
+    fn gets_in(&mut self, (proxy, attempt): (u16, u8), status: u16, bytes: &str) {
+        let response = Response { proxy: ProxyId(proxy), attempt, status, bytes: bytes.as_bytes() };
+        assert!(self.context.on_response(response, self.now, &mut self.out));
     }
 
     fn cancels(&mut self) -> Vec<String> {
@@ -165,20 +170,27 @@ fn a_100_leaves_after_200_ms_and_the_invite_again_by_timer_a() {
 }
 
 #[test]
-fn a_receiver_has_the_request_anew_at_its_next_address_and_a_cancel_goes_there_alone() {
+fn a_receiver_has_the_request_in_another_attempt_at_its_next_address_and_a_cancel_goes_there() {
     let mut call = Call::begin(Kind::Invite);
     call.passes(999);
     assert_eq!(call.waits(), (1_000, vec!["Silent 1?".to_owned()]));
-    let second = Hop::Address(([192, 0, 2, 99], 5060).into());
-    call.context.on_next(Next::Address(second), call.now, &mut call.out);
-    assert_eq!(call.out, [Effect::Send { to: Candidate { to: second, ..candidate(1) }, is_copy: false }]);
-    call.out.clear();
+    let to = Hop::Address(([192, 0, 2, 99], 5060).into());
+    let second = Candidate { attempt: 1, to, ..candidate(1) };
+    call.context.on_next(Next::Address(to), call.now, &mut call.out);
+    assert_eq!(std::mem::take(&mut call.out), [Effect::Send { to: second, is_copy: false }]);
     assert_eq!(call.passes(1_900), at(&[(1_500, "copy to 1")]));
-    assert_eq!(call.gets(1, 180), ["180 of 1"]);
+    call.gets_in((1, 1), 180, "it rings");
+    assert_eq!(call.effects(), ["it rings"]);
     call.context.on_cancel(call.now, &mut call.out);
-    assert_eq!(call.out, [Effect::AcceptCancel, Effect::Cancel(Candidate { to: second, ..candidate(1) })]);
-    call.out.clear();
-    assert_eq!(call.gets(1, 487), ["ACK to 1", "487 of 1"]);
+    assert_eq!(std::mem::take(&mut call.out), [Effect::AcceptCancel, Effect::Cancel(second)]);
+    // The first one has been slow, and not down.
+    call.gets_in((1, 0), 180, "");
+    assert_eq!(std::mem::take(&mut call.out), [Effect::Cancel(candidate(1))]);
+    call.gets_in((1, 0), 487, "");
+    assert_eq!(std::mem::take(&mut call.out), [Effect::Acknowledge(candidate(1))]);
+    call.gets_in((1, 1), 487, "it ends");
+    assert_eq!(call.out.first(), Some(&Effect::Acknowledge(second)));
+    assert_eq!(call.effects().pop().unwrap(), "it ends");
 }
 
 #[test]
@@ -234,7 +246,7 @@ fn a_cancel_is_held_until_the_first_provisional_response() {
     assert_eq!(call.gets(1, 100), ["CANCEL to 1"]);
     assert_eq!(call.gets(1, 180), ["180 of 1"]);
     assert_eq!(call.passes(2_200), at(&[(1_100, "CANCEL to 1"), (2_100, "CANCEL to 1")]));
-    call.context.on_response_to_cancel(ProxyId(1), 200, call.now);
+    call.context.on_response_to_cancel((ProxyId(1), 0), 200, call.now);
     assert_eq!(call.passes(5_000), []);
     assert_eq!(call.gets(1, 487), ["ACK to 1", "487 of 1"]);
 }
@@ -456,7 +468,7 @@ fn responses_that_contradict_each_other_do_no_harm() {
     call.gets(1, 486);
     assert_eq!(call.gets(1, 603), ["ACK to 1"]);
     assert_eq!(call.gets(1, 200), ["2xx"], "a 2xx after a 4xx: the caller decides");
-    let response = Response { proxy: ProxyId(9), status: 200, bytes: b"" };
+    let response = Response { proxy: ProxyId(9), attempt: 0, status: 200, bytes: b"" };
     assert!(!call.context.on_response(response, call.now, &mut call.out), "no branch of this context");
 }
 

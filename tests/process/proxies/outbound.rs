@@ -39,6 +39,10 @@ fn request(method: &str, uri: &str, system: SocketAddr, (call_id, to_tag): (&str
 
 /// The 200 of a phone.
 fn ok(phone: &Phone, request: &Received) -> String {
+    response(phone, request, "200 OK")
+}
+
+fn response(phone: &Phone, request: &Received, status: &str) -> String {
     let fields = ["Via:", "Record-Route:", "From:", "To:", "Call-ID:", "CSeq:"];
     let lines = request.text.split("\r\n").filter(|line| fields.iter().any(|field| line.starts_with(field)));
     let tagged = |line: &str| match line.starts_with("To:") && !line.contains(";tag=") {
@@ -46,7 +50,7 @@ fn ok(phone: &Phone, request: &Received) -> String {
         false => format!("{line}\r\n"),
     };
     let lines: String = lines.map(tagged).collect();
-    format!("SIP/2.0 200 OK\r\n{lines}Contact: <sip:phone@{}>\r\nContent-Length: 0\r\n\r\n", phone.address())
+    format!("SIP/2.0 {status}\r\n{lines}Contact: <sip:phone@{}>\r\nContent-Length: 0\r\n\r\n", phone.address())
 }
 
 /// The parameter of To, and the Route values, of the caller of an answered call.
@@ -204,6 +208,39 @@ fn a_system_calls_a_phone_by_its_name() {
     assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 480 "));
     let returned = &front.pointsman.stats("counters")["returned"];
     assert_eq!(returned["reasons"]["outbound-looked-up"], 4, "{returned}");
+}
+
+#[test]
+fn a_call_to_a_name_goes_on_from_an_address_that_is_silent_and_from_one_that_answers_503() {
+    let Some(names) = NameServer::start() else { return };
+    let phones = [(); 3].map(|()| Phone::new(own_address().into()));
+    names.change(|zone| {
+        let service = phones.iter().enumerate().map(|(place, phone)| {
+            let target = format!("p{place}.example.net");
+            zone.set_address(&target, phone.address());
+            srv(10 * place as u16, 0, phone.address().port(), &target)
+        });
+        let service = service.collect();
+        zone.set("_sip._udp.phones.example.net", SRV, service);
+    });
+    let system = System::start(None);
+    let (_front, at) = front_as(&system, names.setup());
+    let mut line = line_from(system.address(), at);
+    let uri = "sip:phone@phones.example.net";
+    line.send(request("INVITE", uri, system.address(), ("named", ""), &[]).as_bytes()).unwrap();
+    let [silent, full, well] = &phones;
+    let came = [silent, full].map(|phone| phone.expect("the INVITE", is("INVITE", "named")));
+    full.send_bytes(response(full, &came[1], "503 Service Unavailable").as_bytes(), came[1].from);
+    let ack = full.expect("the ACK", is("ACK", "named"));
+    assert_eq!(ack.header("Via"), came[1].header("Via"), "hop by hop");
+    let invite = well.expect("the INVITE", is("INVITE", "named"));
+    well.send_bytes(response(well, &invite, "180 Ringing").as_bytes(), invite.from);
+    // The first one has only been slow.
+    silent.send_bytes(response(silent, &came[0], "180 Ringing").as_bytes(), came[0].from);
+    let cancel = silent.expect("the CANCEL", is("CANCEL", "named"));
+    assert_eq!(cancel.header("Via"), came[0].header("Via"), "RFC 3261 §9.1");
+    well.send_bytes(ok(well, &invite).as_bytes(), invite.from);
+    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "));
 }
 
 #[test]

@@ -21,9 +21,21 @@ struct Seen {
     has_rung: [bool; 8],
     is_done: [bool; 8],
     asked: bool,
+    /// Each branch goes to another address of one receiver, instead of another proxy.
+    is_by_address: bool,
 }
 
 impl Seen {
+    /// Proxy and attempt of this branch.
+    fn branch(&self, number: u16) -> (ProxyId, u8) {
+        if self.is_by_address { (ProxyId(1), number as u8 - 1) } else { (ProxyId(number), 0) }
+    }
+
+    /// The number of the branch of a proxy and attempt.
+    fn number(&self, to: &Candidate) -> u16 {
+        if self.is_by_address { u16::from(to.attempt) + 1 } else { to.proxy.0 }
+    }
+
     fn take(&mut self, effects: &[Effect], kind: Kind, came: Option<u16>, step: &str) {
         for effect in effects {
             match effect {
@@ -36,7 +48,7 @@ impl Seen {
                     assert_eq!(self.finals + self.forwarded, 0, "{step}: fail-over after the end");
                 }
                 Effect::Send { to, .. } => {
-                    assert_eq!(to.proxy.0, self.branches, "{step}: a copy to an abandoned proxy")
+                    assert_eq!(self.number(to), self.branches, "{step}: a copy to an abandoned proxy")
                 }
                 Effect::Ask { .. } => {
                     assert!(!self.is_bound && !self.is_cancelled && !self.asked, "{step}: a question too many");
@@ -44,7 +56,8 @@ impl Seen {
                 }
                 Effect::Cancel(to) => {
                     assert_eq!(kind, Kind::Invite, "{step}");
-                    assert!(self.has_rung[usize::from(to.proxy.0)], "{step}: CANCEL before any provisional response");
+                    let number = usize::from(self.number(to));
+                    assert!(self.has_rung[number], "{step}: CANCEL before any provisional response");
                 }
                 Effect::Acknowledge(_) => {
                     assert!(came.is_some_and(|status| status >= 300) && kind == Kind::Invite, "{step}")
@@ -80,7 +93,8 @@ fn walk(seed: u64) {
         may_be_forged,
         leads_to_flow: false,
     };
-    let (mut now, mut out, mut seen) = (Time(0), Vec::new(), Seen::default());
+    let mut seen = Seen { is_by_address: draw(&mut random, 3) == 0, ..Seen::default() };
+    let (mut now, mut out) = (Time(0), Vec::new());
     let mut context = ResponseContext::begin(opening, now, &mut out);
     seen.take(&out, kind, None, "begin");
     let mut successes = 0;
@@ -97,23 +111,24 @@ fn walk(seed: u64) {
             }
             2 => drop(context.on_ack(now)),
             3 => {
-                let proxy = ProxyId(draw(&mut random, 3) as u16 + 1);
-                context.on_unsent(proxy, now, &mut out);
-                seen.is_done[usize::from(proxy.0)] |= proxy.0 <= seen.branches;
+                let number = if seen.is_by_address { seen.branches } else { draw(&mut random, 3) as u16 + 1 };
+                context.on_unsent(seen.branch(number).0, now, &mut out);
+                seen.is_done[usize::from(number)] |= number <= seen.branches;
             }
-            4 => context.on_response_to_cancel(ProxyId(draw(&mut random, 3) as u16 + 1), 200, now),
+            4 => context.on_response_to_cancel(seen.branch(draw(&mut random, 3) as u16 + 1), 200, now),
             5..8 => {
                 let statuses = [100, 180, 183, 200, 200, 302, 401, 408, 486, 487, 500, 503, 503, 504, 603];
                 let status = statuses[draw(&mut random, statuses.len() as u64) as usize];
-                let proxy = ProxyId(draw(&mut random, 3) as u16 + 1);
-                let is_ours = context.on_response(Response { proxy, status, bytes: b"x" }, now, &mut out);
-                assert_eq!(is_ours, proxy.0 <= seen.branches, "{step}");
+                let number = draw(&mut random, 3) as u16 + 1;
+                let (proxy, attempt) = seen.branch(number);
+                let is_ours = context.on_response(Response { proxy, attempt, status, bytes: b"x" }, now, &mut out);
+                assert_eq!(is_ours, number <= seen.branches, "{step}");
                 came = Some(status);
                 if is_ours {
-                    seen.has_rung[usize::from(proxy.0)] |= status < 200;
+                    seen.has_rung[usize::from(number)] |= status < 200;
                     successes += usize::from(kind == Kind::Invite && (200..300).contains(&status));
-                    let is_first = status >= 200 && !seen.is_done[usize::from(proxy.0)] && proxy.0 == seen.branches;
-                    seen.is_done[usize::from(proxy.0)] |= status >= 200;
+                    let is_first = status >= 200 && !seen.is_done[usize::from(number)] && number == seen.branches;
+                    seen.is_done[usize::from(number)] |= status >= 200;
                     seen.is_bound |= status >= 600 && is_first && seen.finals + seen.forwarded == 0;
                 }
             }
@@ -130,6 +145,7 @@ fn walk(seed: u64) {
             let next = match draw(&mut random, 4) {
                 0 => Next::None,
                 1 => Next::Nowhere,
+                _ if seen.is_by_address => Next::Address(candidate(seen.branches + 1).to),
                 _ => Next::This(candidate(seen.branches + 1)),
             };
             seen.asked = false;

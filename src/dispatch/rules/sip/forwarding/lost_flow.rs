@@ -72,7 +72,7 @@ impl Dispatch {
     pub(super) fn go_around(&mut self, id: ContextId, to: Hop, now: Time) {
         let Some(UnderWay { forward, request, arrival, .. }) = self.contexts.get(id) else { return };
         let (forward, request, arrival) = (*forward, request.clone(), *arrival);
-        let (candidate, mut goes) = (Candidate { proxy: forward.proxy, to }, false);
+        let (candidate, mut goes) = (Candidate { proxy: forward.proxy, attempt: 0, to }, false);
         self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
         if !goes {
             return self.cut_unheard(id, now);

@@ -37,7 +37,7 @@ impl Dispatch {
         });
         let is_answer = |below: &Via<'_>| is_known || self.branches.is_answered_by(message, &branch, below);
         let Some(via) = below.filter(is_answer) else {
-            let of_cancel = self.response_to_cancel(message, branch.proxy(), now);
+            let of_cancel = self.response_to_cancel(message, (branch.proxy(), branch.attempt()), now);
             return Some(of_cancel.unwrap_or(forged));
         };
         let (proxy, listener, side) = (branch.proxy(), branch.listener(), branch.side().other());
@@ -55,8 +55,8 @@ impl Dispatch {
             // Other Vias are for those who have written them.
             OverloadControl::read(ours).into_iter().for_each(|control| self.proxies.on_overload(proxy, control, now));
         }
-        if let Some(decision) =
-            name.and_then(|name| self.respond_in_context(message, (name, proxy, is_own), via_end, now))
+        let of = (proxy, branch.attempt());
+        if let Some(decision) = name.and_then(|name| self.respond_in_context(message, (name, of, is_own), via_end, now))
         {
             return Some(decision);
         }

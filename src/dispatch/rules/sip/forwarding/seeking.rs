@@ -2,12 +2,19 @@
 //! connection is opened (RFC 3261 §18.1.1).
 //!
 //! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
-//! a connection to each. Over UDP it goes to the next one where it cannot be sent. One that is only silent may answer
-//! yet, and has the whole time of the transaction.
+//! a connection to each. Over UDP it goes to the next one, as an attempt with a branch of its own, where it cannot be
+//! sent, where the answer is 503, and where nothing is heard. An INVITE waits for five seconds then: a server that is
+//! there has sent 100 after 200 ms (RFC 3261 §17.2.1), and one that responds after all gets a CANCEL. Other requests
+//! stay for all the time that they have: nothing tells whether they have been carried out, and they cannot be
+//! cancelled.
+//!
+//! That takes the state of a transaction, which each request to a name has. One that travels without it (RFC 3261
+//! §16.11) has one address only.
 
 use std::net::SocketAddr;
 
 use super::outbound::may_be_named;
+use super::stateful::moved_by;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::{Awaited, Destination};
@@ -19,7 +26,7 @@ use crate::dispatch::rules::udp_listener_towards;
 use crate::ids::{ConnId, ListenerId, ProxyId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext};
+use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext, Why};
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
@@ -97,7 +104,7 @@ impl Dispatch {
         }
         let (next, target, reason) = match way {
             Ok((to, reason)) => {
-                let next = Ok(Candidate { proxy: forward.proxy, to });
+                let next = Ok(Candidate { proxy: forward.proxy, attempt: 0, to });
                 (next, Some(Target::Forward(Forward { to, ..forward })), reason)
             }
             Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
@@ -143,20 +150,34 @@ impl Dispatch {
         }
     }
 
-    /// Answers the question whether a request that could not be sent goes to another address of the name that it goes
-    /// to (RFC 3263 §4.3).
-    pub(super) fn go_to_next_address(&mut self, id: ContextId, effects: &mut Vec<Effect>, now: Time) {
-        let Some(under_way) = self.contexts.get_mut(id) else { return };
-        let datagram = under_way.others.pop_if(|other| matches!(other, Destination::Datagram(_)));
+    /// Answers the question whether a request goes to another address of the name that it goes to (RFC 3263 §4.3).
+    /// Returns why it does.
+    pub(super) fn go_to_next_address(
+        &mut self,
+        id: ContextId,
+        why: Why,
+        effects: &mut Vec<Effect>,
+        now: Time,
+    ) -> Option<Reason> {
+        let under_way = self.contexts.get_mut(id)?;
+        let may_go = under_way.context.is_invite() || !matches!(why, Why::Silent | Why::TimedOut);
+        let datagram = under_way.others.pop_if(|other| may_go && matches!(other, Destination::Datagram(_)));
         let Some(Destination::Datagram(to)) = datagram else {
-            return under_way.context.on_next(Next::None, now, effects);
+            under_way.context.on_next(Next::None, now, effects);
+            return None;
         };
         let to = Hop::Address(to);
         under_way.context.on_next(Next::Address(to), now, effects);
         let UnderWay { arrival, forward, ref request, .. } = *under_way;
-        let target = Target::Forward(Forward { to, ..forward });
-        let (request, decision) = (request.clone(), Decision { target, reason: Reason::OutboundLookedUp });
-        self.count_again((&request, &arrival), &decision, now);
+        let (request, reason) = (request.clone(), moved_by(why));
+        let decision = Decision { target: Target::Forward(Forward { to, ..forward }), reason };
+        if let Why::Status(_) = why {
+            // The response in hand is counted with the reason.
+            self.note_again(&request, &arrival, &decision, now);
+        } else {
+            self.count_again((&request, &arrival), &decision, now);
+        }
+        Some(reason)
     }
 
     /// Asks for a connection to a far end. False: there are too many, and requests wait on each.

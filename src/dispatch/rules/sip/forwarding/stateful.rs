@@ -64,7 +64,7 @@ impl Dispatch {
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
-            first: Some(Candidate { proxy: forward.proxy, to: forward.to }),
+            first: Some(Candidate { proxy: forward.proxy, attempt: 0, to: forward.to }),
             is_reliable,
             may_be_forged: !is_reliable,
             leads_to_flow: forward.side == Side::Server && callee.is_none(),
@@ -131,7 +131,7 @@ impl Dispatch {
     pub(super) fn respond_in_context(
         &mut self,
         message: &Message<'_>,
-        (name, proxy, is_own): (Fingerprint, ProxyId, bool),
+        (name, (proxy, attempt), is_own): (Fingerprint, (ProxyId, u8), bool),
         via_end: u16,
         now: Time,
     ) -> Option<Decision> {
@@ -149,7 +149,7 @@ impl Dispatch {
             }
             scratch.edits.pieces(message).for_each(|piece| scratch.response.extend_from_slice(piece));
         }
-        let decision = self.on_response_in_context(id, (message, via_end, proxy, is_own), &mut scratch, now);
+        let decision = self.on_response_in_context(id, (message, via_end, (proxy, attempt), is_own), &mut scratch, now);
         self.contexts.give_scratch(scratch);
         decision
     }
@@ -157,7 +157,7 @@ impl Dispatch {
     fn on_response_in_context(
         &mut self,
         id: ContextId,
-        (message, via_end, proxy, is_own): (&Message<'_>, u16, ProxyId, bool),
+        (message, via_end, (proxy, attempt), is_own): (&Message<'_>, u16, (ProxyId, u8), bool),
         Scratch { response, effects, .. }: &mut Scratch,
         now: Time,
     ) -> Option<Decision> {
@@ -165,9 +165,9 @@ impl Dispatch {
         let side = under_way.forward.side.other();
         let UnderWay { back: to, arrival: Arrival { listener, local, .. }, .. } = *under_way;
         let was_answered = under_way.context.answered().is_some();
-        let is_late = under_way.context.is_late(proxy, status);
+        let is_late = under_way.context.is_late((proxy, attempt), status);
         let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
-        if !under_way.context.on_response(Response { proxy, status, bytes: response }, now, effects) {
+        if !under_way.context.on_response(Response { proxy, attempt, status, bytes: response }, now, effects) {
             return None;
         }
         let entry = under_way.entry;
@@ -207,12 +207,17 @@ impl Dispatch {
     }
 
     /// Decides about the response to a CANCEL of our own: it has no Via but ours.
-    pub(super) fn response_to_cancel(&mut self, message: &Message<'_>, proxy: ProxyId, now: Time) -> Option<Decision> {
+    pub(super) fn response_to_cancel(
+        &mut self,
+        message: &Message<'_>,
+        of: (ProxyId, u8),
+        now: Time,
+    ) -> Option<Decision> {
         let cseq = message.cseq().filter(|cseq| cseq.method == Method::Cancel)?;
         let call = crate::transaction::name::sip::call_of(message, &self.printer);
         let id = self.contexts.invite_of(call, cseq.number)?;
         let (under_way, status) = (self.contexts.get_mut(id)?, message.status()?);
-        under_way.context.on_response_to_cancel(proxy, status, now);
+        under_way.context.on_response_to_cancel(of, status, now);
         self.contexts.arm(id);
         Some(Decision { target: Target::Drop, reason: Reason::Branch })
     }
@@ -270,7 +275,7 @@ impl Dispatch {
         let other = self.proxies.connection_like(proxy, conn);
         for id in self.contexts.take_on(conn, Side::Caller) {
             let Some(under_way) = self.contexts.get_mut(id) else { continue };
-            let to = other.map(|other| Candidate { proxy, to: Hop::Connection(other) });
+            let to = other.map(|other| Candidate { proxy, attempt: 0, to: Hop::Connection(other) });
             let to = to.filter(|to| under_way.context.go_by(*to));
             match (under_way.context.is_unheard(proxy), to) {
                 (true, Some(to)) => {
@@ -296,7 +301,7 @@ impl Dispatch {
     }
 
     /// Notes another decision about a request under way for `explain`.
-    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+    pub(super) fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
@@ -335,12 +340,7 @@ impl Dispatch {
     ) -> Option<Reason> {
         let under_way = self.contexts.get_mut(id)?;
         if under_way.moves == Moves::ByAddress {
-            // An address that is only silent may answer yet, by a branch that both would share.
-            match why {
-                Why::Unsent => self.go_to_next_address(id, effects, now),
-                _ => under_way.context.on_next(Next::None, now, effects),
-            }
-            return None;
+            return self.go_to_next_address(id, why, effects, now);
         }
         let (pool, call) = (under_way.pool, under_way.call);
         let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
@@ -375,11 +375,7 @@ impl Dispatch {
             let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
             self.give_back(hold, now);
         }
-        let reason = match why {
-            Why::Silent | Why::TimedOut => Reason::MovedSilent,
-            Why::Status(_) => Reason::MovedStatus,
-            Why::Unsent | Why::Down => Reason::MovedError,
-        };
+        let reason = moved_by(why);
         self.note_attempt(id, proxy, (weight, reason), now);
         Some(reason)
     }
@@ -400,7 +396,7 @@ impl Dispatch {
                 Ok(Choice::Proxy(id)) => {
                     let is_quick = self.proxies.get(id).is_some_and(|proxy| proxy.is_quick(within, now));
                     if let Some(to) = self.proxies.hop_to(id).filter(|_| is_quick) {
-                        return (Next::This(Candidate { proxy: id, to }), Reason::Proxied);
+                        return (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied);
                     }
                     without = Reason::NotBetter;
                     if !ask.tried.add(id) {
@@ -450,7 +446,7 @@ impl Dispatch {
     }
 
     /// The way of a request under way to a proxy.
-    fn forward_of(&self, id: ContextId, Candidate { proxy, to }: Candidate) -> Option<Forward> {
+    fn forward_of(&self, id: ContextId, Candidate { proxy, attempt, to }: Candidate) -> Option<Forward> {
         let under_way = self.contexts.get(id)?;
         let side = under_way.forward.side;
         let to = match to {
@@ -468,7 +464,10 @@ impl Dispatch {
         let via = message.via()?;
         let came = Came { via, call: under_way.call, cseq };
         let way = self.branches.way(&message);
-        let branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, side));
+        let mut branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, side));
+        if attempt > 0 {
+            branch = self.branches.give_anew(&came, branch, attempt);
+        }
         let flow = self.branches.flow(&branch, way_back(&via, &under_way.arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
         let asks_overload = side == Side::Caller && self.asks_overload(proxy);
@@ -491,5 +490,14 @@ impl Dispatch {
             Some(over) => over.unheard.iter().for_each(|(proxy, sent)| self.proxies.on_given_up(*proxy, *sent, now)),
             None => self.contexts.arm(id),
         }
+    }
+}
+
+/// The reason to show for a request that has gone on.
+pub(super) const fn moved_by(why: Why) -> Reason {
+    match why {
+        Why::Silent | Why::TimedOut => Reason::MovedSilent,
+        Why::Status(_) => Reason::MovedStatus,
+        Why::Unsent | Why::Down => Reason::MovedError,
     }
 }
