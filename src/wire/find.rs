@@ -94,13 +94,13 @@ fn find_bytes_in_end<const N: usize>(bytes: &[u8], left: usize, wanted: [u8; N])
     find_in_end(bytes, left, |block| places(block, wanted), |byte| wanted.contains(&byte))
 }
 
-/// Iterates over the places of a byte in a text, thirty-two bytes at a step.
+/// Iterates over the places of a byte in a text, sixty-four bytes at a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Places<'a> {
     bytes: &'a [u8],
     wanted: u8,
     /// A bit for each place in the block at hand that has not been given, and where that block begins.
-    found: u32,
+    found: u64,
     block: usize,
     /// The bytes before it have been read.
     read: usize,
@@ -115,7 +115,7 @@ impl<'a> Places<'a> {
     /// Reads the next block that has one.
     #[inline]
     fn read(&mut self) -> Option<()> {
-        while let Some(block) = self.bytes.get(self.read..).and_then(<[u8]>::first_chunk::<32>) {
+        while let Some(block) = self.bytes.get(self.read..).and_then(<[u8]>::first_chunk) {
             self.found = self.in_block(block);
             (self.block, self.read) = (self.read, self.read + block.len());
             if self.found != 0 {
@@ -126,16 +126,16 @@ impl<'a> Places<'a> {
     }
 
     #[inline(always)]
-    fn in_block(&self, block: &[u8; 32]) -> u32 {
-        let (halves, _) = block.as_chunks();
-        halves.iter().rev().fold(0, |found, half| found << 16 | places(*half, [self.wanted]))
+    fn in_block(&self, block: &[u8; 64]) -> u64 {
+        let (parts, _) = block.as_chunks();
+        parts.iter().rev().fold(0, |found, part| found << 16 | u64::from(places(*part, [self.wanted])))
     }
 
     /// Reads the last bytes, less than a block.
     #[cold]
     fn read_end(&mut self) -> Option<()> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
-        let mut last = [0; 32];
+        let mut last = [0; 64];
         last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
         self.found = self.in_block(&last) & ((1 << rest.len()) - 1);
         (self.block, self.read) = (self.read, self.bytes.len().max(self.read));
@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn every_place_of_a_byte_is_found_from_wherever_the_search_begins() {
-        let text: Vec<u8> = (0..70).map(|at| if at % 7 == 3 || at > 60 { b'\n' } else { 0 }).collect();
-        for (len, from) in (0..=70).flat_map(|len| (0..=len + 1).map(move |from| (len, from))) {
+        let text: Vec<u8> = (0..140).map(|at| if at % 7 == 3 || at > 120 { b'\n' } else { 0 }).collect();
+        for (len, from) in (0..=140).flat_map(|len| (0..=len + 1).map(move |from| (len, from))) {
             let expected: Vec<_> = (from..len).filter(|at| text[*at] == b'\n').collect();
             assert_eq!(Places::from(&text[..len], from, b'\n').collect::<Vec<_>>(), expected, "{from} in {len}");
             let zeros = (from..len).filter(|at| text[*at] == 0).count();

@@ -149,16 +149,17 @@ impl Framer {
         for line_end in Places::from(buffer, self.seen, b'\n') {
             let end = line_end + 1;
             let field = buffer.get(self.field..end).unwrap_or_default();
-            let is_blank = matches!(field, b"\n" | b"\r\n");
-            match buffer.get(end) {
-                _ if is_blank => {}
-                // The field goes on.
-                Some(b' ' | b'\t') => continue,
-                Some(_) => {}
-                // The byte after the line end says whether it does.
-                None => {
-                    self.seen = line_end;
-                    return Err(self.needs_more(buffer));
+            let is_blank = matches!(field, [b'\n'] | [b'\r', b'\n']);
+            if !is_blank {
+                match buffer.get(end) {
+                    // The field goes on.
+                    Some(b' ' | b'\t') => continue,
+                    Some(_) => {}
+                    // The byte after the line end says whether it does.
+                    None => {
+                        self.seen = line_end;
+                        return Err(self.needs_more(buffer));
+                    }
                 }
             }
             (self.field, self.seen) = (end, end);
@@ -172,7 +173,9 @@ impl Framer {
             } else if is_blank {
                 self.is_in_body = true;
                 return Ok(());
-            } else if let Some(stated) = content_length(field) {
+            } else if let [b'C' | b'c' | b'L' | b'l', ..] = field
+                && let Some(stated) = content_length(field)
+            {
                 self.body = match (self.body, stated) {
                     (Body::Unknown, Some(stated)) => Body::Stated(stated),
                     (Body::Stated(before), Some(stated)) if before == stated => Body::Stated(stated),

@@ -130,23 +130,16 @@ impl Head {
         let mut length = Length::Absent;
         let mut at = self.fields_start as usize;
         loop {
-            match bytes.get(at..) {
-                Some([b'\n', ..]) => {
-                    self.body_start = (at + 1) as u32;
-                    return (fault, length);
-                }
-                Some([b'\r', b'\n', ..]) => {
-                    self.body_start = (at + 2) as u32;
-                    return (fault, length);
-                }
-                _ => {}
-            }
             if let Some((field, end)) = plain_field(bytes, at)
                 && self.fields.len() < MAX_FIELDS
             {
                 self.take_in(bytes, field, (&mut fault, &mut length));
                 at = end + 1;
                 continue;
+            }
+            if let Some(body) = behind_empty_line(bytes, at) {
+                self.body_start = body as u32;
+                return (fault, length);
             }
             let Some((colon, end)) = ends(bytes, at) else { return (fault.or(Some(Fault::Truncated)), length) };
             if self.fields.len() >= MAX_FIELDS {
@@ -286,6 +279,15 @@ fn plain_field(bytes: &[u8], at: usize) -> Option<(Field, usize)> {
         value_end: (at + value_end) as u32,
     };
     Some((field, at + end))
+}
+
+/// The place behind the empty line that starts at `at`; `None`: a field starts there, or nothing.
+fn behind_empty_line(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..)? {
+        [b'\n', ..] => Some(at + 1),
+        [b'\r', b'\n', ..] => Some(at + 2),
+        _ => None,
+    }
 }
 
 /// The ends of the name and of the value of the field that starts at `at`.
