@@ -21,7 +21,7 @@ use crate::words::{ReplyTo, Transport};
 const LEDGER_WITHIN: Duration = Duration::from_millis(10);
 
 /// Memory of answers on connections that is kept for the next ones, in bytes.
-const KEPT: usize = 1 << 16;
+const KEPT: usize = 1 << 20;
 
 /// A worker's ledger that has grown by more than one part in so many of its units is told at once.
 const MUCH: u32 = 64;
