@@ -11,6 +11,7 @@ use super::contexts::ContextId;
 use super::probed::LookUp;
 use super::share::Shares;
 use crate::fingerprint::SourcePrint;
+use crate::ids::ProxyId;
 use crate::time::Time;
 
 /// Most requests that wait. The last eighth of the places is for systems that have less than their fair share.
@@ -34,6 +35,8 @@ pub(super) enum Destination {
     Datagram(SocketAddr),
     /// A connection to this far end.
     Connection(Callee),
+    /// The connection of a downstream proxy.
+    Proxy(ProxyId),
 }
 
 /// All requests that wait.

@@ -14,6 +14,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::awaiting::Destination;
+use super::callees::Callee;
 use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
 use super::share::Shares;
 use super::targets::proxies::PoolId;
@@ -88,6 +89,15 @@ pub(super) enum Moves {
     ByAddress,
 }
 
+/// A request whose connection has ended goes to the same place by a new one, or to its receiver's Contact: once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Around {
+    No,
+    /// A connection is opened for it.
+    Waits,
+    Done,
+}
+
 /// Memory that is used again for each message.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -128,9 +138,12 @@ pub(super) struct UnderWay {
     /// Its way to the first proxy.
     pub(super) forward: Forward,
     pub(super) pool: PoolId,
-    /// The ways to its receiver that are tried when the one that it waits for or has gone leads nowhere, the last one
-    /// first. The first to be tried is the one that it has gone, where that is a connection which we have opened.
+    /// The ways to its receiver that have not been tried, the last one first.
     pub(super) others: Vec<Destination>,
+    /// The far end of the connection that it has gone by, where we have opened that.
+    pub(super) opened: Option<Callee>,
+    /// Why it goes on to its next address.
+    pub(super) moved: Option<Reason>,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Few<(ProxyId, Sent)>,
     pub(super) moves: Moves,
@@ -138,8 +151,7 @@ pub(super) struct UnderWay {
     pub(super) is_told: bool,
     /// Whether the connection has ended that its responses were to come by.
     pub(super) is_cut: bool,
-    /// Whether it has gone to its receiver's Contact because a connection has ended: it does so once.
-    pub(super) is_around: bool,
+    pub(super) around: Around,
     /// Whether copies of it may come that nothing else knows of.
     has_copies: bool,
     /// Why it has stayed at its proxy when it might have moved.
@@ -198,11 +210,13 @@ impl UnderWay {
             forward: *forward,
             pool,
             others: Vec::new(),
+            opened: None,
+            moved: None,
             unheard: first.map(|sent| (forward.proxy, sent)).into(),
             moves,
             is_told: false,
             is_cut: false,
-            is_around: false,
+            around: Around::No,
             has_copies: first.is_none() && arrival.transport == Transport::Udp,
             stays: None,
             armed: Time::NEVER,

@@ -62,6 +62,8 @@ pub struct ResponseContext {
     branches: Few<Branch>,
     /// A question to the owner that has not been answered.
     asked: Option<Why>,
+    /// The owner looks for a way to its receiver, or to the next address of that.
+    is_seeking: bool,
     /// No other proxy gets the request: a 101–199 has passed, or a 6xx has come.
     is_bound: bool,
     /// The caller has cancelled it.
@@ -157,8 +159,9 @@ impl Why {
 pub enum Next {
     /// This proxy, which has not had the request yet.
     This(Candidate),
-    /// The same receiver by another of its addresses: another attempt (RFC 3263 §4.3).
-    Address(Hop),
+    /// The same receiver by another of its addresses, which is another attempt (RFC 3263 §4.3): the owner looks for the
+    /// way, and calls [`ResponseContext::on_looked_up`].
+    Sought,
     /// None that would be better.
     None,
     /// None, and any other request would find none either: a 503 may say so (RFC 3261 §16.7 step 6).
@@ -223,6 +226,7 @@ impl ResponseContext {
             server: sip_server::Transaction::open_for_proxy(server, now),
             branches: Few::None,
             asked: None,
+            is_seeking: first.is_none(),
             is_bound: false,
             is_cancelled: false,
             cancel_ends: None,
@@ -268,20 +272,47 @@ impl ResponseContext {
         }
         (self.is_cancelled, self.cancel_ends) = (true, Some(now + LIFETIME));
         self.cancel_all_but(None, now, out);
-        if self.branches.is_empty() {
-            // It has not gone anywhere yet.
+        if !self.branches.last().is_some_and(Branch::is_pending) {
+            // It has not gone anywhere yet, or not to where it is to go next.
             self.decide(false, now, out);
         }
     }
 
-    /// The way to its receiver has been looked up: the request goes there, or is answered with this status.
-    pub fn on_looked_up(&mut self, to: Result<Candidate, u16>, now: Time, out: &mut Vec<Effect>) {
-        if !self.branches.is_empty() || !self.server.is_proceeding() || self.is_expired {
+    /// Whether its owner looks for a way.
+    pub const fn is_seeking(&self) -> bool {
+        self.is_seeking
+    }
+
+    /// Whether it has gone anywhere.
+    pub fn has_left(&self) -> bool {
+        !self.branches.is_empty()
+    }
+
+    /// Whether it goes the way that its owner looks for, once that is found.
+    pub fn wants_way(&self) -> bool {
+        let is_free = |last: &Branch| self.may_move() && (last.is_unheard() || !last.is_pending());
+        let is_open = self.server.is_proceeding() && !self.is_expired;
+        self.is_seeking && is_open && self.branches.last().is_none_or(is_free)
+    }
+
+    /// The way to its receiver, or to the next address of that, has been looked for. The request goes there where it
+    /// [wants](Self::wants_way) to. Where there is none, it is answered with this status, or as its last attempt ended.
+    pub fn on_looked_up(&mut self, to: Result<(ProxyId, Hop), u16>, now: Time, out: &mut Vec<Effect>) {
+        let wants_way = self.wants_way();
+        if !std::mem::replace(&mut self.is_seeking, false) || self.is_expired {
             return;
         }
-        match to {
-            Ok(to) => self.branch_to(to, now, out),
-            Err(status) => self.respond(status, Answer::Own(status), now, out),
+        let last = self.branches.last().map(|last| (last.to().attempt, last.is_pending()));
+        match (to, last) {
+            (Ok((proxy, to)), last) if wants_way => {
+                self.branches.last_mut().into_iter().for_each(Branch::abandon);
+                let attempt = last.map_or(0, |(attempt, _)| attempt + 1);
+                self.branch_to(Candidate { proxy, attempt, to }, now, out);
+            }
+            (Err(status), None) if wants_way => self.respond(status, Answer::Own(status), now, out),
+            // It has responded meanwhile, or may do so yet.
+            (_, Some((_, true))) => {}
+            _ => self.decide(false, now, out),
         }
     }
 
@@ -371,12 +402,7 @@ impl ResponseContext {
     pub fn on_next(&mut self, next: Next, now: Time, out: &mut Vec<Effect>) {
         let Some(why) = self.asked.take() else { return };
         match next {
-            Next::Address(to) => {
-                let Some(last) = self.branches.last_mut() else { return };
-                last.abandon();
-                let Candidate { proxy, attempt, .. } = last.to();
-                self.branch_to(Candidate { proxy, attempt: attempt + 1, to }, now, out);
-            }
+            Next::Sought => self.is_seeking = true,
             Next::This(candidate) if self.branches.iter().all(|branch| branch.to().proxy != candidate.proxy) => {
                 self.branches.last_mut().into_iter().for_each(Branch::abandon);
                 self.branch_to(candidate, now, out);
@@ -504,7 +530,9 @@ impl ResponseContext {
     /// The request may leave the proxy that has it.
     fn leave(&mut self, why: Why, now: Time, out: &mut Vec<Effect>) {
         let Some(left) = self.branches.last().map(|branch| branch.to().proxy) else { return };
-        if self.may_move() {
+        if self.is_seeking {
+            // The next one is looked for.
+        } else if self.may_move() {
             self.asked = Some(why);
             out.push(Effect::Ask { left, why });
         } else if !why.is_open() {

@@ -176,7 +176,8 @@ fn a_receiver_has_the_request_in_another_attempt_at_its_next_address_and_a_cance
     assert_eq!(call.waits(), (1_000, vec!["Silent 1?".to_owned()]));
     let to = Hop::Address(([192, 0, 2, 99], 5060).into());
     let second = Candidate { attempt: 1, to, ..candidate(1) };
-    call.context.on_next(Next::Address(to), call.now, &mut call.out);
+    assert_eq!(call.next(Next::Sought), [""; 0]);
+    call.context.on_looked_up(Ok((ProxyId(1), to)), call.now, &mut call.out);
     assert_eq!(std::mem::take(&mut call.out), [Effect::Send { to: second, is_copy: false }]);
     assert_eq!(call.passes(1_900), at(&[(1_500, "copy to 1")]));
     call.gets_in((1, 1), 180, "it rings");
@@ -191,6 +192,39 @@ fn a_receiver_has_the_request_in_another_attempt_at_its_next_address_and_a_cance
     call.gets_in((1, 1), 487, "it ends");
     assert_eq!(call.out.first(), Some(&Effect::Acknowledge(second)));
     assert_eq!(call.effects().pop().unwrap(), "it ends");
+}
+
+#[test]
+fn a_request_waits_for_the_way_to_its_next_address_and_ends_where_there_is_none() {
+    let sought = |why: &str| {
+        let mut call = Call::begin(Kind::Invite);
+        let asked = match why {
+            "Unsent 1?" => call.fails(1),
+            _ => call.gets(1, 503),
+        };
+        assert_eq!(asked.last().unwrap(), why);
+        assert_eq!(call.next(Next::Sought), [""; 0]);
+        call
+    };
+    for (why, cancelled) in [("Unsent 1?", "our 487"), ("Status(503) 1?", "our 500")] {
+        let mut call = sought(why);
+        call.context.on_looked_up(Err(480), call.now, &mut call.out);
+        assert_eq!(call.effects(), ["our 500"]);
+        let mut call = sought(why);
+        assert_eq!(call.cancels(), ["200 to CANCEL", cancelled]);
+        call.context.on_looked_up(Ok((ProxyId(1), candidate(2).to)), call.now, &mut call.out);
+        assert_eq!(call.effects(), [""; 0]);
+    }
+    // One that has only been silent answers while the next one is looked for.
+    for status in [100, 180, 200, 486] {
+        let mut call = Call::begin(Kind::Invite);
+        call.passes(999);
+        assert_eq!(call.waits().1, ["Silent 1?"]);
+        call.next(Next::Sought);
+        call.gets(1, status);
+        call.context.on_looked_up(Ok((ProxyId(1), candidate(2).to)), call.now, &mut call.out);
+        assert_eq!(call.effects(), [""; 0], "{status}");
+    }
 }
 
 #[test]

@@ -133,6 +133,129 @@ fn where_no_connection_can_be_opened_the_next_address_of_the_name_is_tried_and_t
     assert_eq!(shown(&rig.left()), ["480 to #50"], "not even begun");
 }
 
+/// The branch of our Via.
+fn branch(sent: &Sent) -> &str {
+    sent.field("Via").split("branch=").nth(1).unwrap().split(';').next().unwrap()
+}
+
+impl Rig {
+    /// The system calls a name, which leads to the phone and to another place; the call goes by the first connection.
+    fn calls_name(&mut self) -> Sent {
+        assert!(self.system(&to_uri("INVITE", "sip:phone@example.org;transport=tcp", &[])).is_empty());
+        assert!(self.finds(&[PHONE, "203.0.113.8:5062"]).is_empty());
+        assert_eq!(self.dials(FIRST), PHONE.parse().unwrap());
+        let sent = one(self.opens(FIRST));
+        assert_eq!(sent.shown(), "INVITE to #60");
+        sent
+    }
+}
+
+#[test]
+fn a_call_over_tcp_goes_to_the_next_address_of_the_name_where_the_first_is_silent_or_answers_503() {
+    for is_silent in [false, true] {
+        let mut rig = Rig::connected(1);
+        let first = rig.calls_name();
+        if is_silent {
+            assert_eq!(shown(&rig.passes(5_100)), ["100 to #50"]);
+        } else {
+            assert_eq!(shown(&rig.phone(&first, "503 Service Unavailable", FIRST)), ["ACK to #60"]);
+        }
+        assert_eq!(rig.dials(SECOND), "203.0.113.8:5062".parse().unwrap());
+        let second = one(rig.opens(SECOND));
+        assert_eq!(second.shown(), "INVITE to #61");
+        assert_ne!(branch(&first), branch(&second));
+        if is_silent {
+            // It has only been slow.
+            let cancel = one(rig.phone(&first, "180 Ringing", FIRST));
+            assert_eq!((cancel.shown().as_str(), branch(&cancel)), ("CANCEL to #60", branch(&first)));
+            assert_eq!(shown(&rig.phone(&first, "487 Request Terminated", FIRST)), ["ACK to #60"]);
+        }
+        assert_eq!(shown(&rig.phone(&second, "200 OK", SECOND)), ["200 to #50"]);
+        let moved = if is_silent { Reason::MovedSilent } else { Reason::MovedStatus };
+        assert_eq!(rig.counted(moved), 1);
+        assert_eq!(rig.switch.poll_callee(), None);
+    }
+}
+
+#[test]
+fn a_call_that_rings_while_a_connection_to_the_next_address_is_opened_stays_where_it_rings() {
+    for is_open in [false, true] {
+        let mut rig = Rig::connected(1);
+        let first = rig.calls_name();
+        rig.passes(5_100);
+        rig.dials(SECOND);
+        assert_eq!(shown(&rig.phone(&first, "180 Ringing", FIRST)), ["180 to #50"]);
+        if is_open {
+            assert!(rig.opens(SECOND).is_empty());
+        } else {
+            rig.switch.on_connection_closed(SECOND, Ended::Refused, rig.now);
+            assert!(rig.left().is_empty());
+        }
+        assert_eq!(shown(&rig.phone(&first, "200 OK", FIRST)), ["200 to #50"]);
+    }
+}
+
+#[test]
+fn a_call_that_was_refused_with_503_ends_with_that_where_the_next_address_cannot_be_reached() {
+    let mut rig = Rig::connected(1);
+    let first = rig.calls_name();
+    rig.phone(&first, "503 Service Unavailable", FIRST);
+    rig.dials(SECOND);
+    rig.switch.on_connection_closed(SECOND, Ended::Refused, rig.now);
+    assert_eq!(shown(&rig.left()), ["500 to #50"]);
+    // One that is cancelled meanwhile has nothing to wait for, and ends as its only attempt did.
+    let mut rig = Rig::connected(1);
+    let first = rig.calls_name();
+    rig.phone(&first, "503 Service Unavailable", FIRST);
+    let text = to_uri("CANCEL", "sip:phone@example.org;transport=tcp", &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&rig.system(&text)), ["200 to #50", "500 to #50"]);
+    rig.dials(SECOND);
+    assert!(rig.opens(SECOND).is_empty());
+}
+
+#[test]
+fn a_call_whose_connection_ends_twice_goes_to_the_next_address_of_the_name() {
+    for is_refused in [false, true] {
+        let mut rig = Rig::connected(1);
+        let first = rig.calls_name();
+        assert!(rig.hangs_up(FIRST).is_empty());
+        assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap(), "once more there");
+        if is_refused {
+            rig.switch.on_connection_closed(SECOND, Ended::Refused, rig.now);
+            assert!(rig.left().is_empty());
+        } else {
+            let again = one(rig.opens(SECOND));
+            assert_eq!((again.shown().as_str(), branch(&again)), ("INVITE to #61", branch(&first)));
+            assert!(rig.hangs_up(SECOND).is_empty());
+        }
+        assert_eq!(rig.dials(ConnId(62)), "203.0.113.8:5062".parse().unwrap());
+        let next = one(rig.opens(ConnId(62)));
+        assert_eq!(next.shown(), "INVITE to #62");
+        assert_ne!(branch(&first), branch(&next));
+    }
+}
+
+#[test]
+fn an_address_of_a_name_that_is_another_systems_is_used_in_its_turn() {
+    for other in ["192.0.2.12:5080", "203.0.113.8:5062"] {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", "sip:phone@example.org;transport=tcp", &[])).is_empty());
+        assert!(rig.finds(&[PHONE, "192.0.2.12:5080", other]).is_empty());
+        rig.dials(FIRST);
+        rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+        let sent = one(rig.left());
+        assert_eq!(sent.shown(), "INVITE to #102", "by the connection that is open");
+        assert_eq!(one(rig.responds(&sent, "200 OK")).shown(), "200 to #50");
+    }
+    // Its connection ends: the next one has its turn.
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&to_uri("INVITE", "sip:phone@example.org;transport=tcp", &[])).is_empty());
+    assert_eq!(one(rig.finds(&["192.0.2.12:5080", PHONE])).shown(), "INVITE to #102");
+    assert!(rig.hangs_up(ConnId(102)).is_empty());
+    rig.dials(FIRST);
+    assert_eq!(one(rig.opens(FIRST)).shown(), "INVITE to #60");
+}
+
 #[test]
 fn a_call_whose_connection_ends_before_any_response_is_placed_once_more_and_then_ends() {
     let mut rig = Rig::connected(1);
@@ -169,13 +292,18 @@ fn a_bye_for_a_phone_that_has_closed_its_connection_goes_by_a_new_one() {
 
 #[test]
 fn a_call_that_is_cancelled_while_its_connection_is_opened_does_not_leave() {
-    let mut rig = Rig::connected(1);
-    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
-    rig.dials(FIRST);
-    let cancel = to_uri("CANCEL", BY_CONNECTION, &[]).replace("-CANCEL", "-INVITE");
-    assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
-    assert!(rig.opens(FIRST).is_empty());
-    assert!(rig.passes(40_000).is_empty());
+    for is_refused in [false, true] {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+        rig.dials(FIRST);
+        let cancel = to_uri("CANCEL", BY_CONNECTION, &[]).replace("-CANCEL", "-INVITE");
+        assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
+        if is_refused {
+            rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+        }
+        assert!(rig.opens(FIRST).is_empty());
+        assert!(rig.passes(40_000).is_empty());
+    }
 }
 
 #[test]

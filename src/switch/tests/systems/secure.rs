@@ -227,7 +227,7 @@ fn a_call_over_tls_whose_connection_ends_before_any_response_goes_by_another_one
     for goes_at_once in [false, true] {
         let mut rig = Rig::secure(Transport::Tcp);
         assert!(rig.system(&to_uri("INVITE", NAMED, &[])).is_empty());
-        assert!(rig.finds(&[PHONE, "203.0.113.8:5061"]).is_empty());
+        assert!(rig.finds(&[PHONE]).is_empty());
         let (_, sent) = rig.calls(FIRST);
         if goes_at_once {
             one(rig.secured(&answer(&sent, "200 OK"), FIRST, PHONE));

@@ -145,16 +145,28 @@ fn walk(seed: u64) {
             let next = match draw(&mut random, 4) {
                 0 => Next::None,
                 1 => Next::Nowhere,
-                _ if seen.is_by_address => Next::Address(candidate(seen.branches + 1).to),
+                _ if seen.is_by_address => Next::Sought,
                 _ => Next::This(candidate(seen.branches + 1)),
             };
             seen.asked = false;
             context.on_next(next, now, &mut out);
             seen.take(&out, kind, came, &step);
         }
+        if context.is_seeking() && draw(&mut random, 2) == 0 {
+            out.clear();
+            let way = match draw(&mut random, 4) {
+                0 => Err(480),
+                _ => Ok((ProxyId(1), candidate(seen.branches + 1).to)),
+            };
+            context.on_looked_up(way, now, &mut out);
+            seen.take(&out, kind, None, &step);
+        }
     }
     // Left alone it ends, and the caller has its answer.
     let mut turns = 0;
+    out.clear();
+    context.on_looked_up(Err(480), now, &mut out);
+    seen.take(&out, kind, None, &format!("seed {seed}, {now}"));
     while !context.is_over(now) {
         out.clear();
         let at = context.poll_timeout();

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use super::outbound::{Place, may_be_named};
 use super::record_route::is_private;
 use crate::dispatch::Dispatch;
-use crate::dispatch::awaiting::Destination;
 use crate::dispatch::callees::Callee;
-use crate::dispatch::contexts::{ContextId, UnderWay};
+use crate::dispatch::contexts::{Around, ContextId, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Hop, Reason, Side, Target};
 use crate::ids::ConnId;
 use crate::time::Time;
@@ -56,26 +55,43 @@ impl Dispatch {
         let contact = self.contact_of(id);
         let Some(under_way) = self.contexts.get_mut(id).filter(|it| it.context.answered().is_none()) else { return };
         let proxy = under_way.forward.proxy;
-        let may_go = under_way.context.may_go_around(proxy) && !std::mem::replace(&mut under_way.is_around, true);
-        let is_opened = !under_way.others.is_empty();
+        let (may_go, around) = (under_way.context.may_go_around(proxy), under_way.around);
+        let opened = under_way.opened.take();
         self.contexts.leave_way(id);
-        match contact {
+        match (opened, contact) {
             _ if !may_go => self.cut(id, now),
-            _ if is_opened => self.go_on(id, now),
-            Some((to, Transport::Udp)) => self.go_around(id, Hop::Address(to), now),
-            Some((address, _)) => self.go_to_first(id, [Destination::Connection(Callee { address, name: None })], now),
-            None => self.cut(id, now),
+            _ if around != Around::No => self.lose_unheard(id, now),
+            (Some(callee), _) => self.go_around_by(id, callee, now),
+            (None, Some((to, Transport::Udp))) => self.go_around(id, Hop::Address(to), now),
+            (None, Some((address, _))) => self.go_around_by(id, Callee { address, name: None }, now),
+            (None, None) => self.lose_unheard(id, now),
+        }
+    }
+
+    /// Has a request whose connection is gone go by a connection to this far end, which may have to be opened.
+    fn go_around_by(&mut self, id: ContextId, to: Callee, now: Time) {
+        match self.find_connection(id, &to, now) {
+            Some(Some(conn)) => self.go_around(id, Hop::Connection(conn), now),
+            Some(None) => {
+                if let Some(under_way) = self.contexts.get_mut(id) {
+                    under_way.around = Around::Waits;
+                }
+            }
+            None => self.lose_unheard(id, now),
         }
     }
 
     /// Has a request whose connection is gone go by another way, or tells its sender where that is of no use any more.
     pub(super) fn go_around(&mut self, id: ContextId, to: Hop, now: Time) {
-        let Some(UnderWay { forward, request, arrival, .. }) = self.contexts.get(id) else { return };
-        let (forward, request, arrival) = (*forward, request.clone(), *arrival);
+        let opened = self.opened_for(to);
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        (under_way.around, under_way.opened) = (Around::Done, opened);
+        let UnderWay { forward, ref request, arrival, .. } = *under_way;
+        let request = request.clone();
         let (candidate, mut goes) = (Candidate { proxy: forward.proxy, attempt: 0, to }, false);
         self.happen(id, now, |context, effects| goes = context.go_around(candidate, now, effects));
         if !goes {
-            return self.cut_unheard(id, now);
+            return self.lose_unheard(id, now);
         }
         let target = Target::Forward(Forward { to, ..forward });
         let decision = Decision { target, reason: Reason::OutboundContact };
@@ -103,9 +119,15 @@ impl Dispatch {
     }
 
     /// The same where nothing has been heard of the request meanwhile: a receiver that responds has found a way itself.
-    pub(super) fn cut_unheard(&mut self, id: ContextId, now: Time) {
-        if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_unheard(under_way.forward.proxy)) {
-            self.cut(id, now);
+    /// It goes to the next address of its receiver, if that has one (RFC 3263 §4.3).
+    pub(super) fn lose_unheard(&mut self, id: ContextId, now: Time) {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        under_way.around = Around::Done;
+        let proxy = under_way.forward.proxy;
+        match (under_way.context.is_unheard(proxy), under_way.others.is_empty()) {
+            (false, _) => {}
+            (true, true) => self.cut(id, now),
+            (true, false) => self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects)),
         }
     }
 

@@ -2,11 +2,11 @@
 //! connection is opened (RFC 3261 §18.1.1).
 //!
 //! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
-//! a connection to each. Over UDP it goes to the next one, as an attempt with a branch of its own, where it cannot be
-//! sent, where the answer is 503, and where nothing is heard. An INVITE waits for five seconds then: a server that is
-//! there has sent 100 after 200 ms (RFC 3261 §17.2.1), and one that responds after all gets a CANCEL. Other requests
-//! stay for all the time that they have: nothing tells whether they have been carried out, and they cannot be
-//! cancelled.
+//! a connection to each. It goes to the next one, as an attempt with a branch of its own, where it cannot be sent or no
+//! connection can be opened, where the answer is 503, and where nothing is heard. An INVITE waits for five seconds
+//! then: a server that is there has sent 100 after 200 ms (RFC 3261 §17.2.1), and one that responds after all gets a
+//! CANCEL. Other requests stay for all the time that they have: nothing tells whether they have been carried out, and
+//! they cannot be cancelled.
 //!
 //! That takes the state of a transaction, which each request to a name has. One that travels without it (RFC 3261
 //! §16.11) has one address only.
@@ -19,25 +19,16 @@ use super::{Case, way_back};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::{Awaited, Destination};
 use crate::dispatch::callees::Callee;
-use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
+use crate::dispatch::contexts::{Around, ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::rules::udp_listener_towards;
 use crate::ids::{ConnId, ListenerId, ProxyId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext, Why};
+use crate::transaction::response_context::{self as context, Effect, Next, ResponseContext, Why};
 use crate::wire::sip::Method;
 use crate::words::Transport;
-
-/// The way to a name that has been looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
-    /// The connection of a proxy, which is open, from this listener.
-    Way(Hop, Option<ListenerId>),
-    /// The first of these that leads anywhere.
-    OneOf(Vec<Destination>),
-}
 
 impl Dispatch {
     /// Begins the response context of a system's request whose way is still sought. Returns whether there is room for
@@ -85,29 +76,32 @@ impl Dispatch {
 
     fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
         let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
-        match self.way_found(found, &arrival) {
-            Ok(Found::Way(to, listener)) => {
-                self.set_listener(id, listener);
-                self.on_way_found(id, Ok((to, Reason::OutboundLookedUp)), now);
-            }
-            Ok(Found::OneOf(destinations)) => self.go_to_first(id, destinations, now),
+        match self.destinations(found, &arrival) {
+            Ok(destinations) => self.go_to_first(id, destinations, now),
             Err(refusal) => self.on_way_found(id, Err(refusal), now),
         }
     }
 
-    /// The way of a request that waited for it has been found: the request goes there, or is answered with this status.
+    /// The way of a request that waited for it has been found: the request goes there, or is answered with this status
+    /// unless it has gone elsewhere before.
     fn on_way_found(&mut self, id: ContextId, way: Result<(Hop, Reason), (u16, Reason)>, now: Time) {
-        let Some(UnderWay { arrival, forward, request, context, .. }) = self.contexts.get(id) else { return };
-        let (arrival, forward, request) = (*arrival, *forward, request.clone());
-        if context.answered().is_some() {
-            return;
+        let opened = way.ok().and_then(|(to, _)| self.opened_for(to));
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        let (wants_way, has_left) = (under_way.context.wants_way(), under_way.context.has_left());
+        if wants_way && way.is_ok() {
+            (under_way.opened, under_way.around) = (opened, Around::No);
         }
+        let UnderWay { arrival, forward, ref request, moved, .. } = *under_way;
+        let request = request.clone();
         let (next, target, reason) = match way {
             Ok((to, reason)) => {
-                let next = Ok(Candidate { proxy: forward.proxy, attempt: 0, to });
-                (next, Some(Target::Forward(Forward { to, ..forward })), reason)
+                let target = wants_way.then_some(Target::Forward(Forward { to, ..forward }));
+                (Ok((forward.proxy, to)), target, moved.unwrap_or(reason))
             }
-            Err((status, reason)) => (Err(status), self.own_answer(id, status).map(Target::Answer), reason),
+            Err((status, reason)) => {
+                let answer = if wants_way && !has_left { self.own_answer(id, status) } else { None };
+                (Err(status), answer.map(Target::Answer), reason)
+            }
         };
         self.happen(id, now, |context, effects| context.on_looked_up(next, now, effects));
         if let Some(decision) = target.map(|target| Decision { target, reason }) {
@@ -115,8 +109,29 @@ impl Dispatch {
         }
     }
 
+    /// The far end of a connection, where we have opened that for requests of systems.
+    pub(super) fn opened_for(&self, to: Hop) -> Option<Callee> {
+        match to {
+            Hop::Connection(conn) => self.callees.of(conn).cloned(),
+            Hop::Address(_) => None,
+        }
+    }
+
+    /// The listener to which the far end of a connection of ours sends what it does not send on that.
+    pub(super) fn listener_beside(&self, to: Hop) -> Option<ListenerId> {
+        let Hop::Connection(conn) = to else { return None };
+        let (transport, address) = match self.callees.of(conn) {
+            Some(callee) => (callee.transport(), callee.address),
+            None => {
+                let proxy = self.proxies.get(self.proxies.of_connection(conn)?)?;
+                (proxy.transport(), proxy.address()?)
+            }
+        };
+        self.rules.stream_listener(transport, address.ip()).map(|(listener, _)| listener)
+    }
+
     /// Has a request go to the first of these destinations that leads anywhere.
-    pub(super) fn go_to_first<D>(&mut self, id: ContextId, destinations: D, now: Time)
+    fn go_to_first<D>(&mut self, id: ContextId, destinations: D, now: Time)
     where
         D: IntoIterator<Item = Destination, IntoIter: DoubleEndedIterator>,
     {
@@ -126,58 +141,55 @@ impl Dispatch {
     }
 
     /// Has a request go to the first of its destinations that were not tried.
-    pub(super) fn go_on(&mut self, id: ContextId, now: Time) {
+    fn go_on(&mut self, id: ContextId, now: Time) {
         while let Some(under_way) = self.contexts.get_mut(id) {
-            let (source, is_around) = (under_way.source, under_way.is_around);
-            let to = match under_way.others.pop() {
-                Some(Destination::Connection(to)) => to,
-                Some(Destination::Datagram(to)) => {
-                    return self.on_way_found(id, Ok((Hop::Address(to), Reason::OutboundLookedUp)), now);
-                }
-                None if is_around => return self.cut_unheard(id, now),
+            let found = match under_way.others.pop() {
+                Some(Destination::Connection(to)) => match self.find_connection(id, &to, now) {
+                    Some(None) => return,
+                    Some(Some(conn)) => Some((Hop::Connection(conn), Reason::OutboundConnected)),
+                    None => None,
+                },
+                Some(Destination::Proxy(proxy)) => self.proxies.hop_to(proxy).map(|to| (to, Reason::OutboundLookedUp)),
+                Some(Destination::Datagram(to)) => Some((Hop::Address(to), Reason::OutboundLookedUp)),
                 None => return self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
             };
-            // Its responses and requests must find a way here.
-            if self.rules.stream_listener(to.transport(), to.address.ip()).is_none() {
-                continue;
-            }
-            if let Some(conn) = self.callees.open_to(&to) {
-                return self.on_connected(id, (&to, conn), now);
-            }
-            if self.awaiting.has_room(|| source) && self.ask_for_connection(&to) {
-                return self.awaiting.wait((id, source), Awaited::Connection(to), now);
+            if let Some(way) = found {
+                return self.on_way_found(id, Ok(way), now);
             }
         }
     }
 
-    /// Answers the question whether a request goes to another address of the name that it goes to (RFC 3263 §4.3).
-    /// Returns why it does.
-    pub(super) fn go_to_next_address(
-        &mut self,
-        id: ContextId,
-        why: Why,
-        effects: &mut Vec<Effect>,
-        now: Time,
-    ) -> Option<Reason> {
-        let under_way = self.contexts.get_mut(id)?;
-        let may_go = under_way.context.is_invite() || !matches!(why, Why::Silent | Why::TimedOut);
-        let datagram = under_way.others.pop_if(|other| may_go && matches!(other, Destination::Datagram(_)));
-        let Some(Destination::Datagram(to)) = datagram else {
-            under_way.context.on_next(Next::None, now, effects);
-            return None;
-        };
-        let to = Hop::Address(to);
-        under_way.context.on_next(Next::Address(to), now, effects);
-        let UnderWay { arrival, forward, ref request, .. } = *under_way;
-        let (request, reason) = (request.clone(), moved_by(why));
-        let decision = Decision { target: Target::Forward(Forward { to, ..forward }), reason };
-        if let Why::Status(_) = why {
-            // The response in hand is counted with the reason.
-            self.note_again(&request, &arrival, &decision, now);
-        } else {
-            self.count_again((&request, &arrival), &decision, now);
+    /// Finds a connection to a far end for a request. `Some(None)`: the request waits until one is open; `None`: there
+    /// will be none.
+    pub(super) fn find_connection(&mut self, id: ContextId, to: &Callee, now: Time) -> Option<Option<ConnId>> {
+        // Its responses and requests must find a way here.
+        self.rules.stream_listener(to.transport(), to.address.ip())?;
+        if let Some(conn) = self.callees.open_to(to) {
+            return Some(Some(conn));
         }
-        Some(reason)
+        let source = self.contexts.get(id)?.source;
+        if !self.awaiting.has_room(|| source) || !self.ask_for_connection(to) {
+            return None;
+        }
+        self.awaiting.wait((id, source), Awaited::Connection(to.clone()), now);
+        Some(None)
+    }
+
+    /// Answers the question whether a request goes to another address of the name that it goes to (RFC 3263 §4.3), and
+    /// begins to look for the way.
+    pub(super) fn go_to_next_address(&mut self, id: ContextId, why: Why, effects: &mut Vec<Effect>, now: Time) {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        let may_go = match why {
+            Why::Silent => under_way.context.is_invite() && under_way.around != Around::Waits,
+            Why::TimedOut => under_way.context.is_invite(),
+            Why::Status(_) | Why::Unsent | Why::Down => true,
+        };
+        if !may_go || under_way.others.is_empty() {
+            return under_way.context.on_next(Next::None, now, effects);
+        }
+        (under_way.moved, under_way.around) = (Some(moved_by(why)), Around::Done);
+        under_way.context.on_next(Next::Sought, now, effects);
+        self.go_on(id, now);
     }
 
     /// Asks for a connection to a far end. False: there are too many, and requests wait on each.
@@ -187,24 +199,23 @@ impl Dispatch {
     }
 
     /// A connection that a request waits for is open: the request goes by it.
-    fn on_connected(&mut self, id: ContextId, (to, conn): (&Callee, ConnId), now: Time) {
-        self.set_listener(
-            id,
-            self.rules.stream_listener(to.transport(), to.address.ip()).map(|(listener, _)| listener),
-        );
-        let Some(under_way) = self.contexts.get_mut(id) else { return };
-        under_way.others.push(Destination::Connection(to.clone()));
-        if under_way.is_around {
-            self.go_around(id, Hop::Connection(conn), now);
-        } else {
-            self.on_way_found(id, Ok((Hop::Connection(conn), Reason::OutboundConnected)), now);
+    fn on_connected(&mut self, id: ContextId, conn: ConnId, now: Time) {
+        let Some(under_way) = self.contexts.get(id) else { return };
+        let to = Hop::Connection(conn);
+        if under_way.context.is_seeking() {
+            self.on_way_found(id, Ok((to, Reason::OutboundConnected)), now);
+        } else if under_way.around == Around::Waits {
+            self.go_around(id, to, now);
         }
     }
 
-    /// Has a request leave from this listener.
-    fn set_listener(&mut self, id: ContextId, listener: Option<ListenerId>) {
-        if let Some((under_way, listener)) = self.contexts.get_mut(id).zip(listener) {
-            under_way.forward.listener = listener;
+    /// A connection that a request waits for cannot be opened: the request goes on to its next address.
+    fn on_unconnected(&mut self, id: ContextId, now: Time) {
+        let Some(under_way) = self.contexts.get(id) else { return };
+        if under_way.context.is_seeking() {
+            self.go_on(id, now);
+        } else if under_way.around == Around::Waits {
+            self.lose_unheard(id, now);
         }
     }
 
@@ -212,7 +223,7 @@ impl Dispatch {
     pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
         let Some(to) = self.callees.on_open(conn) else { return };
         for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
-            self.on_connected(id, (&to, conn), now);
+            self.on_connected(id, conn, now);
         }
     }
 
@@ -220,7 +231,7 @@ impl Dispatch {
     /// address (RFC 3263 §4.3).
     pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: &Callee, now: Time) {
         for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
-            self.go_on(id, now);
+            self.on_unconnected(id, now);
         }
     }
 
@@ -228,20 +239,20 @@ impl Dispatch {
     /// repeat them.
     pub fn give_up_waiting(&mut self, now: Time) {
         while let Some(id) = self.awaiting.poll_any() {
-            if self.contexts.get(id).is_some_and(|under_way| under_way.is_around) {
-                self.cut_unheard(id, now);
-            } else {
+            if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_seeking()) {
                 self.on_way_found(id, Err((503, Reason::OutboundUnreachable)), now);
+            } else {
+                self.lose_unheard(id, now);
             }
         }
     }
 
-    /// The way to the first address of a name that may be named and can be reached.
-    fn way_found(
-        &mut self,
+    /// The addresses of a name that may be named and can be reached; none: the status of the answer.
+    fn destinations(
+        &self,
         (look_up, addresses): (&LookUp, &[SocketAddr]),
         arrival: &Arrival,
-    ) -> Result<Found, (u16, Reason)> {
+    ) -> Result<Vec<Destination>, (u16, Reason)> {
         let (mut refused, mut found) = ((480, Reason::OutboundUnreachable), Vec::new());
         for to in addresses {
             let to = SocketAddr::new(to.ip().to_canonical(), to.port());
@@ -261,22 +272,11 @@ impl Dispatch {
             // Over TLS the connection to a server is for the host in its certificate alone (RFC 5922 §4).
             let is_named = |proxy: &ProxyId| self.proxies.is_named(*proxy, &look_up.host);
             let is_secure = look_up.transport == Transport::Tls;
-            match self.proxy_at(to, look_up.transport).filter(|proxy| !is_secure || is_named(proxy)) {
-                Some(proxy) if found.is_empty() => {
-                    let transport = self.proxies.get(proxy).map_or(look_up.transport, |proxy| proxy.transport());
-                    let listener = self.rules.stream_listener(transport, to.ip()).map(|(listener, _)| listener);
-                    if let Some(way) = self.proxies.hop_to(proxy) {
-                        return Ok(Found::Way(way, listener));
-                    }
-                }
-                None => {
-                    let name = Some(&look_up.host).filter(|_| is_secure).cloned();
-                    found.push(Destination::Connection(Callee { address: to, name }));
-                }
-                _ => {}
-            }
+            let proxy = self.proxy_at(to, look_up.transport).filter(|proxy| !is_secure || is_named(proxy));
+            let name = Some(&look_up.host).filter(|_| is_secure).cloned();
+            found.push(proxy.map_or(Destination::Connection(Callee { address: to, name }), Destination::Proxy));
         }
-        if found.is_empty() { Err(refused) } else { Ok(Found::OneOf(found)) }
+        if found.is_empty() { Err(refused) } else { Ok(found) }
     }
 
     /// Has the requests go on that have waited for too long.
@@ -288,7 +288,7 @@ impl Dispatch {
                     if !self.awaiting.awaits(&awaited) {
                         self.callees.give_up(to);
                     }
-                    self.go_on(id, now);
+                    self.on_unconnected(id, now);
                 }
             }
         }

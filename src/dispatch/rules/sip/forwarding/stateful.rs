@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::{Case, way_back};
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
-use crate::dispatch::awaiting::Destination;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
 use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
@@ -84,7 +83,7 @@ impl Dispatch {
             (id, forward),
             (sent, entry, moves),
         );
-        under_way.others.extend(callee.map(Destination::Connection));
+        under_way.opened = callee;
         self.contexts.insert(under_way);
         true
     }
@@ -301,7 +300,7 @@ impl Dispatch {
     }
 
     /// Notes another decision about a request under way for `explain`.
-    pub(super) fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
@@ -340,7 +339,8 @@ impl Dispatch {
     ) -> Option<Reason> {
         let under_way = self.contexts.get_mut(id)?;
         if under_way.moves == Moves::ByAddress {
-            return self.go_to_next_address(id, why, effects, now);
+            self.go_to_next_address(id, why, effects, now);
+            return None;
         }
         let (pool, call) = (under_way.pool, under_way.call);
         let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
@@ -458,8 +458,9 @@ impl Dispatch {
         };
         let mut scanner = Scanner::new();
         let message = scanner.scan(&under_way.request).ok()?;
-        let (listener, sent_by, transport) =
-            self.way_out(&under_way.arrival, (to, proxy, side), under_way.forward.listener)?;
+        let beside = if side == Side::Server { self.listener_beside(to) } else { None };
+        let listener = beside.unwrap_or(under_way.forward.listener);
+        let (listener, sent_by, transport) = self.way_out(&under_way.arrival, (to, proxy, side), listener)?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let via = message.via()?;
         let came = Came { via, call: under_way.call, cseq };
