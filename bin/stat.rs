@@ -3,8 +3,8 @@
 use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
-use pointsman::admin::proxies::table as proxies;
-use pointsman::admin::table::{table, trouble};
+use pointsman::admin::proxies::{self, Proxies};
+use pointsman::admin::table::{missing, table, trouble};
 use pointsman::server::stats::{Counters, ListenerCounters, Snapshot, Total};
 
 use crate::flags::Ask;
@@ -13,7 +13,7 @@ use crate::output::{Failure, print};
 /// The stats of a running dispatcher.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 1 when no dispatcher answers, or when a worker that is not in `maint` is not up.
+Exit code 1 when no dispatcher answers, or when a worker or a downstream proxy that is not in `maint` is not up.
 
 Examples:
   pointsman stat                    a table
@@ -50,7 +50,9 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut client = flags.ask.connect()?;
     if flags.what.is_some() {
         let reply = client.ask(&Command::Proxies)?;
-        return print(&if flags.json { reply + "\n" } else { proxies(&client.read(&reply)?) });
+        let downstream: Proxies = client.read(&reply)?;
+        print(&if flags.json { reply + "\n" } else { proxies::table(&downstream) })?;
+        return judged(&proxies::missing(&downstream));
     }
     if flags.counters {
         return counters(&mut client, flags.json);
@@ -58,8 +60,9 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if !flags.watch {
         let reply = client.ask(&Command::Load)?;
         let load: Snapshot = client.read(&reply)?;
+        let downstream: Proxies = client.read(&reply)?;
         print(&if flags.json { reply + "\n" } else { table(&load) })?;
-        return trouble(&load).map_or(Ok(()), |what| Err(Failure::unhealthy(what)));
+        return judged(&[missing(&load), proxies::missing(&downstream)].concat());
     }
     client.send(&Command::Watch)?;
     loop {
@@ -67,6 +70,11 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         let text = if flags.json { reply + "\n" } else { table(&client.read(&reply)?) + "\n" };
         print(&text)?;
     }
+}
+
+/// Fails if something is missing.
+fn judged(missing: &[String]) -> Result<(), Failure> {
+    trouble(missing).map_or(Ok(()), |what| Err(Failure::unhealthy(what)))
 }
 
 fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {

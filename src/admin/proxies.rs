@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-/// The reply to `proxies`, as far as the table shows it.
+/// The reply to `proxies`, as far as the table shows it, or the part of `load` that is the same.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Proxies {
     proxies: Vec<Shown>,
     pools: Vec<Pool>,
@@ -82,9 +83,17 @@ pub fn table(shown: &Proxies) -> String {
     }
     for Pool { name, mode, policy, up, panic, calls } in &shown.pools {
         let state = if *panic { ", all down: tried in turn" } else { "" };
-        text += &format!("pool {name}: {mode} by {policy}, {up} up, {calls} calls{state}\n");
+        let calls = if *calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") };
+        text += &format!("pool {name}: {mode} by {policy}, {up} up, {calls}{state}\n");
     }
     text
+}
+
+/// Proxies that are neither up nor in `maint`, each in words.
+pub fn missing(shown: &Proxies) -> Vec<String> {
+    let is_missing = |proxy: &&Shown| proxy.state != "up" && proxy.admin != "maint";
+    let words = |proxy: &Shown| format!("{} is {} ({})", proxy.name, proxy.state, proxy.why);
+    shown.proxies.iter().filter(is_missing).map(words).collect()
 }
 
 fn row(proxy: &Shown) -> Vec<String> {
@@ -119,6 +128,7 @@ mod tests {
     use crate::admin::protocol::Reply;
     use crate::config;
     use crate::dispatch::targets::proxies;
+    use crate::dispatch::targets::proxy::Row;
     use crate::time::Time;
 
     #[test]
@@ -133,5 +143,21 @@ mod tests {
         assert!(lines[0].starts_with("PROXY  POOL     STATE "), "{text}");
         assert!(lines[1].starts_with("fs1    default  ") && lines[1].contains("192.0.2.1:5060"), "{text}");
         assert!(lines[2].contains("unresolved") && lines[3].starts_with("pool default: proxy by latency, "), "{text}");
+        assert!(lines[3].ends_with(" 0 calls"), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_up_is_missing_unless_it_is_out_of_service() {
+        let json = |state: &str, admin: &str| {
+            let mut row = serde_json::to_value(Row::default()).unwrap();
+            (row["name"], row["state"], row["why"], row["admin"]) =
+                ("fs1".into(), state.into(), "probe".into(), admin.into());
+            serde_json::from_value(serde_json::json!({ "proxies": [row], "pools": [] })).unwrap()
+        };
+        assert_eq!(missing(&json("down", "ready")), ["fs1 is down (probe)"]);
+        assert_eq!(missing(&json("trial", "drain")), ["fs1 is trial (probe)"]);
+        assert_eq!(missing(&json("up", "ready")), [""; 0]);
+        assert_eq!(missing(&json("down", "maint")), [""; 0]);
+        assert_eq!(missing(&serde_json::from_str("{}").unwrap()), [""; 0]);
     }
 }

@@ -1,6 +1,6 @@
 //! The stats on a screen of a given size: heading and totals stay, the workers between them scroll, no line wraps.
 
-use super::table::{dispatcher_line, lines_within, trouble};
+use super::table::{dispatcher_line, lines_within, missing, trouble};
 use crate::server::stats::Snapshot;
 
 /// Size of a screen.
@@ -64,7 +64,7 @@ impl Scroll {
         let total = lines.pop().unwrap_or_default();
         let workers = lines.split_off(1);
         let mut below = vec![total, dispatcher_line(&snapshot.dispatcher)];
-        below.extend(trouble(snapshot));
+        below.extend(trouble(&missing(snapshot)));
         let room = size.rows.saturating_sub(lines.len() + below.len());
         self.all = workers.len();
         // One line says which workers are hidden.

@@ -39,11 +39,15 @@ fn rows(snapshot: &Snapshot) -> Vec<[String; COLUMNS]> {
     rows
 }
 
-/// Workers that are neither up nor in `maint`, in words; `None` if there are none.
-pub fn trouble(snapshot: &Snapshot) -> Option<String> {
-    let missing = |worker: &&WorkerLoad| worker.state != State::Up && worker.admin != AdminState::Maint;
-    let missing: Vec<String> = snapshot.workers.iter().filter(missing).map(word).collect();
-    match missing.as_slice() {
+/// Workers that are neither up nor in `maint`, each in words.
+pub fn missing(snapshot: &Snapshot) -> Vec<String> {
+    let is_missing = |worker: &&WorkerLoad| worker.state != State::Up && worker.admin != AdminState::Maint;
+    snapshot.workers.iter().filter(is_missing).map(word).collect()
+}
+
+/// All that is missing, in a line that names the first few; `None` if nothing is.
+pub fn trouble(missing: &[String]) -> Option<String> {
+    match missing {
         [] => None,
         few if few.len() <= 8 => Some(few.join(", ")),
         many => Some(format!("{} and {} more", many[..8].join(", "), many.len() - 8)),
@@ -148,7 +152,8 @@ fn bar(load: f64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1}%", if share.is_finite() { share * 100.0 } else { 0.0 })
+    // The sum of nothing is -0.0, which plus 0.0 is 0.0.
+    format!("{:.1}%", if share.is_finite() { share * 100.0 + 0.0 } else { 0.0 })
 }
 
 fn units(used: impl Into<u64>, ledger: u64, total: impl Into<u64>) -> String {
@@ -253,6 +258,7 @@ dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dr
     #[test]
     fn a_worker_that_is_missing_without_being_out_of_service_is_trouble() {
         let mut snapshot = snapshot();
+        let trouble = |snapshot: &Snapshot| trouble(&missing(snapshot));
         assert_eq!(trouble(&snapshot).as_deref(), Some("w1 is down"));
         snapshot.workers[0].state = State::Silent;
         assert_eq!(trouble(&snapshot).as_deref(), Some("w0 is silent, w1 is down"));
@@ -276,6 +282,7 @@ dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dr
         assert_eq!(uptime(61.0), "1m1s");
         assert_eq!(uptime(90_000.0), "1d1h");
         assert_eq!(uptime(f64::INFINITY), "0s");
-        assert!(table(&Snapshot::default()).contains("0/0"));
+        let empty = table(&Snapshot::default());
+        assert!(empty.contains("0/0") && !empty.contains("-0.0"), "{empty}");
     }
 }
