@@ -14,7 +14,7 @@ For a dispatcher that workers call 192.0.2.1, and two workers:
   pointsman certify --dir lan --dispatcher 192.0.2.1
   pointsman certify --dir lan --worker media1
   pointsman certify --dir lan --worker media2
-Copy dispatcher.pem, dispatcher.key and ca.pem to the dispatcher's host, media1.pem, media1.key and ca.pem to that of
+Copy dispatcher.pem, dispatcher.key and ca.pem to the dispatcher's host, media1.pem, media1.key and ca.pem to that of \
 media1. Keep ca.key on neither: whoever has it can make a worker.")]
 pub struct Flags {
     /// Directory of the CA and of all that it makes

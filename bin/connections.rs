@@ -11,9 +11,9 @@ use crate::output::{Failure, print};
 /// Connections, and the dispatcher that has them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without a number: how many connections each listener has open, and the sources with most of them, at most 100 a
-listener. A source is an IPv4 address or an IPv6 /64, as max-connections-per-source counts it. Connections whose
-handshakes are under way are not open yet; `pointsman stat --counters` has their number, the caps, and why connections
+Without a number: how many connections each listener has open, and the sources with most of them, at most 100 a \
+listener. A source is an IPv4 address or an IPv6 /64, as max-connections-per-source counts it. Connections whose \
+handshakes are under way are not open yet; `pointsman stat --counters` has their number, the caps, and why connections \
 were closed.
 
 Exit code 1 when there is no connection with that number (any more).

@@ -15,7 +15,7 @@ use crate::output::{Failure, print};
 /// The stats of a running dispatcher, once a second until `q` or Ctrl-C.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Heading and totals stay on the screen; the arrow keys, Page Up, Page Down, Home and End (or k, j, b, space, g, G) show
+Heading and totals stay on the screen; the arrow keys, Page Up, Page Down, Home and End (or k, j, b, space, g, G) show \
 the other workers. A narrow screen has fewer columns.")]
 pub struct Flags {
     #[command(flatten)]

@@ -19,8 +19,8 @@ use crate::output::Failure;
 #[command(after_help = "\
 The dispatcher starts `--workers N` of these itself. By hand, on the same host:
   pointsman worker --dispatcher /run/pointsman/handoff.sock
-It binds SIP and MGCP ports of its own, by default on every address of the host. Its MGCP endpoints are found by their
-names, whatever `bypass` says. SIGTERM and SIGINT have it end its calls and leave; it ignores SIGHUP, SIGUSR1, SIGUSR2 and
+It binds SIP and MGCP ports of its own, by default on every address of the host. Its MGCP endpoints are found by their \
+names, whatever `bypass` says. SIGTERM and SIGINT have it end its calls and leave; it ignores SIGHUP, SIGUSR1, SIGUSR2 and \
 SIGALRM.
 
 An MGCP gateway of another make as a worker, such as osmo-mgw:
