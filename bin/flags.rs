@@ -39,8 +39,7 @@ fn arg((key, flag): (&'static Key, &'static Flag)) -> Arg {
 
 /// The first sentence of the key's description, and the default as it would be written on the command line.
 fn help(key: &Key, flag: &Flag) -> String {
-    let doc = key.doc.trim();
-    let sentence = doc.split_once(". ").map_or(doc, |(first, _)| first).trim_end_matches('.').replace('`', "");
+    let sentence = summary(key);
     let default = key.default().replace('"', "");
     let default = match default.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
         Some(list) => list.replace(", ", ","),
@@ -48,6 +47,12 @@ fn help(key: &Key, flag: &Flag) -> String {
     };
     let several = if flag.is_list { "; may be given several times" } else { "" };
     format!("{sentence}{several} [default: {default}]")
+}
+
+/// The first sentence of a key's description.
+pub fn summary(key: &Key) -> String {
+    let doc = key.doc.trim();
+    doc.split_once(". ").map_or(doc, |(first, _)| first).trim_end_matches('.').replace('`', "")
 }
 
 impl Args for Dispatch {

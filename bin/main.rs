@@ -56,7 +56,8 @@ Examples:
   pointsman drain w2                          no new sessions for w2; those it has go on
   pointsman check /etc/pointsman.toml         is this file fine?
 
-Without a subcommand, `dispatch` runs. `pointsman SUBCOMMAND --help` tells more.";
+Without a subcommand, `dispatch` runs. `pointsman SUBCOMMAND --help` tells more, and
+`pointsman check --help` has the keys that stand in the file alone.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

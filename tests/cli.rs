@@ -10,10 +10,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use pointsman::admin::protocol::Reply;
+use pointsman::admin::protocol::{COMMANDS, Reply};
 use pointsman::admin::rights::OtherUsers;
 use pointsman::admin::{listener, server};
-use pointsman::config::{Apply, KEYS, Key};
+use pointsman::config::{Apply, KEYS, Key, TABLES, Table, TableKey};
+use pointsman::dispatch::targets::proxies::PoolRow;
+use pointsman::dispatch::targets::proxy::Row;
+use pointsman::server::stats::connections::ConnectionCounters;
+use pointsman::server::stats::{DispatcherLoad, WorkerLoad};
 
 fn pointsman(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pointsman"))
@@ -105,7 +109,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--workers", "4", "--worker-ports", "65533"], "run past port 65535"),
         (&["--workers", "4", "--worker-ports", "5058"], "holds port 5060 of listener"),
         (&["--rtp-ports", "1000"], "FIRST-LAST"),
-        (&["--workers", "9", "--rtp-ports", "40000-40010"], "9 workers need one each"),
+        (&["--workers", "9", "--rtp-ports", "40000-40010"], "each of 9 workers needs one"),
         (&["--policy", "best"], "`best` is not one of least-load, round-robin"),
         (&["--lanes", "65"], "--lanes: 65 is more than 64"),
         (&["--stop-after", "3"], "3s"),
@@ -182,21 +186,115 @@ fn row(key: &Key) -> String {
     format!("| `{}` | {default} |{reload} | {} |\n", key.name, words.replace('|', "\\|"))
 }
 
+/// README with the table of this name replaced.
+fn with_table(readme: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->\n"));
+    let (before, rest) = readme.split_once(&begin).expect(name);
+    let (_, after) = rest.split_once(&end).expect(name);
+    format!("{before}{begin}{table}{end}{after}")
+}
+
+/// A table's name as it is written in the file.
+fn written(table: &Table) -> String {
+    if table.is_list { format!("[[{}]]", table.name) } else { format!("[{}]", table.name) }
+}
+
 #[test]
-fn the_readme_has_the_table_of_keys() {
+fn the_readme_has_the_keys_and_those_of_the_tables() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once("<!-- keys -->\n").unwrap();
-    let (table, after) = rest.split_once("<!-- end of keys -->\n").unwrap();
     let head = "| key | default | | description |\n|---|---|---|---|\n".to_owned();
-    let expected = head + &KEYS.iter().map(row).collect::<String>();
-    if table != expected && std::env::var_os("POINTSMAN_RENEW").is_some() {
-        let renewed = format!("{before}<!-- keys -->\n{expected}<!-- end of keys -->\n{after}");
-        std::fs::write(&path, renewed).unwrap();
+    let mut expected = with_table(&readme, "keys", &(head + &KEYS.iter().map(row).collect::<String>()));
+    for table in TABLES {
+        let row = |key: &TableKey| {
+            let words = key.description().replace('|', "\\|");
+            format!("| `{}` | {} | {words} |\n", key.name(), key.default().unwrap_or("–"))
+        };
+        let head = format!("| key of `{}` | default | description |\n|---|---|---|\n", written(table));
+        let rows: String = table.keys.iter().map(row).collect();
+        expected = with_table(&expected, &format!("keys of {}", table.name), &(head + &rows));
+    }
+    if readme != expected && std::env::var_os("POINTSMAN_RENEW").is_some() {
+        std::fs::write(&path, expected).unwrap();
         return;
     }
-    let remedy = "run this test with POINTSMAN_RENEW=1 to write README's table, which is";
-    assert!(table == expected, "{remedy}\n{expected}");
+    let stale: Vec<&str> = expected.lines().filter(|line| !readme.contains(line)).collect();
+    let remedy = "run this test with POINTSMAN_RENEW=1 to write README's tables, which have";
+    assert!(readme == expected, "{remedy}\n{}", stale.join("\n"));
+}
+
+#[test]
+fn the_help_of_check_has_the_keys_that_stand_in_the_file_alone() {
+    let help = stdout(&pointsman(&["check", "--help"]));
+    for key in KEYS.iter().filter(|key| key.flag.is_none()) {
+        assert!(help.contains(&format!("\n  {} ", key.name)), "{}: {help}", key.name);
+    }
+    for table in TABLES {
+        let (_, rest) = help.split_once(&format!("Keys of {}:\n", written(table))).unwrap();
+        let rows = rest.split("\n\n").next().unwrap();
+        for key in table.keys {
+            assert!(rows.lines().any(|line| line.trim_start().starts_with(&key.name())), "{}: {rows}", key.name());
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_command_and_every_field_of_the_stats_socket() {
+    let readme = include_str!("../README.md");
+    let (_, requests) = readme.split_once("\nRequests are words").unwrap();
+    let requests = requests.split("\n\n").next().unwrap();
+    for command in COMMANDS {
+        let word = command.split(' ').next().unwrap();
+        assert!(requests.contains(&format!("`{word}")), "{command}: {requests}");
+    }
+    let proxy = Row { processes: vec![(1, 2)], ..Row::default() };
+    let worker = WorkerLoad { fault: "exited".into(), ..WorkerLoad::default() };
+    let pool = PoolRow { name: String::new(), mode: "", policy: "", up: 0, panic: false, calls: 0 };
+    let rows = [
+        ("a worker", serde_json::to_value(worker).unwrap()),
+        ("the dispatcher", serde_json::to_value(DispatcherLoad::default()).unwrap()),
+        ("a proxy", serde_json::to_value(proxy).unwrap()),
+        ("a pool", serde_json::to_value(pool).unwrap()),
+        ("`connections`", serde_json::to_value(ConnectionCounters::default()).unwrap()),
+    ];
+    for (of, row) in rows {
+        let (_, rest) = readme.split_once(&format!("\n| field of {of} ")).expect(of);
+        let table = rest.split("\n\n").next().unwrap();
+        let named: Vec<&str> = table.lines().filter_map(|line| line.split('|').nth(1)).collect();
+        for field in row.as_object().unwrap().keys() {
+            assert!(named.iter().any(|cell| cell.contains(&format!("`{field}`"))), "{of}: {field}: {table}");
+        }
+    }
+}
+
+#[test]
+fn a_line_of_help_is_broken_where_the_next_word_does_not_fit() {
+    let words = [
+        "dispatch",
+        "worker",
+        "stat",
+        "top",
+        "drain",
+        "ready",
+        "maint",
+        "handicap",
+        "forget",
+        "explain",
+        "connections",
+        "reload",
+        "check",
+        "certify",
+    ];
+    for word in words {
+        let help = stdout(&pointsman(&[word, "--help"]));
+        for (line, next) in help.lines().zip(help.lines().skip(1)) {
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            let next_word = next.split(' ').next().unwrap();
+            let fits = line.len() + 1 + next_word.len() <= 100;
+            let is_end = line.ends_with(['.', ':']);
+            assert!(!(is_prose(line) && is_prose(next) && fits && !is_end), "{word}: {line}\n{next}");
+        }
+    }
 }
 
 #[test]
@@ -268,6 +366,22 @@ fn stat_prints_a_table_or_the_object_and_is_unhappy_when_a_worker_is_down() {
     let output = pointsman(&["stat", "--json", "--stats", dir.path().join("stats.sock").to_str().unwrap()]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), load("silent")));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "pointsman: w0 is silent\n");
+}
+
+#[test]
+fn stat_is_unhappy_when_a_downstream_proxy_is_down() {
+    let row = Row { name: "fs1".into(), state: "down", why: "probe", admin: "ready", ..Row::default() };
+    let row = serde_json::to_value(row).unwrap();
+    let proxies = serde_json::json!({ "proxies": [row], "pools": [] });
+    let mut load: serde_json::Value = serde_json::from_str(&load("up")).unwrap();
+    load["proxies"] = proxies["proxies"].clone();
+    for (arguments, reply) in [(&["stat"][..], load), (&["stat", "proxies"], proxies)] {
+        let dir = tempfile::tempdir().unwrap();
+        fake_dispatcher(dir.path(), vec![format!("{reply}\n")]);
+        let output = pointsman(&[arguments, &["--run-dir", dir.path().to_str().unwrap()]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &*said), (Some(1), "pointsman: fs1 is down (probe)\n"), "{arguments:?}");
+    }
 }
 
 #[test]

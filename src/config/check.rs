@@ -299,7 +299,8 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
             "rtp-ports",
             "workers",
             format!(
-                "{rtp} holds {pairs} pairs of ports, and {} need one each; give at least {}",
+                "{rtp} holds {pairs} pairs of an even port and the next, and each of {} needs one; give {} ports from an \
+                 even one on",
                 super::count_of_workers(workers),
                 workers * 2
             ),
@@ -325,7 +326,7 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
         let taken = [("worker-ports", sip), ("worker-mgcp-ports", mgcp), ("rtp-ports", Some(rtp))];
         let met = taken.iter().find(|(_, range)| range.is_some_and(|range| range.contains(port)));
         if let Some((key, Some(range))) = met {
-            let message = format!("{range} holds port {port} of listener {listen}; choose ports apart from it");
+            let message = format!("{key} {range} holds port {port} of listener {listen}; choose ports apart from it");
             return Err(Fault::between(key, "listen", message));
         }
     }

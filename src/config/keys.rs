@@ -285,16 +285,16 @@ keys! {
     /// List of rules that lead requests to pools: by `method`, `user`, `host`, `from` and `header`. The first that fits
     /// decides; without one, requests are for the workers, or for the pool `default` if no worker is started.
     "route" routes: Vec<Route> {
-        apply: Live
+        apply: Live, see: "[their keys](#keys-of-the-tables)"
     }
 
     /// List of pools of downstream proxies: `mode` is `proxy`, `stateful` or `redirect`. The pool `default` need not be
     /// written, `workers` is that of the workers.
     "pool" pools: Vec<PoolKeys> {
-        apply: Live
+        apply: Live, see: "[their keys](#keys-of-the-tables)"
     }
 
-    /// Values of keys that the tables of `proxy` leave out, as a table.
+    /// Values of keys that the tables of `proxy` leave out, as a table; all but `name` and `uri`.
     "proxy-defaults" proxy_defaults: ProxyKeys {
         apply: Live
     }
@@ -302,7 +302,7 @@ keys! {
     /// List of downstream proxies: SIP servers that requests are forwarded or redirected to, each with its `name` and
     /// `uri`.
     "proxy" proxies: Vec<ProxyKeys> {
-        apply: Live
+        apply: Live, see: "[their keys](#keys-of-the-tables)"
     }
 
     /// Name of the extension header by which requests to proxies with `identifier = true` say which one has them.
@@ -311,7 +311,7 @@ keys! {
     }
 
     /// Time for which a message that went to a downstream proxy over TCP or TLS is remembered after its final response,
-    /// so that later ones of its dialog without an identifier follow it, 32s to 12h.
+    /// so that later ones of its dialog without an identifier follow it.
     "remember" remember: Span {
         apply: Live, default: Span::Of(LIFETIME), within: Span::Of(LIFETIME)..=seconds(12 * 3600), ""
     }

@@ -9,33 +9,36 @@ use serde::Deserialize;
 use super::describe::quoted;
 use super::error::Fault;
 use super::mgcp::is_host;
+use super::table::table_keys;
 use crate::ids::WorkerId;
 
-/// The table of the key `lan`.
-///
-/// ```toml
-/// [lan]
-/// listen = "192.0.2.1:5090"
-/// certificate = "/etc/pointsman/lan/dispatcher.pem"
-/// key = "/etc/pointsman/lan/dispatcher.key"
-/// client-ca = "/etc/pointsman/lan/ca.pem"
-/// names = ["media1", "media2"]
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Lan {
-    /// Address at which workers on other hosts connect, as ADDR:PORT.
-    pub listen: SocketAddr,
-    /// File of the dispatcher's certificate (PEM).
-    pub certificate: PathBuf,
-    /// File of its private key (PEM).
-    pub key: PathBuf,
-    /// File of the CA that has made the workers' certificates (PEM).
-    pub client_ca: PathBuf,
-    /// Names of the workers that may come; each is the DNS name in its certificate. Default: every name that the CA has
-    /// certified.
-    #[serde(default)]
-    pub names: Vec<String>,
+table_keys! {
+    /// The table of the key `lan`.
+    ///
+    /// ```toml
+    /// [lan]
+    /// listen = "192.0.2.1:5090"
+    /// certificate = "/etc/pointsman/lan/dispatcher.pem"
+    /// key = "/etc/pointsman/lan/dispatcher.key"
+    /// client-ca = "/etc/pointsman/lan/ca.pem"
+    /// names = ["media1", "media2"]
+    /// ```
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    pub struct Lan {
+        /// Address at which workers on other hosts connect, as ADDR:PORT.
+        pub listen: SocketAddr,
+        /// File of the dispatcher's certificate (PEM).
+        pub certificate: PathBuf,
+        /// File of its private key (PEM).
+        pub key: PathBuf,
+        /// File of the CA that has made the workers' certificates (PEM).
+        pub client_ca: PathBuf,
+        /// Names of the workers that may come; each is the DNS name in its certificate. Default: every name that the CA
+        /// has certified.
+        #[serde(default)]
+        pub names: Vec<String>,
+    }
 }
 
 /// Most names.

@@ -40,6 +40,7 @@ pub use proxies::{
 };
 pub use sip::SipRule;
 pub use source::Source;
+pub use table::{TABLES, Table, TableKey};
 pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
 pub use tls::TlsIdentity;
 
@@ -60,6 +61,7 @@ mod proxies;
 mod settings;
 mod sip;
 mod source;
+mod table;
 mod text;
 mod tls;
 

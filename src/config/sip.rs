@@ -5,24 +5,27 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::error::Fault;
+use super::table::table_keys;
 use super::{Config, Listen, Service, SipBypass};
 
-/// One table of the key `sip`: rules for SIP listeners. The first rule that fits a listener holds for it; a listener
-/// that no rule fits has all defaults.
-///
-/// ```toml
-/// [[sip]]
-/// listen = "tls:192.0.2.1:5061"
-/// bypass = "pin"
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct SipRule {
-    /// The listener it holds for, as `listen` has it. Default: all.
-    pub listen: Option<Listen>,
-    /// Port that workers name in Contact: `contact`, their own, so that the rest of the call bypasses the dispatcher;
-    /// `pin`, the well-known one. Default `contact`. Calls over WebSocket are pinned always.
-    pub bypass: SipBypass,
+table_keys! {
+    /// One table of the key `sip`: rules for SIP listeners. The first rule that fits a listener holds for it; a
+    /// listener that no rule fits has all defaults.
+    ///
+    /// ```toml
+    /// [[sip]]
+    /// listen = "tls:192.0.2.1:5061"
+    /// bypass = "pin"
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+    pub struct SipRule {
+        /// The listener it holds for, as `listen` has it. Default: all.
+        pub listen: Option<Listen>,
+        /// Port that workers name in Contact: `contact`, their own, so that the rest of the call bypasses the
+        /// dispatcher; `pin`, the well-known one. Calls over WebSocket are pinned always. Default `contact`.
+        pub bypass: SipBypass,
+    }
 }
 
 /// Most rules.

@@ -290,7 +290,7 @@ fn port_ranges_that_run_out_or_meet_are_named() {
         ),
         (
             "workers = 4\nworker-ports = 5058",
-            "p.toml:2:1: worker-ports: 5058-5061 holds port 5060 of listener udp:0.0.0.0:5060; choose ports apart from it",
+            "p.toml:2:1: worker-ports: worker-ports 5058-5061 holds port 5060 of listener udp:0.0.0.0:5060; choose ports apart from it",
         ),
         (
             "rtp-ports = \"5000-6000\"",
@@ -298,11 +298,12 @@ fn port_ranges_that_run_out_or_meet_are_named() {
         ),
         (
             "listen = [\"0.0.0.0:20000\"]",
-            "p.toml:1:1: listen: 20000-31999 holds port 20000 of listener udp:0.0.0.0:20000; choose ports apart from it",
+            "p.toml:1:1: listen: rtp-ports 20000-31999 holds port 20000 of listener udp:0.0.0.0:20000; choose ports apart from it",
         ),
         (
             "workers = 8\nrtp-ports = \"40000-40013\"",
-            "p.toml:2:1: rtp-ports: 40000-40013 holds 7 pairs of ports, and 8 workers need one each; give at least 16",
+            "p.toml:2:1: rtp-ports: 40000-40013 holds 7 pairs of an even port and the next, and each of 8 workers needs one; give 16 \
+             ports from an even one on",
         ),
     ];
     for (text, expected) in cases {

@@ -9,35 +9,38 @@ use serde::Deserialize;
 use super::describe::quoted;
 use super::error::Fault;
 use super::mgcp::is_host;
+use super::table::table_keys;
 use super::{ClientCertificates, Config, Listen, Service};
 use crate::words::Transport;
 
-/// One table of the key `tls`: a certificate, and the certificates that callers are asked for. A caller that names a
-/// host (SNI) is shown the certificate made for it, any other caller the first one.
-///
-/// ```toml
-/// [[tls]]
-/// certificate = "/etc/pointsman/sip.example.net.pem"
-/// key = "/etc/pointsman/sip.example.net.key"
-/// contact-name = "sip.example.net"
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct TlsIdentity {
-    /// File of the certificate and those that lead from it to its CA (PEM).
-    pub certificate: PathBuf,
-    /// File of its private key (PEM).
-    pub key: PathBuf,
-    /// Name that workers write into Contact for TLS callers, in place of an address. Callers that verify certificates
-    /// need one that the certificate is made for and that their DNS knows. Default: none.
-    pub contact_name: Option<String>,
-    /// Certificates that callers are asked for: `none`; `optional`, one that is shown must be valid; `required`.
-    /// Default `none`.
-    pub client_certificates: ClientCertificates,
-    /// File of the CAs whose certificates callers may show (PEM).
-    pub client_ca: Option<PathBuf>,
-    /// File of revoked client certificates (PEM, one list or several).
-    pub crl: Option<PathBuf>,
+table_keys! {
+    /// One table of the key `tls`: a certificate, and the certificates that callers are asked for. A caller that names
+    /// a host (SNI) is shown the certificate made for it, any other caller the first one.
+    ///
+    /// ```toml
+    /// [[tls]]
+    /// certificate = "/etc/pointsman/sip.example.net.pem"
+    /// key = "/etc/pointsman/sip.example.net.key"
+    /// contact-name = "sip.example.net"
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+    pub struct TlsIdentity {
+        /// File of the certificate and those that lead from it to its CA (PEM).
+        pub certificate: PathBuf,
+        /// File of its private key (PEM).
+        pub key: PathBuf,
+        /// Name that workers write into Contact for TLS callers, in place of an address. Callers that verify
+        /// certificates need one that the certificate is made for and that their DNS knows. Default: none.
+        pub contact_name: Option<String>,
+        /// Certificates that callers are asked for: `none`; `optional`, one that is shown must be valid; `required`.
+        /// Default `none`.
+        pub client_certificates: ClientCertificates,
+        /// File of the CAs whose certificates callers may show (PEM). Default: none.
+        pub client_ca: Option<PathBuf>,
+        /// File of revoked client certificates (PEM, one list or several). Default: none.
+        pub crl: Option<PathBuf>,
+    }
 }
 
 /// Most certificates.

@@ -11,69 +11,82 @@ use super::super::describe::{Written, inline_table};
 use super::super::error::Fault;
 use super::super::key::within;
 use super::super::mgcp::is_host;
+use super::super::table::table_keys;
 use super::super::{Network, Span};
 use super::place::Place;
 use super::{LoadSource, Pool, Probe, ProbeFrom, Proxy, SystemDown, name};
 use crate::transaction::LIFETIME;
 use crate::words::Transport;
 
-/// One table of the key `proxy` as written, or the table `proxy-defaults`, which has no name and no URI.
-///
-/// ```toml
-/// [[proxy]]
-/// name = "fs1"
-/// uri = "sip:192.0.2.21:5060"
-/// pool = "ivr"
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ProxyKeys {
-    /// Its name, which no other proxy has.
-    pub name: Option<String>,
-    /// Its address: `sip:HOST[:PORT][;transport=udp|tcp|tls]`.
-    pub uri: Option<String>,
-    /// Its pool. Default `default`.
-    pub pool: Option<String>,
-    /// Its share beside others of the same delay and load. Default 100.
-    pub handicap: Option<u32>,
-    /// Most sessions. Default: as it reports.
-    pub capacity: Option<u32>,
-    /// The request by which its health is found out: `options`, `options-0`, `invite` or `none`. Default `options`.
-    pub probe: Option<Probe>,
-    /// Time between two probes. Default 2s.
-    pub probe_interval: Option<Span>,
-    /// Time after which a probe without an answer is lost. Default 1s, or `probe-interval` if that is shorter.
-    pub probe_within: Option<Span>,
-    /// The socket that probes leave from: `own` or `listener`. Default `own`.
-    pub probe_from: Option<ProbeFrom>,
-    /// Lost probes in a row after which it is down. Default 2.
-    pub fall: Option<u32>,
-    /// Answered probes in a row after which it is up again. Default 2.
-    pub rise: Option<u32>,
-    /// Time for which an answered INVITE counts as a session where nothing reports the load. Default 3m.
-    pub session_time: Option<Span>,
-    /// Source of its load: `none`, `sip`, `http://HOST:PORT/PATH` or `agent:HOST:PORT`. Default `none`.
-    pub load: Option<LoadSource>,
-    /// Prometheus metric or JSON pointer of the sessions in use, of a source over HTTP.
-    pub load_used: Option<String>,
-    /// Prometheus metric or JSON pointer of the most sessions, of a source over HTTP.
-    pub load_total: Option<String>,
-    /// Whether it is asked for overload control (RFC 7339). Default false.
-    pub oc: Option<bool>,
-    /// Connections that each lane keeps open to it, over TCP or TLS. Default 1.
-    pub connections: Option<u32>,
-    /// Sources of the connections that it opens itself, as networks, beside its own address.
-    pub from: Option<Vec<Network>>,
-    /// Whether its requests get its identifier in the header `identifier-header`. Default false.
-    pub identifier: Option<bool>,
-    /// Treatment of requests inside its dialogs while it is down: `refuse` or `move`. Default `refuse`.
-    pub system_down: Option<SystemDown>,
-    /// The name that its certificate has to be for. Default: the host of its URI.
-    pub tls_name: Option<String>,
-    /// File of the certificate that it is shown (PEM). Default: the first of `tls`.
-    pub tls_certificate: Option<PathBuf>,
-    /// File of the private key of `tls-certificate` (PEM).
-    pub tls_key: Option<PathBuf>,
+table_keys! {
+    /// One table of the key `proxy` as written, or the table `proxy-defaults`, which has no name and no URI.
+    ///
+    /// ```toml
+    /// [[proxy]]
+    /// name = "fs1"
+    /// uri = "sip:192.0.2.21:5060"
+    /// pool = "ivr"
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+    pub struct ProxyKeys {
+        /// Its name, which no other proxy has.
+        pub name: Option<String>,
+        /// Its address: `sip:HOST[:PORT][;transport=udp|tcp|tls]`. A name is looked up, and each of its addresses is a
+        /// server of its own.
+        pub uri: Option<String>,
+        /// Its pool. Default `default`.
+        pub pool: Option<String>,
+        /// Its share beside others of the same delay and load, 1 to 1000. Default 100.
+        pub handicap: Option<u32>,
+        /// Most sessions, 1 to 1000000. Default: as it reports, else without limit.
+        pub capacity: Option<u32>,
+        /// Request by which its health and delay are found out: `options`; `options-0`, with Max-Forwards 0, which a
+        /// proxy answers itself; `invite`, which every server refuses; `none`. Default `options`.
+        pub probe: Option<Probe>,
+        /// Time between two probes, 100ms to 1h. Default 2s.
+        pub probe_interval: Option<Span>,
+        /// Time after which a probe without an answer is lost, 10ms to 32s. Default 1s, or `probe-interval` if that is
+        /// shorter.
+        pub probe_within: Option<Span>,
+        /// Socket that probes leave from, over UDP: `own`, one for each proxy, where the kernel tells of a closed port;
+        /// `listener`, for a server that admits the well-known address alone. Default `own`.
+        pub probe_from: Option<ProbeFrom>,
+        /// Lost probes in a row after which it is down, 1 to 100. Default 2.
+        pub fall: Option<u32>,
+        /// Answered probes in a row after which it is up again, 1 to 100. Default 2.
+        pub rise: Option<u32>,
+        /// Time for which an answered INVITE counts as a session where nothing reports the load, 1s to 24h. Default 3m.
+        pub session_time: Option<Span>,
+        /// Source of its load: `none`; `sip`, the header `X-Load: used=17;total=200`, or `X-FS-Calls: 17`, in its
+        /// answers to probes or in OPTIONS that it sends; `http://HOST:PORT/PATH`, a document of JSON or Prometheus;
+        /// `agent:HOST:PORT`, a line of HAProxy's agent-check. Default `none`.
+        pub load: Option<LoadSource>,
+        /// Sessions in use in a document over HTTP: a JSON pointer, or a Prometheus metric, whose series are added up.
+        /// Default `used`.
+        pub load_used: Option<String>,
+        /// Most sessions in a document over HTTP, in the same way. Default `total`.
+        pub load_total: Option<String>,
+        /// Whether it is asked for overload control (RFC 7339), by which it says how many of the requests it does not
+        /// want. Default false.
+        pub oc: Option<bool>,
+        /// Connections that each lane keeps open to it, over TCP or TLS, 1 to 16. Default 1.
+        pub connections: Option<u32>,
+        /// Networks from which it opens connections itself, over TCP or TLS, beside its own address. Default: none.
+        pub from: Option<Vec<Network>>,
+        /// Whether requests and responses get its identifier in the header `identifier-header`, over TCP or TLS.
+        /// Default false.
+        pub identifier: Option<bool>,
+        /// Treatment of requests inside its dialogs while it is down, over TCP or TLS: `refuse`, 503 with Retry-After;
+        /// `move`, to another member of the pool. Default `refuse`.
+        pub system_down: Option<SystemDown>,
+        /// Name that its certificate has to be for. Default: the HOST of its URI.
+        pub tls_name: Option<String>,
+        /// File of the certificate that it is shown (PEM). Default: the first of `[[tls]]`.
+        pub tls_certificate: Option<PathBuf>,
+        /// File of the private key of `tls-certificate` (PEM). Default: the first of `[[tls]]`.
+        pub tls_key: Option<PathBuf>,
+    }
 }
 
 const INTERVAL: RangeInclusive<Span> = Span::Of(Duration::from_millis(100))..=Span::Of(Duration::from_secs(3600));

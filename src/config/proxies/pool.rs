@@ -9,6 +9,7 @@ use super::super::Span;
 use super::super::describe::{Written, inline_table};
 use super::super::error::Fault;
 use super::super::key::within;
+use super::super::table::table_keys;
 use super::name;
 use crate::transaction::LIFETIME;
 use crate::words::word_list::words;
@@ -117,39 +118,46 @@ pub enum RecordRoute {
 
 words!(RecordRoute { Auto = "auto", Always = "always", Never = "never" });
 
-/// One table of the key `pool` as written.
-///
-/// ```toml
-/// [[pool]]
-/// name = "ivr"
-/// mode = "stateful"
-/// fallback = ["workers"]
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct PoolKeys {
-    /// Its name.
-    pub name: Option<String>,
-    /// Treatment of its requests: `proxy`, `stateful` or `redirect`. Default `proxy`.
-    pub mode: PoolMode,
-    /// Policy by which a member is chosen. Default `latency`; for `redirect` `weighted`; with workers `least-load`.
-    pub policy: Option<PoolPolicy>,
-    /// Pools that are asked in turn when no member takes a request.
-    pub fallback: Vec<String>,
-    /// Whether the workers are members. Default false.
-    pub workers: bool,
-    /// Time without any response after which the next member gets a request. Default 1s.
-    pub answer_within: Option<Span>,
-    /// Statuses after which the next member gets a request. Default 500, 503, 504.
-    pub retry_on: Option<Vec<u16>>,
-    /// Most members that get a request, or that a 302 names. Default 3.
-    pub tries: Option<u32>,
-    /// Whether requests inside a dialog come back: `auto`, `always` or `never`. Default `auto`.
-    pub record_route: RecordRoute,
-    /// Whether host and port of the request-URI become the proxy's. Default false.
-    pub rewrite_uri: bool,
-    /// New requests a second below which the members get them evenly in turn. Default 0: never.
-    pub round_robin_below: u32,
+table_keys! {
+    /// One table of the key `pool` as written.
+    ///
+    /// ```toml
+    /// [[pool]]
+    /// name = "ivr"
+    /// mode = "stateful"
+    /// fallback = ["workers"]
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+    pub struct PoolKeys {
+        /// Its name, which no other pool has.
+        pub name: Option<String>,
+        /// Treatment of its requests: `proxy`, `stateful` or `redirect`. Default `proxy`.
+        pub mode: PoolMode,
+        /// Policy by which a member is chosen: `latency`, the fewest unanswered requests for its weight; `weighted`, in
+        /// turn by weight; `least-load`; `round-robin`, in turn; `hash`, by Call-ID. Default `latency`; in mode
+        /// `redirect`, which sees no answers, `weighted`; with `workers` `least-load`.
+        pub policy: Option<PoolPolicy>,
+        /// Pools that are asked in turn when no member takes a request; `workers` is that of the workers. Default:
+        /// none.
+        pub fallback: Vec<String>,
+        /// Whether the workers are members, beside its proxies. Default false.
+        pub workers: bool,
+        /// Time without any response after which the next member gets a request, 50ms to 32s, in mode `stateful`.
+        /// Default 1s.
+        pub answer_within: Option<Span>,
+        /// Statuses after which the next member gets a request, 400 to 599, in mode `stateful`. Default 500, 503, 504.
+        pub retry_on: Option<Vec<u16>>,
+        /// Most members that get a request, or that a 302 names, 1 to 16. Default 3.
+        pub tries: Option<u32>,
+        /// Whether requests inside a dialog come back to Pointsman: `auto`, where one side could not reach the other
+        /// otherwise; `always`; `never`. Default `auto`.
+        pub record_route: RecordRoute,
+        /// Whether host and port of the request-URI become the server's. Default false.
+        pub rewrite_uri: bool,
+        /// New requests a second below which the members get them evenly in turn, 0 to 100000; 0 is never. Default 0.
+        pub round_robin_below: u32,
+    }
 }
 
 impl PoolKeys {

@@ -6,36 +6,39 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::super::describe::{Written, inline_table};
+use super::super::table::table_keys;
 use super::super::{Listen, Network};
 use super::pattern::{fits, fits_host, fits_user, read_header};
 
-/// One table of the key `route`: requests that fit it are for its pool. The first route that fits holds. A condition
-/// that is absent always holds.
-///
-/// ```toml
-/// [[route]]
-/// method = "INVITE"
-/// user = "7*"
-/// pool = "ivr"
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Route {
-    /// The method, in upper case.
-    pub method: Option<String>,
-    /// Pattern of the user part of the request-URI; `*` stands for any characters.
-    pub user: Option<String>,
-    /// Pattern of the host of the request-URI, in lower case, an IPv6 address without brackets.
-    pub host: Option<String>,
-    /// Sources that it holds for; empty: all.
-    pub from: Vec<Network>,
-    /// The listener that it holds for, as `listen` names it.
-    pub listen: Option<Listen>,
-    /// Name of a header, in any case, and pattern of its value.
-    #[serde(deserialize_with = "read_header")]
-    pub header: Option<(String, String)>,
-    /// Name of the pool; [`Pool::WORKERS`](super::Pool::WORKERS) is that of the slots.
-    pub pool: String,
+table_keys! {
+    /// One table of the key `route`: requests that fit it are for its pool. The first route that fits holds. A
+    /// condition that is absent always holds.
+    ///
+    /// ```toml
+    /// [[route]]
+    /// method = "INVITE"
+    /// user = "7*"
+    /// pool = "ivr"
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Route {
+        /// Method, in upper case. Default: any.
+        pub method: Option<String>,
+        /// Pattern of the user part of the request-URI; `*` stands for any characters. Default: any.
+        pub user: Option<String>,
+        /// Pattern of the host of the request-URI, an IPv6 address without brackets. Default: any.
+        pub host: Option<String>,
+        /// Sources, as networks. Default: all.
+        pub from: Vec<Network>,
+        /// Listener that the request came to, as `listen` has it. Default: any.
+        pub listen: Option<Listen>,
+        /// Name of a header and pattern of its value, as `"X-Service: ivr*"`. Default: any.
+        #[serde(deserialize_with = "read_header")]
+        pub header: Option<(String, String)>,
+        /// Name of the pool that requests are for which fit all of these; `workers` is that of the workers.
+        pub pool: String,
+    }
 }
 
 /// A request as routes look at it, beside its headers.

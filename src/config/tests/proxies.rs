@@ -62,6 +62,32 @@ fn whole() -> Config {
 }
 
 #[test]
+fn the_documented_ranges_of_the_tables_are_those_that_are_checked() {
+    let beyond = [
+        ("proxy", "handicap", "0"),
+        ("proxy", "capacity", "0"),
+        ("proxy", "fall", "0"),
+        ("proxy", "rise", "0"),
+        ("proxy", "connections", "0"),
+        ("proxy", "probe-interval", "\"1ms\""),
+        ("proxy", "probe-within", "\"1ms\""),
+        ("proxy", "session-time", "\"1ms\""),
+        ("pool", "answer-within", "\"1ms\""),
+        ("pool", "tries", "0"),
+        ("pool", "round-robin-below", "100001"),
+    ];
+    for (table, key, value) in beyond {
+        let uri = if table == "proxy" { "uri = \"sip:192.0.2.1;transport=tcp\"\n" } else { "" };
+        let error = fault(&format!("[[{table}]]\nname = \"a\"\n{uri}{key} = {value}\n"));
+        let (_, range) = error.split_once("out of range; give ").expect(&error);
+        let range = range.trim_end_matches(" requests a second");
+        let keys = TABLES.iter().find(|it| it.name == table).unwrap().keys;
+        let described = keys.iter().find(|it| it.name() == key).unwrap().description();
+        assert!(described.contains(range), "{key}: {range}: {described}");
+    }
+}
+
+#[test]
 fn routes_pools_and_proxies_are_read_as_the_manual_has_them() {
     let config = whole();
     let header = Some(("X-Tenant".to_owned(), "acme".to_owned()));
