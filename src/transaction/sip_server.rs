@@ -45,6 +45,7 @@ use super::Kind;
 use super::allowance::{Allowance, Purpose};
 use super::timers::{LIFETIME, Resend, T1, T2, T4};
 use crate::time::Time;
+use crate::wire::sip::KeptMessage;
 
 /// A server transaction. `M` stands for a response.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ pub struct Opening {
     /// Its CSeq number.
     pub cseq: u32,
     /// The request, if it is needed until its final response.
-    pub request: Option<Arc<[u8]>>,
+    pub request: Option<Arc<KeptMessage>>,
     /// Whether the transport repeats lost messages by itself.
     pub is_reliable: bool,
     /// Whether the source may be forged.
@@ -101,9 +102,9 @@ enum State {
 #[derive(Clone, Debug)]
 enum Kept<M> {
     /// The request, as long as it is needed.
-    Request(Arc<[u8]>),
+    Request(Arc<KeptMessage>),
     /// The request and the last provisional response to it.
-    Both(Arc<[u8]>, M),
+    Both(Arc<KeptMessage>, M),
     /// The final response; above a proxy also the last provisional one.
     Response(M),
     /// None.
@@ -334,7 +335,7 @@ impl<M: Clone> Transaction<M> {
     }
 
     /// The request, while it has no final response and was kept.
-    pub const fn request(&self) -> Option<&Arc<[u8]>> {
+    pub const fn request(&self) -> Option<&Arc<KeptMessage>> {
         match &self.kept {
             Kept::Request(request) | Kept::Both(request, _) => Some(request),
             Kept::Response(_) | Kept::Nothing => None,
@@ -384,18 +385,21 @@ impl<M: Clone> Transaction<M> {
 impl Transaction {
     /// Bytes of the messages it holds.
     pub fn bytes(&self) -> usize {
-        self.request().map_or(0, |bytes| bytes.len()) + self.response().map_or(0, |bytes| bytes.len())
+        self.request().map_or(0, |request| KeptMessage::size_of(&request.read()))
+            + self.response().map_or(0, |bytes| bytes.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::sip::Scanner;
 
     const SECOND: u64 = 1_000_000;
 
     fn open(kind: Kind, is_reliable: bool, may_be_forged: bool) -> Transaction {
-        let request = Some(Arc::from(&b"request"[..]));
+        let bytes = b"A sip:b SIP/2.0\r\nv: SIP/2.0/UDP h\r\nf: <a:b>\r\nt: <a:b>\r\ni: 1\r\nCSeq: 1 A\r\n\r\n";
+        let request = Some(Arc::new((&Scanner::new().scan(bytes).unwrap()).into()));
         let opening = Opening { kind, cseq: 1, request, is_reliable, may_be_forged };
         Transaction::open(opening, Time(0))
     }

@@ -17,7 +17,7 @@ use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
-use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, Uri, delta_seconds, request_uri};
+use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, Uri, delta_seconds};
 use crate::words::{RefuseReason, Transport};
 
 /// The value of `Retry-After` when we are full, in seconds.
@@ -33,7 +33,7 @@ impl Uas {
     /// The request-URI of a call that has not been decided on.
     pub fn request_uri(&self, key: CallKey) -> Option<Uri<'_>> {
         let server = self.servers.get(self.undecided(key)?)?;
-        Uri::parse(request_uri(server.transaction().request()?)?.0)
+        server.transaction().request()?.read().uri()
     }
 
     /// The units that a call was counted with.

@@ -190,7 +190,7 @@ impl Uas {
     /// The initial INVITEs that were handed over and have no final response yet, by the number of their first copy.
     pub fn unanswered(&self) -> impl Iterator<Item = (Seq, Arc<[u8]>)> {
         let undecided = self.calls.keys().filter_map(|key| self.servers.get(self.undecided(key)?));
-        undecided.filter_map(|server| Some((server.first_seq()?, server.transaction().request()?.clone())))
+        undecided.filter_map(|server| Some((server.first_seq()?, server.transaction().request()?.bytes().into())))
     }
 
     /// The address of this host that stands for `local`, which a peer has reached.

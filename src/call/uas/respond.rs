@@ -12,7 +12,7 @@ use crate::ids::{Seq, encode};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::sip_server::{Due, Opening, Transaction};
-use crate::wire::sip::{Method, ResponseWriter, capabilities, reason_phrase};
+use crate::wire::sip::{KeptMessage, Method, ResponseWriter, capabilities, reason_phrase};
 
 /// The methods we serve, for `Allow`.
 pub(super) const ALLOW: &[u8] = capabilities::ALLOW.as_bytes();
@@ -82,7 +82,7 @@ impl Uas {
     /// Opens a server transaction; `None` when there is no room for it.
     pub(super) fn open(&mut self, case: &Case<'_>, keep: Keep) -> Option<ServerKey> {
         let Case { request, arrival, now } = *case;
-        if !self.servers.has_room(request.msg.bytes().len()) {
+        if !self.servers.has_room(KeptMessage::size_of(request.msg)) {
             return None;
         }
         // A copy is answered by 482. That answer must not make the next attempt a copy.
@@ -98,7 +98,7 @@ impl Uas {
         let opening = Opening {
             kind,
             cseq: request.cseq.number,
-            request: (keep == Keep::Request).then(|| Arc::from(request.msg.bytes())),
+            request: (keep == Keep::Request).then(|| Arc::new(request.msg.into())),
             is_reliable,
             may_be_forged: kind == Kind::Invite && told != Some(arrival.source.ip()) && !is_reliable,
         };
@@ -217,15 +217,8 @@ impl Uas {
         key: ServerKey,
         then: impl FnOnce(&mut Self, &Request<'_>) -> R,
     ) -> Option<R> {
-        let bytes = self.servers.get(key)?.transaction().request()?.clone();
-        let mut scanner = self.scanner.take().unwrap_or_default();
-        let result = match scanner.scan(&bytes) {
-            Ok(msg) => Request::read(&msg).map(|request| then(self, &request)),
-            // The error cannot happen: the request was scanned when it came.
-            Err(_) => None,
-        };
-        self.scanner = Some(scanner);
-        result
+        let kept = self.servers.get(key)?.transaction().request()?.clone();
+        Request::read(&kept.read()).map(|request| then(self, &request))
     }
 
     /// Writes a response.

@@ -6,7 +6,7 @@
 use super::name::Name;
 
 /// The offsets of a message's parts, counted from the start line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) fields: Vec<Field>,
     /// The first field of each known name, [`NONE`] where there is none.

@@ -34,7 +34,7 @@ pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
 }
 
 /// The request-URI as written, and the bytes behind it; `None` for what is no request.
-pub fn request_uri(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn request_uri(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (method, rest) = cut_at(bytes, [b' ', b'/', b'\n'], b' ')?;
     let (uri, rest) = cut_at(rest, [b' ', b'\n'], b' ')?;
     (!method.is_empty()).then_some((uri, rest))
