@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::call::exchange::{Arrival, Hop, Path};
 use crate::call::uas::Uas;
 use crate::call::uas::heard::Heard;
-use crate::wire::sip::Message;
+use crate::call::uas::request::Request;
 use crate::wire::{push_address, push_number};
 use crate::words::Transport;
 
@@ -33,7 +33,7 @@ pub(super) struct Addresses {
 
 impl Uas {
     /// The addresses by which the peer of a call and we reach each other.
-    pub(super) fn addresses(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
+    pub(super) fn addresses(&self, request: &Request<'_>, arrival: &Arrival) -> Addresses {
         let local = arrival.local.ip();
         let here = self.identity.here(local);
         let own = self.identity.own_socket(here);
@@ -58,7 +58,7 @@ impl Uas {
         } else {
             self.identity.public_ip(listener, local)
         };
-        let heard = self.way_back(msg, arrival);
+        let heard = self.way_back(request, arrival);
         let hop = match (arrival.path, through_dispatcher) {
             (_, true) => Hop::Dial,
             (Path::Own(socket), _) => Hop::Own(socket),

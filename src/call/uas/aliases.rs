@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use crate::call::exchange::{Arrival, Hop};
 use crate::call::uas::way::back_at;
-use crate::wire::sip::Message;
+use crate::wire::sip::Via;
 use crate::words::Transport;
 
 /// Most aliases. One more takes the place of any: its peer is dialled then.
@@ -19,13 +19,13 @@ const MOST: usize = 4_096;
 pub(super) struct Aliases(BTreeMap<(SocketAddr, Box<str>), Hop>);
 
 impl Aliases {
-    /// Notes the connection `hop`, on which `request` has come, and whose sender offers it.
-    pub(super) fn note(&mut self, request: &Message<'_>, arrival: &Arrival, hop: Hop) {
+    /// Notes the connection `hop`, on which a request with this Via has come, and whose sender offers it.
+    pub(super) fn note(&mut self, via: &Via<'_>, arrival: &Arrival, hop: Hop) {
         if arrival.transport != Transport::Tls {
             return;
         }
-        let Some(name) = request.via().and_then(|via| via.host.name()) else { return };
-        let place = (back_at(hop, request, arrival.source), name.into());
+        let Some(name) = via.host.name() else { return };
+        let place = (back_at(hop, Some(via), arrival.source), name.into());
         self.0.insert(place, hop);
         if self.0.len() > MOST {
             self.0.pop_first();

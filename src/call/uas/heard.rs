@@ -36,7 +36,7 @@ impl Uas {
     pub(super) fn on_heard(&mut self, key: CallKey, case: &Case<'_>) {
         let Case { request, arrival, now } = *case;
         let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
-        let heard = self.way_back(request.msg, arrival);
+        let heard = self.way_back(request, arrival);
         match addresses.told {
             Some(host) if !addresses.is_heard => self.acquaint(key, host),
             _ => self.unclaim(key),

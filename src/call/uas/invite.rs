@@ -187,7 +187,7 @@ impl Uas {
         let is_stranger = self.is_stranger(arrival);
         let seat = room.map(|room| self.rooms.join(room, arrival.weight(), is_stranger));
         let claim = if is_stranger { self.claim(arrival.size, seat) } else { Claim::None };
-        let addresses = Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request.msg, arrival) };
+        let addresses = Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request, arrival) };
         let call = Call {
             size: arrival.size,
             seat,

@@ -123,8 +123,10 @@ impl Uas {
             self.dealt_with(arrival);
             return;
         }
-        if arrival.alias {
-            self.aliases.note(msg, arrival, self.way(msg, arrival).hop);
+        if arrival.alias
+            && let Some(via) = msg.via()
+        {
+            self.aliases.note(&via, arrival, self.way(Some(&via), arrival).hop);
         }
         match Request::read(msg) {
             Some(request) => self.on_request(&Case { request: &request, arrival, now }),

@@ -92,11 +92,12 @@ impl Uas {
     /// wrong.
     pub(super) fn answer_incomplete(&mut self, msg: &Message<'_>, status: u16, why: &str, arrival: &Arrival) {
         let headers = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
-        let answerable = msg.via().is_some() && headers.iter().all(|name| msg.header(*name).is_some());
+        let via = msg.via();
+        let answerable = via.is_some() && headers.iter().all(|name| msg.header(*name).is_some());
         if !answerable || msg.method().is_none_or(|method| method == Method::Ack) {
             return;
         }
-        let way = self.way(msg, arrival);
+        let way = self.way(via.as_ref(), arrival);
         let tag = format!("{}-x", self.identity.token);
         let mut out = Vec::new();
         let phrase = if status == 400 { why } else { reason_phrase(status) };

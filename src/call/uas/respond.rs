@@ -65,7 +65,7 @@ impl Uas {
     /// Answers without keeping anything (RFC 3261 §8.2.7): the same request gets the same answer again.
     pub(super) fn answer_statelessly(&mut self, case: &Case<'_>, response: &Response<'_>) {
         let Case { request, arrival, .. } = *case;
-        let way = self.way(request.msg, arrival);
+        let way = self.way(Some(&request.via), arrival);
         let bytes = self.write(request, &way, response);
         self.outputs.push_back(way.transmit(&bytes));
         if let Some(seq) = arrival.seq().filter(|_| response.status >= 200) {
@@ -88,7 +88,7 @@ impl Uas {
         // A copy is answered by 482. That answer must not make the next attempt a copy.
         let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
-        let way = self.way(request.msg, arrival);
+        let way = self.way(Some(&request.via), arrival);
         // The source is not forged on a connection, nor if the request has our tag and comes from the host that the tag
         // was told to: its sender hears us.
         let call = request.to_tag.and_then(|tag| self.find_call(request.call_id, tag, request.from_tag));
@@ -159,13 +159,13 @@ impl Uas {
     /// A copy of the request of `key` has come.
     pub(super) fn on_retransmission(&mut self, key: ServerKey, case: &Case<'_>) {
         let Case { request, arrival, .. } = *case;
-        let way = self.way(request.msg, arrival);
+        let way = self.way(Some(&request.via), arrival);
         let Some((known, call)) = self.servers.get(key).map(|server| (server.way(), server.call())) else { return };
         if known.source.ip() != way.source.ip() && request.method == Method::Invite && request.to_tag.is_none() {
             let call = call.and_then(|call| self.calls.get_mut(call));
             call.into_iter().for_each(|call| call.addresses.told = None);
         }
-        let is_same = is_same_sender(request.msg, &way, &known);
+        let is_same = is_same_sender(&request.via, &way, &known);
         let copied = self.servers.change(key, |server| server.on_copy(way, is_same, arrival.seq()));
         let Some((again, over)) = copied else { return };
         self.outputs.extend(again.map(|bytes| way.transmit(&bytes)));

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use crate::call::exchange::{Arrival, Hop, Path, Way};
 use crate::call::uas::Uas;
 use crate::call::uas::heard::Heard;
-use crate::wire::sip::{Message, Name, where_to};
+use crate::call::uas::request::Request;
+use crate::wire::sip::{Name, Via};
 use crate::words::{ReplyFrom, ReplyTo};
 
 impl Uas {
-    /// The way that the response to a request takes (RFC 3261 §18.2.2, RFC 3581 §4).
-    pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
+    /// The way that the response to a request with this topmost Via takes (RFC 3261 §18.2.2, RFC 3581 §4).
+    pub(super) fn way(&self, via: Option<&Via<'_>>, arrival: &Arrival) -> Way {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
@@ -22,30 +23,31 @@ impl Uas {
             }
             // Only where it has to be (RFC 3581 §4).
             Path::Handoff { listener, reply_to: ReplyTo::Permitted(permit), .. }
-                if self.identity.reply_from == ReplyFrom::Listener && asks_for_port(request) =>
+                if self.identity.reply_from == ReplyFrom::Listener && via.is_some_and(asks_for_port) =>
             {
                 Hop::Permitted(listener.0, permit)
             }
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
-        let to = back_at(hop, request, arrival.source);
+        let to = back_at(hop, via, arrival.source);
         Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(self.from(hop, arrival)) }
     }
 
     /// The way back to the sender of a request.
-    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival) -> Heard {
+    pub(super) fn way_back(&self, request: &Request<'_>, arrival: &Arrival) -> Heard {
+        let Request { msg, via, .. } = request;
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
-            Path::Handoff { listener, reply_to: ReplyTo::Permitted(permit), .. } if asks_for_port(msg) => {
+            Path::Handoff { listener, reply_to: ReplyTo::Permitted(permit), .. } if asks_for_port(via) => {
                 Hop::Permitted(listener.0, permit)
             }
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
-        let to = back_at(hop, msg, arrival.source);
-        let is_direct = msg.values(Name::Via).nth(1).is_none();
+        let to = back_at(hop, Some(via), arrival.source);
+        let is_direct = msg.values_below(Name::Via, via.raw).next().is_none();
         Heard { hop, transport: arrival.transport, to, from: Some(self.from(hop, arrival)), is_direct }
     }
 
@@ -69,22 +71,22 @@ impl Uas {
 /// the same address. A copy from another address may come from any host that has seen the request. The same is true of
 /// a copy without `rport` if the request had it. Such a copy gets its own answer, and the other responses go where they
 /// went.
-pub(super) fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
+pub(super) fn is_same_sender(copy: &Via<'_>, its: &Way, known: &Way) -> bool {
     its.source.ip() == known.source.ip() && (asks_for_port(copy) || known.to != known.source || its.to == known.to)
 }
 
 /// Whether the sender wants the answer at the port that it has sent from (RFC 3581 §3).
-fn asks_for_port(request: &Message<'_>) -> bool {
-    request.via().is_some_and(|via| via.params().has(b"rport"))
+fn asks_for_port(via: &Via<'_>) -> bool {
+    via.params().has(b"rport")
 }
 
-/// The destination of messages to the sender of `request` that leave by `hop`. For a connection it is the address to
-/// dial when that is gone: the source's, with the port that the Via names (RFC 3261 §18.2.2). No server listens at the
-/// port that a connection comes from.
-pub(super) fn back_at(hop: Hop, request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+/// The destination of messages to the sender of a request with this Via that leave by `hop`. For a connection it is the
+/// address to dial when that is gone: the source's, with the port that the Via names (RFC 3261 §18.2.2). No server
+/// listens at the port that a connection comes from.
+pub(super) fn back_at(hop: Hop, via: Option<&Via<'_>>, source: SocketAddr) -> SocketAddr {
+    let Some(via) = via else { return source };
     if !hop.is_reliable() {
-        return where_to(request, source);
+        return via.where_to(source);
     }
-    let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
-    SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
+    SocketAddr::new(source.ip(), via.port.unwrap_or(via.default_port()))
 }
