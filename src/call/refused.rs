@@ -47,6 +47,12 @@ impl Refused {
         self.index.find(fingerprint.short(), |entry| *entry == fingerprint).is_some()
     }
 
+    /// Whether it has no fingerprint: a caller makes none then to ask for.
+    pub(super) fn is_empty(&mut self, now: Time) -> bool {
+        self.forget(now);
+        self.entries.is_empty()
+    }
+
     fn forget(&mut self, now: Time) {
         while self.entries.front().is_some_and(|(_, at)| now.since(*at) > self.keep) {
             self.forget_oldest();

@@ -28,8 +28,8 @@ impl Uas {
     }
 
     pub(super) fn on_request(&mut self, case: &Case<'_>) {
-        let Case { request, .. } = *case;
-        let known = self.servers.find(self.prints.transaction(request));
+        let Case { request, name, .. } = *case;
+        let known = self.servers.find(name);
         match (request.method, known) {
             (Method::Ack, _) => return self.on_ack(case, known),
             (_, Some(key)) if self.is_another(key, request) => self.servers.unindex(key),
@@ -75,7 +75,7 @@ impl Uas {
 
     /// The ACK of a 2xx or of a 300–699. It is never answered.
     fn on_ack(&mut self, case: &Case<'_>, known: Option<ServerKey>) {
-        let Case { request, arrival, now } = *case;
+        let Case { request, arrival, now, .. } = *case;
         let completed = known
             .filter(|key| self.servers.get(*key).is_some_and(|server| server.transaction().waits_for_ack_of_refusal()));
         if let Some(key) = completed {
@@ -119,7 +119,7 @@ impl Uas {
     }
 
     fn on_request_outside_dialog(&mut self, case: &Case<'_>) {
-        let Case { request, arrival, now } = *case;
+        let Case { request, merged, arrival, now, .. } = *case;
         // A message that came through the dispatcher has passed this check.
         if arrival.seq().is_none()
             && let Err(fault) = request.msg.check()
@@ -129,7 +129,7 @@ impl Uas {
         }
         // RFC 3261 §8.2.2.2: a second copy on another way. This check precedes the others, which would answer it
         // differently.
-        if self.is_merged(self.prints.merged(request), arrival, now) {
+        if merged.is_some_and(|merged| self.is_merged(merged, arrival, now)) {
             return self.answer(case, None, &Response::status(482));
         }
         // The dispatcher hands over requests that the operator's `methods` let through: the application decides about

@@ -26,13 +26,14 @@ impl GivenBack {
 
     /// The reason to give back a handed-over request: it comes too late, or it follows a request that was given back.
     pub(super) fn reason(&mut self, case: &Case<'_>, prints: &Fingerprints) -> Option<RefuseReason> {
-        let Case { request, arrival, now } = *case;
+        let Case { request, merged, arrival, now, .. } = *case;
         // A copy has `follows`, because the dispatcher sent it after its request. A request that is placed here anew is
         // the next attempt.
-        let is_copy =
-            arrival.follows && request.to_tag.is_none() && self.transactions.contains(prints.merged(request), now);
-        if is_copy || self.transactions.contains(prints.invite(request), now) {
-            return Some(RefuseReason::Follows);
+        if !self.transactions.is_empty(now) {
+            let names = [merged.filter(|_| arrival.follows), Some(prints.invite(request))];
+            if names.into_iter().flatten().any(|name| self.transactions.contains(name, now)) {
+                return Some(RefuseReason::Follows);
+            }
         }
         if arrival.follows {
             return None;
@@ -43,6 +44,9 @@ impl GivenBack {
         }
         // The conference is placed elsewhere together with the leg that was given back: a leg that was on its way then
         // must not open it here.
+        if self.conferences.is_empty(now) {
+            return None;
+        }
         let leg = prints.conference(request)?;
         if !self.conferences.contains(leg, now) {
             return None;

@@ -34,7 +34,7 @@ impl Uas {
 
     /// A message with our tag has come in a call: its sender hears us.
     pub(super) fn on_heard(&mut self, key: CallKey, case: &Case<'_>) {
-        let Case { request, arrival, now } = *case;
+        let Case { request, arrival, now, .. } = *case;
         let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
         let heard = self.way_back(request, arrival);
         match addresses.told {

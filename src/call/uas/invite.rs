@@ -148,7 +148,7 @@ impl Uas {
 
     /// An INVITE without To-tag that is not a copy of another.
     pub(super) fn on_invite(&mut self, case: &Case<'_>) {
-        let Case { request, arrival, now } = *case;
+        let Case { request, arrival, now, .. } = *case;
         if arrival.seq().is_none() {
             self.load.direct += 1;
         }
@@ -334,7 +334,7 @@ impl Uas {
     /// Turns an INVITE away for lack of room: it goes back to the dispatcher if the dispatcher selected us, else we
     /// answer it.
     fn turn_away(&mut self, case: &Case<'_>, reason: RefuseReason) {
-        let Case { request, arrival, now } = *case;
+        let Case { request, arrival, now, .. } = *case;
         if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
             self.given_back.note(request, &self.prints, now);
             self.outputs.push_back(Output::Refuse(seq, reason));

@@ -129,7 +129,7 @@ impl Uas {
             self.aliases.note(&via, arrival, self.way(Some(&via), arrival).hop);
         }
         match Request::read(msg) {
-            Some(request) => self.on_request(&Case { request: &request, arrival, now }),
+            Some(request) => self.on_request(&Case::new(&request, &self.prints, arrival, now)),
             None => self.on_incomplete(msg, arrival),
         }
     }

@@ -54,8 +54,19 @@ impl<'a> Request<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) request: &'a Request<'a>,
+    /// [`Fingerprints::transaction`].
+    pub(super) name: Fingerprint,
+    /// [`Fingerprints::merged`], for requests outside a dialog.
+    pub(super) merged: Option<Fingerprint>,
     pub(super) arrival: &'a Arrival,
     pub(super) now: Time,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(request: &'a Request<'a>, prints: &Fingerprints, arrival: &'a Arrival, now: Time) -> Self {
+        let merged = request.to_tag.is_none().then(|| prints.merged(request));
+        Case { request, name: prints.transaction(request), merged, arrival, now }
+    }
 }
 
 /// Makes fingerprints. They are keyed, because peers choose the content.

@@ -81,12 +81,11 @@ impl Uas {
 
     /// Opens a server transaction; `None` when there is no room for it.
     pub(super) fn open(&mut self, case: &Case<'_>, keep: Keep) -> Option<ServerKey> {
-        let Case { request, arrival, now } = *case;
+        let Case { request, name, merged, arrival, now } = *case;
         if !self.servers.has_room(KeptMessage::size_of(request.msg)) {
             return None;
         }
         // A copy is answered by 482. That answer must not make the next attempt a copy.
-        let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
         let way = self.way(Some(&request.via), arrival);
         // The source is not forged on a connection, nor if the request has our tag and comes from the host that the tag
@@ -102,7 +101,6 @@ impl Uas {
             is_reliable,
             may_be_forged: kind == Kind::Invite && told != Some(arrival.source.ip()) && !is_reliable,
         };
-        let name = self.prints.transaction(request);
         let key = self.servers.insert(Server::new(Transaction::open(opening, now), name, merged, way, arrival))?;
         if keep == Keep::Request {
             self.arm_server(key);
