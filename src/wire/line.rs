@@ -13,7 +13,7 @@ pub fn write(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// Makes spaces of line ends.
-pub(super) fn clean(text: &mut [u8]) {
+pub(crate) fn clean(text: &mut [u8]) {
     if memchr2(b'\r', b'\n', text).is_some() {
         text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
     }

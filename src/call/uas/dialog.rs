@@ -3,6 +3,8 @@
 //! All texts of a dialog lie in one allocation; a standing call is mostly this.
 
 use crate::call::uas::request::Request;
+use crate::wire::line::clean;
+use crate::wire::push_number;
 use crate::wire::sip::{Name, Uri};
 
 /// The state that requests within a dialog are matched and built with.
@@ -136,7 +138,7 @@ impl Dialog {
         }
         put(out, &[b"From: ", self.field(Field::Local), b";tag=", self.local_tag(), b"\r\n"]);
         put(out, &[b"To: ", self.field(Field::Remote), b"\r\nCall-ID: ", self.call_id(), b"\r\nCSeq: "]);
-        put_number(out, number);
+        push_number(out, number);
         put(out, &[b" ", method.as_bytes(), b"\r\n"]);
     }
 
@@ -155,10 +157,11 @@ fn join(fields: [&[u8]; FIELDS], limit: usize) -> Result<(Box<[u8]>, [u16; FIELD
     let mut text = Vec::with_capacity(length);
     let mut ends = [0; FIELDS];
     for (field, end) in fields.iter().zip(&mut ends) {
-        // A folded URI would break the request line that it is written into, so line ends become spaces.
-        text.extend(field.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+        text.extend_from_slice(field);
         *end = text.len() as u16;
     }
+    // A folded URI would break the request line that it is written into.
+    clean(&mut text);
     Ok((text.into_boxed_slice(), ends))
 }
 
@@ -188,22 +191,6 @@ pub(super) fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     pieces.iter().for_each(|piece| out.extend_from_slice(piece));
 }
 
-/// Appends a decimal number.
-pub(super) fn put_number(out: &mut Vec<u8>, number: u32) {
-    let mut digits = [0; 10];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,12 +201,5 @@ mod tests {
         assert_eq!(first_route(routes), Some((&b"sip:p1;lr"[..], &b"<sip:p2;lr>"[..])));
         assert_eq!(first_route(b"<sip:p1,2;lr>"), Some((&b"sip:p1,2;lr"[..], &b""[..])));
         assert_eq!(first_route(b""), None);
-    }
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        let mut out = Vec::new();
-        [0, 7, 10, u32::MAX].iter().for_each(|number| put_number(&mut out, *number));
-        assert_eq!(out, b"07104294967295");
     }
 }

@@ -17,7 +17,7 @@ use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
-use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme, Uri, delta_seconds};
+use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Uri, delta_seconds};
 use crate::words::{RefuseReason, Transport};
 
 /// The value of `Retry-After` when we are full, in seconds.
@@ -388,9 +388,9 @@ impl Uas {
 /// Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1). It has to be if the request-URI is one or the topmost
 /// Record-Route is one; without Record-Route, if the caller's Contact is one.
 fn asks_for_sips(invite: &Message<'_>) -> bool {
+    let is_sips = |uri: &[u8]| uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
     let route = invite.values(Name::RecordRoute).next().and_then(NameAddr::parse);
-    let uris = [invite.uri(), route.or_else(|| invite.contact()).and_then(|address| address.uri())];
-    uris.into_iter().flatten().any(|uri| uri.scheme == Scheme::Sips)
+    is_sips(invite.request_uri()) || route.or_else(|| invite.contact()).is_some_and(|address| is_sips(address.uri))
 }
 
 /// When an INVITE's `Expires` runs out.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::call::identity::SessionTimer;
 use crate::call::uas::request::Request;
 use crate::time::Time;
+use crate::wire::push_number;
 use crate::wire::sip::{Name, delta_seconds};
 use crate::words::Transport;
 
@@ -184,11 +185,12 @@ impl Agreement {
     pub(super) fn with(request: &Request<'_>, ours: &SessionTimer) -> Option<Self> {
         let proposal = Proposal::of(request);
         let interval = proposal.agree(ours).ok()??;
-        let refresher = match interval.refresher {
-            Refresher::Us => "uas",
-            Refresher::Peer => "uac",
-        };
-        let value = format!("{};refresher={refresher}", interval.seconds).into_bytes();
+        let mut value = Vec::with_capacity(24);
+        push_number(&mut value, interval.seconds);
+        value.extend_from_slice(match interval.refresher {
+            Refresher::Us => b";refresher=uas",
+            Refresher::Peer => b";refresher=uac",
+        });
         Some(Agreement { interval, value, supported: proposal.supported })
     }
 
