@@ -5,8 +5,7 @@ use crate::time::Time;
 use crate::wire::framing::StreamFault;
 use crate::wire::mgcp::MOST_PARTS;
 use crate::wire::mgcp::{self, Message};
-use crate::wire::sip::Method;
-use crate::wire::sip::SMALLEST_ANSWERED;
+use crate::wire::sip::{self, SMALLEST_ANSWERED};
 use crate::words::{Envelope, ReplyTo, Transport};
 
 use super::MediaServer;
@@ -28,10 +27,10 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         }
         transactions.on_message(&msg, envelope, now);
         let mut arrival = Arrival::handed_over(envelope);
-        if arrival.size == 0 && msg.method() == Some(Method::Invite) {
-            // The dispatcher has not weighed this INVITE, because it follows something of ours (its conference, its
-            // first try without credentials). It opens a session all the same.
-            arrival = arrival.weighing(size_of(&msg));
+        if arrival.size == 0 {
+            // The dispatcher has not weighed this message, because it follows something of ours (its conference, its
+            // first try without credentials). An INVITE opens a session all the same.
+            arrival = weighing(arrival, &msg);
         }
         uas.on_message(&msg, &arrival, now);
         true
@@ -75,7 +74,7 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             return;
         }
         match scanned {
-            Ok(msg) => uas.on_message(&msg, &arrival.weighing(size_of(&msg)), now),
+            Ok(msg) => uas.on_message(&msg, &weighing(arrival, &msg), now),
             Err(unparsable) => uas.on_unparsable(&unparsable, &arrival),
         }
     }
@@ -110,4 +109,9 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             }
         }
     }
+}
+
+/// The arrival of a message that no dispatcher has weighed: an INVITE opens a session, so it gets a size.
+fn weighing(arrival: Arrival, msg: &sip::Message<'_>) -> Arrival {
+    if msg.method() == Some(sip::Method::Invite) { arrival.weighing(size_of(msg)) } else { arrival }
 }
