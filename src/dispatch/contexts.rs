@@ -2,7 +2,7 @@
 //! theirs that are to leave: those of `stateful` pools, and those that come or leave on a connection (RFC 3261 §16.11).
 //!
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
-//! `proxy` do.
+//! `proxy` do. Those that have gone nowhere yet are decided about anew.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use crate::config::Pool;
 use crate::few::Few;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ConnId, ProxyId};
+use crate::pack::packed;
 use crate::slab::{Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
@@ -171,6 +172,17 @@ pub struct Leaving {
     /// The message.
     pub message: LeavingMessage,
 }
+
+/// A request that has come, and has gone nowhere yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Its bytes.
+    pub request: Vec<u8>,
+    /// The way on which it came.
+    pub arrival: Arrival,
+}
+
+packed!(Sought { request, arrival });
 
 /// The message that leaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -487,6 +499,11 @@ impl Contexts {
             context.is_over(now) || !has_copies && context.is_settled()
         };
         self.all.get(id).filter(|under_way| is_over(under_way))?;
+        self.forget(id)
+    }
+
+    /// Forgets a request.
+    pub(super) fn forget(&mut self, id: ContextId) -> Option<UnderWay> {
         self.leave_way(id);
         let under_way = self.all.remove(id)?;
         self.shares.remove_places(under_way.source, places(under_way.request.len()));

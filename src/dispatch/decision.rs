@@ -45,6 +45,8 @@ pub struct Arrival {
     pub certified: Option<ProxyId>,
 }
 
+packed!(Arrival { listener, transport, reply_to, source, local, received, alias, certified });
+
 impl Arrival {
     /// The way on which a message came that was handed over with this envelope.
     pub const fn of(envelope: &Envelope) -> Self {

@@ -86,6 +86,14 @@ impl Dispatch {
         decision
     }
 
+    /// Decides about a request whose way was sought when another dispatcher took over.
+    pub fn on_sought(&mut self, request: &wire::sip::Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = self.decide(request.into(), arrival, now);
+        self.counters.on_returned(&decision);
+        self.note(request.into(), &decision, arrival, now);
+        decision
+    }
+
     /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`] comes
     /// first.
     pub fn on_returned<'m>(&mut self, message: impl Into<Incoming<'m>>, back: &Returned, now: Time) -> Decision {

@@ -170,7 +170,7 @@ reasons! {
     OutboundContact = "outbound-contact";
     /// A request of a system that names a place where none may be sent: 403.
     OutboundRefused = "outbound-refused";
-    /// A request of a system that names a place to which there is no way: 480, or 503 where a takeover ends the search.
+    /// A request of a system that names a place to which there is no way: 480.
     OutboundUnreachable = "outbound-unreachable";
     /// The connection that a request goes by is gone: it gets 430 where that is a caller's (RFC 5626 §5.3.1), else 503;
     /// an ACK is dropped.

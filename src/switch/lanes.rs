@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::answers::Answers;
 use super::early_cancels::EarlyCancel;
+use super::in_hand::InHand;
 use super::links::Channel;
 use super::outbox::Outbox;
+use super::owner::Owner;
 use super::parcel::Parcel;
 use super::replies::{Connections, Replies, Reply};
 use super::together::Group;
 use super::{Switch, Way};
+use crate::dispatch::contexts::Sought;
 use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
 use crate::transaction::forwarded::ForwardedBranch;
@@ -216,7 +219,7 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about everything that waits. All lanes rest: no message that another waits for will come any more.
     pub fn settle(&mut self, now: Time) {
-        self.dispatch.give_up_waiting(now);
+        self.sought.extend(self.dispatch.take_sought(now));
         self.outbox.send_leaving(&mut self.dispatch);
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
@@ -226,6 +229,18 @@ impl<C: Channel> Switch<C> {
             self.place_given_back(now);
             self.place_orphans(now);
         }
+    }
+
+    /// Decides about requests whose way was sought when this dispatcher took over, or when another one failed to.
+    pub(super) fn decide_sought(&mut self, now: Time) {
+        let Switch { sought, scanner, dispatch, outbox, .. } = self;
+        for Sought { request, arrival } in sought.drain(..) {
+            let Ok(message) = scanner.scan(&request) else { continue };
+            let way = Way { owner: Owner::Listener(arrival.listener), arrival };
+            let decision = dispatch.on_sought(&message, &arrival, now);
+            outbox.carry_out(dispatch, decision, &InHand { message: (&message).into(), way: &way, chain: None, now });
+        }
+        self.place_not_taken(now);
     }
 
     fn decide_each(&mut self, waited: Vec<EarlyCancel>, now: Time) {

@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Insert;
+use crate::dispatch::contexts::Sought;
 use crate::dispatch::decision::{Admin, Brought, ChainId, Joined};
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::mgcp::chain::Chains;
@@ -98,6 +99,8 @@ pub struct Switch<C> {
     may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
     brought: BroughtMessages,
+    /// Requests whose way was sought at a takeover.
+    sought: Vec<Sought>,
     owners: Owners,
     /// Messages that other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
@@ -170,6 +173,7 @@ impl<C: Channel> Switch<C> {
             suspects: Suspects::new(),
             may_clear: false,
             brought: BroughtMessages::default(),
+            sought: Vec::new(),
             access_untold: Vec::new(),
             certificates: Certificates::default(),
             chains: Chains::new(),
@@ -407,6 +411,7 @@ impl<C: Channel> Switch<C> {
         }
         self.tell_clock(now);
         self.answer_undelivered(now);
+        self.decide_sought(now);
         self.dispatch.handle_timeout(now);
         self.outbox.send_leaving(&mut self.dispatch);
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
@@ -443,7 +448,7 @@ impl<C: Channel> Switch<C> {
             self.chains.poll_timeout(),
             (self.has_orphans() || self.may_clear || !self.given_back.is_empty() || !self.clock_asks.is_empty())
                 .then_some(Time(0)),
-            (!self.undelivered.is_empty() || !self.gone.is_empty()).then_some(Time(0)),
+            (!self.undelivered.is_empty() || !self.gone.is_empty() || !self.sought.is_empty()).then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }

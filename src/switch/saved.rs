@@ -11,7 +11,7 @@ use crate::words::RefuseReason;
 
 // The rest comes from the configuration, is used again for each message, or is empty now: answers and parcels have been
 // flushed, and messages that came back have been decided about.
-saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else {
+saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought, sought } else {
     scanner,
     scanners,
     retention_bytes,

@@ -54,6 +54,12 @@ impl Zone {
         self.set(name, A, vec![address.ip().octets().to_vec()]);
     }
 
+    /// Nothing is answered for a domain, or what its records say again.
+    pub(super) fn keep_silent(&mut self, domain: &str, is_silent: bool) {
+        self.broken.remove(domain);
+        self.broken.extend(is_silent.then(|| (domain.to_owned(), Says::Nothing)));
+    }
+
     fn answer(&mut self, query: &[u8]) -> Option<Vec<u8>> {
         let (mut name, mut at) = (String::new(), 12);
         while let Some(&length) = query.get(at).filter(|length| **length > 0) {
@@ -143,6 +149,18 @@ impl NameServer {
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Zone)) {
         change(&mut self.zone.lock().unwrap());
+    }
+
+    /// Has those who ask it wait for an answer for longer than a takeover takes.
+    pub(super) fn is_waited_for(&self) {
+        let text = std::fs::read_to_string(self.file.path()).unwrap();
+        std::fs::write(self.file.path(), text.replace("timeout:1 ", "timeout:15 ")).unwrap();
+    }
+
+    /// Waits until a question for a domain has come that is not answered.
+    pub(super) fn wait_for_question(&self, domain: &str) {
+        let is_asked = || self.zone.lock().unwrap().asked.contains_key(domain).then_some(());
+        wait_for("a question", DEADLINE, is_asked);
     }
 
     /// The setup of a dispatcher without workers that asks it.

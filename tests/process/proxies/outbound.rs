@@ -273,6 +273,28 @@ fn a_system_calls_a_phone_over_tcp_by_a_connection_that_is_opened_for_it_and_hea
 }
 
 #[test]
+fn a_call_whose_name_is_looked_up_during_a_takeover_goes_there_afterwards() {
+    let Some(names) = NameServer::start() else { return };
+    names.is_waited_for();
+    let system = System::start(None);
+    let (mut front, at) = front_as(&system, names.setup());
+    let (phone, name) = (Phone::new(own_address().into()), "phones.example.net");
+    names.change(|zone| {
+        zone.set_address(name, phone.address());
+        zone.keep_silent(name, true);
+    });
+    let mut line = line_from(system.address(), at);
+    let uri = format!("sip:phone@{name}:{}", phone.address().port());
+    line.send(request("INVITE", &uri, system.address(), ("sought", ""), &[]).as_bytes()).unwrap();
+    names.wait_for_question(name);
+    names.change(|zone| zone.keep_silent(name, false));
+    front.pointsman.take_over();
+    let invite = phone.expect("the INVITE", is("INVITE", "sought"));
+    phone.send_bytes(ok(&phone, &invite).as_bytes(), invite.from);
+    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 200 "));
+}
+
+#[test]
 fn a_call_to_a_phone_over_tcp_outlives_a_takeover_on_its_connection() {
     let system = System::start(None);
     let (mut front, at) = front(&system);

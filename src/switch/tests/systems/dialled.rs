@@ -402,13 +402,42 @@ fn the_request_that_waits_longest_for_a_connection_does_not_end_the_attempt_of_l
 }
 
 #[test]
-fn requests_whose_way_is_still_sought_at_a_takeover_are_told_to_come_again() {
+fn a_request_whose_way_is_still_sought_at_a_takeover_goes_there_afterwards_also_where_that_fails() {
+    for is_taken_over in [false, true] {
+        let mut rig = Rig::connected(1);
+        assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+        assert!(rig.system(&of_call(&to_uri("MESSAGE", "sip:x@example.org", &[]), "named")).is_empty());
+        rig.switch.poll_look_up().unwrap();
+        rig.dials(FIRST);
+        rig.switch.settle(rig.now);
+        assert!(rig.left().is_empty());
+        if is_taken_over {
+            rig.take_over(&[1]);
+        } else {
+            rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+        }
+        assert!(rig.passes(0).is_empty());
+        assert_eq!(shown(&rig.passes(250)), ["100 to #50"]);
+        assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap());
+        let sent = one(rig.opens(SECOND));
+        assert_eq!(sent.shown(), "INVITE to #61");
+        assert_eq!(one(rig.phone(&sent, "200 OK", SECOND)).shown(), "200 to #50");
+        assert_eq!(one(rig.finds(&["203.0.113.8:5060"])).shown(), "MESSAGE to 203.0.113.8:5060");
+        let counters = rig.switch.dispatch().counters();
+        assert_eq!((counters.received, counters.returned), (3, 2 + 2), "each is decided about once more");
+    }
+}
+
+#[test]
+fn a_request_that_has_gone_somewhere_ends_with_what_came_of_that_where_a_takeover_ends_the_search() {
     let mut rig = Rig::connected(1);
-    assert!(rig.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
-    assert!(rig.system(&of_call(&to_uri("MESSAGE", "sip:x@example.org", &[]), "named")).is_empty());
-    rig.dials(FIRST);
+    let first = rig.calls_name();
+    rig.phone(&first, "503 Service Unavailable", FIRST);
     rig.switch.settle(rig.now);
-    let left = rig.left();
-    assert_eq!(shown(&left), ["503 to #50", "503 to #50"]);
-    assert!(left.iter().all(|sent| sent.text.contains("Retry-After")));
+    assert_eq!(shown(&rig.left()), ["500 to #50"]);
+    let mut rig = Rig::connected(1);
+    rig.calls_phone();
+    assert!(rig.hangs_up(FIRST).is_empty());
+    rig.switch.settle(rig.now);
+    assert_eq!(shown(&rig.left()), ["503 to #50"]);
 }

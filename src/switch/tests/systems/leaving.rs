@@ -8,7 +8,7 @@ const A: &str = "192.0.2.11:5080";
 
 impl Rig {
     /// Another dispatcher takes over, with these connections to A.
-    fn take_over(&mut self, conns: &[u64]) {
+    pub(super) fn take_over(&mut self, conns: &[u64]) {
         let mut bytes = Vec::new();
         self.switch.save(&mut bytes);
         let rules = self.switch.dispatch().rules().clone();

@@ -19,7 +19,7 @@ use super::{Case, way_back};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::{Awaited, Destination};
 use crate::dispatch::callees::Callee;
-use crate::dispatch::contexts::{Around, ContextId, Moves, UnderWay};
+use crate::dispatch::contexts::{Around, ContextId, Moves, Sought, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::rules::udp_listener_towards;
@@ -235,16 +235,23 @@ impl Dispatch {
         }
     }
 
-    /// Answers the requests whose way is still sought: nobody else would, since a sender on a connection does not
-    /// repeat them.
-    pub fn give_up_waiting(&mut self, now: Time) {
+    /// Takes out the requests that have gone nowhere yet, for the dispatcher that takes over: a sender on a connection
+    /// does not repeat them. Those that have gone somewhere before end as if there were no other way.
+    pub fn take_sought(&mut self, now: Time) -> Vec<Sought> {
+        let mut all = Vec::new();
         while let Some(id) = self.awaiting.poll_any() {
-            if self.contexts.get(id).is_some_and(|under_way| under_way.context.is_seeking()) {
-                self.on_way_found(id, Err((503, Reason::OutboundUnreachable)), now);
-            } else {
-                self.lose_unheard(id, now);
+            let Some(under_way) = self.contexts.get(id) else { continue };
+            let UnderWay { ref context, ref request, arrival, .. } = *under_way;
+            match (context.is_seeking(), context.has_left()) {
+                (true, false) if context.wants_way() => {
+                    all.push(Sought { request: request.to_vec(), arrival });
+                    self.contexts.forget(id);
+                }
+                (true, _) => self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
+                (false, _) => self.lose_unheard(id, now),
             }
         }
+        all
     }
 
     /// The addresses of a name that may be named and can be reached; none: the status of the answer.
