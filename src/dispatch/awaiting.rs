@@ -4,13 +4,15 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::callees::Callee;
 use super::contexts::ContextId;
+use super::decision::{Arrival, Forward};
 use super::probed::LookUp;
 use super::share::Shares;
-use crate::fingerprint::SourcePrint;
+use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::ProxyId;
 use crate::time::Time;
 
@@ -39,6 +41,31 @@ pub(super) enum Destination {
     Proxy(ProxyId),
 }
 
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Waiter {
+    /// One with the state of a transaction.
+    Request(ContextId),
+    /// An ACK to a 2xx, which has none.
+    Ack(Box<WaitingAck>),
+}
+
+/// An ACK to a 2xx that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WaitingAck {
+    /// It as it came.
+    pub(super) request: Arc<Vec<u8>>,
+    /// The way on which it came.
+    pub(super) arrival: Arrival,
+    /// The name of its call.
+    pub(super) call: Fingerprint,
+    pub(super) source: SourcePrint,
+    /// Its way, but for the address or connection that is looked for.
+    pub(super) forward: Forward,
+    /// The ways that have not been tried, the last one first.
+    pub(super) others: Vec<Destination>,
+}
+
 /// All requests that wait.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
@@ -53,7 +80,7 @@ pub(super) struct Awaiting {
 struct Waiting {
     /// When it gives up.
     until: Time,
-    id: ContextId,
+    waiter: Waiter,
     source: SourcePrint,
     awaited: Awaited,
 }
@@ -66,7 +93,7 @@ impl Awaiting {
     }
 
     /// Has a request of this source wait.
-    pub(super) fn wait(&mut self, (id, source): (ContextId, SourcePrint), awaited: Awaited, now: Time) {
+    pub(super) fn wait(&mut self, (waiter, source): (Waiter, SourcePrint), awaited: Awaited, now: Time) {
         let until = match &awaited {
             Awaited::Name(look_up) => {
                 if !self.awaits(&awaited) {
@@ -78,7 +105,7 @@ impl Awaiting {
         };
         self.sources.add(source);
         let place = self.all.partition_point(|other| other.until <= until);
-        self.all.insert(place, Waiting { until, id, source, awaited });
+        self.all.insert(place, Waiting { until, waiter, source, awaited });
     }
 
     /// Takes out a name that is to be looked up.
@@ -92,30 +119,26 @@ impl Awaiting {
     }
 
     /// Takes out the requests that wait for this, those that have waited longest first.
-    pub(super) fn take(&mut self, awaited: &Awaited) -> Vec<ContextId> {
-        let Awaiting { all, sources, .. } = self;
-        let mut taken = Vec::new();
-        all.retain(|waiting| {
-            let is_it = waiting.awaited == *awaited;
-            if is_it {
-                sources.remove(waiting.source);
-                taken.push(waiting.id);
-            }
-            !is_it
-        });
-        taken
+    pub(super) fn take(&mut self, awaited: &Awaited) -> Vec<Waiter> {
+        if !self.awaits(awaited) {
+            return Vec::new();
+        }
+        let (taken, kept): (VecDeque<Waiting>, _) = self.all.drain(..).partition(|it| it.awaited == *awaited);
+        self.all = kept;
+        taken.iter().for_each(|it| self.sources.remove(it.source));
+        taken.into_iter().map(|it| it.waiter).collect()
     }
 
     /// Takes out a request that has waited for too long.
-    pub(super) fn poll_expired(&mut self, now: Time) -> Option<(ContextId, Awaited)> {
-        let Waiting { id, source, awaited, .. } = self.all.pop_front_if(|waiting| waiting.until <= now)?;
+    pub(super) fn poll_expired(&mut self, now: Time) -> Option<(Waiter, Awaited)> {
+        let Waiting { waiter, source, awaited, .. } = self.all.pop_front_if(|waiting| waiting.until <= now)?;
         self.sources.remove(source);
-        Some((id, awaited))
+        Some((waiter, awaited))
     }
 
     /// Takes out a request, however long it has waited.
-    pub(super) fn poll_any(&mut self) -> Option<ContextId> {
-        self.poll_expired(Time::NEVER).map(|(id, _)| id)
+    pub(super) fn poll_any(&mut self) -> Option<Waiter> {
+        self.poll_expired(Time::NEVER).map(|(waiter, _)| waiter)
     }
 
     /// When [`Awaiting::poll_expired`] is due next.
@@ -142,8 +165,8 @@ mod tests {
     const FIRST: SourcePrint = SourcePrint(1);
     const SECOND: SourcePrint = SourcePrint(2);
 
-    fn id(number: u32) -> ContextId {
-        ContextId::new(number, 0)
+    fn id(number: u32) -> Waiter {
+        Waiter::Request(ContextId::new(number, 0))
     }
 
     fn name(host: &str) -> LookUp {

@@ -341,7 +341,7 @@ fn no_connection_is_opened_over_tls_or_for_a_stranger() {
 }
 
 #[test]
-fn an_ack_for_a_contact_without_a_connection_has_one_opened_and_the_next_copy_goes_by_it() {
+fn an_ack_for_a_contact_without_a_connection_waits_for_one() {
     let mut rig = Rig::connected(1);
     let sent = rig.calls_phone();
     one(rig.phone(&sent, "200 OK", FIRST));
@@ -350,8 +350,38 @@ fn an_ack_for_a_contact_without_a_connection_has_one_opened_and_the_next_copy_go
     let ack = inside("ACK", contact, "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
     assert!(rig.system(&ack).is_empty());
     assert_eq!(rig.dials(SECOND), "203.0.113.9:6000".parse().unwrap());
-    assert!(rig.opens(SECOND).is_empty());
-    assert_eq!(one(rig.system(&ack)).shown(), "ACK to #61");
+    assert_eq!(one(rig.opens(SECOND)).shown(), "ACK to #61");
+    assert!(rig.passes(40_000).is_empty(), "it is no transaction");
+    assert_eq!(one(rig.system(&ack)).shown(), "ACK to #61", "another copy of the 200 has come");
+}
+
+#[test]
+fn an_ack_to_a_name_is_looked_up_and_goes_to_the_first_address_that_can_be_reached() {
+    let ack = |uri: &str| {
+        let text = to_uri("ACK", uri, &[]);
+        text.replace("example.net>\r\nCall", "example.net>;tag=p1\r\nCall").replace("Content-Le", "X: y\r\nContent-Le")
+    };
+    let mut rig = Rig::connected(1);
+    assert!(rig.system(&ack("sip:phone@example.org")).is_empty());
+    let sent = one(rig.finds(&["192.0.2.2:5060", PHONE, "203.0.113.8:5062"]));
+    assert_eq!(sent.shown(), format!("ACK to {PHONE}"));
+    assert!(sent.text.contains("\r\nX: y\r\n") && sent.field("Via").starts_with("SIP/2.0/UDP 192.0.2.2:5060;"));
+    assert_eq!((rig.counted(Reason::OutboundUri), rig.counted(Reason::OutboundLookedUp)), (1, 1));
+    // By a connection, and also where another dispatcher takes over.
+    assert!(rig.system(&ack("sip:phone@example.org;transport=tcp")).is_empty());
+    rig.switch.settle(rig.now);
+    rig.take_over(&[1]);
+    rig.switch.handle_timeout(rig.now);
+    assert!(rig.finds(&["203.0.113.8:5062", PHONE]).is_empty());
+    rig.dials(FIRST);
+    rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+    assert!(rig.left().is_empty());
+    assert_eq!(rig.dials(SECOND), PHONE.parse().unwrap());
+    assert_eq!(one(rig.opens(SECOND)).shown(), "ACK to #61");
+    // One that leads nowhere is lost.
+    assert!(rig.system(&ack("sip:phone@example.com")).is_empty());
+    assert!(rig.finds(&[]).is_empty());
+    assert!(rig.passes(40_000).is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::outbound::{Place, may_be_named};
 use super::record_route::is_private;
 use crate::dispatch::Dispatch;
+use crate::dispatch::awaiting::{Awaited, Waiter};
 use crate::dispatch::callees::Callee;
 use crate::dispatch::contexts::{Around, ContextId, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Hop, Reason, Side, Target};
@@ -70,12 +71,14 @@ impl Dispatch {
 
     /// Has a request whose connection is gone go by a connection to this far end, which may have to be opened.
     fn go_around_by(&mut self, id: ContextId, to: Callee, now: Time) {
-        match self.find_connection(id, &to, now) {
+        let Some(source) = self.contexts.get(id).map(|under_way| under_way.source) else { return };
+        match self.find_connection(&to, source) {
             Some(Some(conn)) => self.go_around(id, Hop::Connection(conn), now),
             Some(None) => {
                 if let Some(under_way) = self.contexts.get_mut(id) {
                     under_way.around = Around::Waits;
                 }
+                self.awaiting.wait((Waiter::Request(id), source), Awaited::Connection(to), now);
             }
             None => self.lose_unheard(id, now),
         }

@@ -201,10 +201,6 @@ impl Dispatch {
         if let Some((conn, (listener, _))) = self.callees.open_to(&callee).zip(listener) {
             return self.go_to_place(case, system, &place, (Hop::Connection(conn), listener));
         }
-        if case.request.method == Method::Ack && listener.is_some() {
-            // It cannot wait. The response comes again, and brings the next one.
-            self.ask_for_connection(&callee);
-        }
         self.wait_for_place(case, system, &place, Some(Awaited::Connection(callee)))
     }
 
@@ -240,7 +236,6 @@ impl Dispatch {
         place: &Place<'_>,
         awaited: Option<Awaited>,
     ) -> Decision {
-        let awaited = awaited.filter(|_| case.request.method != Method::Ack);
         // The address of the listener that it leaves from stands for the one that is not known yet.
         let from = awaited.as_ref().and_then(|awaited| match awaited {
             Awaited::Name(LookUp { transport: Transport::Udp, .. }) => {
@@ -260,8 +255,13 @@ impl Dispatch {
         };
         let decision = self.go_to_place(case, system, place, (way, listener));
         let Target::Forward(forward) = decision.target else { return decision };
-        if !self.begin_waiting(case, &Forward { to: Hop::Address(from), ..forward }, awaited) {
-            return self.unavailable(case, Reason::TableFull);
+        let forward = Forward { to: Hop::Address(from), ..forward };
+        let waits = match case.request.method {
+            Method::Ack => self.ack_waits(case, &forward, awaited),
+            _ => self.begin_waiting(case, &forward, awaited),
+        };
+        if !waits {
+            return unless_ack(case, self.unavailable(case, Reason::TableFull));
         }
         Decision { target: Target::Waits(system), ..decision }
     }

@@ -12,21 +12,23 @@
 //! §16.11) has one address only.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::outbound::may_be_named;
 use super::stateful::moved_by;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
-use crate::dispatch::awaiting::{Awaited, Destination};
+use crate::dispatch::awaiting::{Awaited, Destination, Waiter, WaitingAck};
 use crate::dispatch::callees::Callee;
-use crate::dispatch::contexts::{Around, ContextId, Moves, Sought, UnderWay};
+use crate::dispatch::contexts::{Around, ContextId, Leaving, LeavingMessage, Moves, Sought, UnderWay};
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, Reason, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::rules::udp_listener_towards;
+use crate::fingerprint::SourcePrint;
 use crate::ids::{ConnId, ListenerId, ProxyId};
 use crate::time::Time;
 use crate::transaction::Kind;
-use crate::transaction::response_context::{self as context, Effect, Next, ResponseContext, Why};
+use crate::transaction::response_context::{self as context, Candidate, Effect, Next, ResponseContext, Why};
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
@@ -61,24 +63,84 @@ impl Dispatch {
         );
         let Some(id) = self.contexts.insert(under_way) else { return false };
         match awaited {
-            Awaited::Name(_) => self.awaiting.wait((id, source), awaited, case.now),
+            Awaited::Name(_) => self.awaiting.wait((Waiter::Request(id), source), awaited, case.now),
             Awaited::Connection(to) => self.go_to_first(id, [Destination::Connection(to)], case.now),
         }
         true
     }
 
-    /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
-    pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
-        for id in self.awaiting.take(&Awaited::Name(look_up.clone())) {
-            self.go_to_found(id, (look_up, addresses), now);
+    /// Has an ACK to a 2xx wait. It has no transaction, and nobody repeats it by a timer: only a copy of the 2xx brings
+    /// another one (RFC 3261 §13.2.2.4). Returns whether there is room for it.
+    pub(super) fn ack_waits(&mut self, case: &Case<'_>, forward: &Forward, awaited: Awaited) -> bool {
+        let source = case.source(self).print();
+        if !self.awaiting.has_room(|| source) {
+            return false;
+        }
+        let request = Arc::new(case.request.message.bytes().to_vec());
+        let (arrival, call, forward) = (*case.arrival, case.call, *forward);
+        let mut ack = Box::new(WaitingAck { request, arrival, call, source, forward, others: Vec::new() });
+        match awaited {
+            Awaited::Name(_) => self.awaiting.wait((Waiter::Ack(ack), source), awaited, case.now),
+            Awaited::Connection(to) => {
+                ack.others.push(Destination::Connection(to));
+                self.lead_ack(ack, case.now);
+            }
+        }
+        true
+    }
+
+    /// Has an ACK go to the first of its destinations that were not tried.
+    fn lead_ack(&mut self, mut ack: Box<WaitingAck>, now: Time) {
+        while let Some(destination) = ack.others.pop() {
+            let way = match destination {
+                Destination::Datagram(to) => Some(Hop::Address(to)),
+                Destination::Proxy(proxy) => self.proxies.hop_to(proxy),
+                Destination::Connection(to) => match self.find_connection(&to, ack.source) {
+                    Some(None) => {
+                        let source = ack.source;
+                        return self.awaiting.wait((Waiter::Ack(ack), source), Awaited::Connection(to), now);
+                    }
+                    found => found.flatten().map(Hop::Connection),
+                },
+            };
+            if let Some(to) = way {
+                return self.send_ack(&ack, to, now);
+            }
         }
     }
 
-    fn go_to_found(&mut self, id: ContextId, found: (&LookUp, &[SocketAddr]), now: Time) {
-        let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
-        match self.destinations(found, &arrival) {
-            Ok(destinations) => self.go_to_first(id, destinations, now),
-            Err(refusal) => self.on_way_found(id, Err(refusal), now),
+    /// Sends an ACK that has waited.
+    fn send_ack(&mut self, ack: &WaitingAck, to: Hop, now: Time) {
+        let WaitingAck { request, arrival, call, forward, .. } = ack;
+        let candidate = Candidate { proxy: forward.proxy, attempt: 0, to };
+        let Some(forward) = self.forward_anew((request, arrival, *call), forward, candidate) else { return };
+        let (request, arrival) = (request.clone(), *arrival);
+        let reason = if let Hop::Connection(_) = to { Reason::OutboundConnected } else { Reason::OutboundLookedUp };
+        self.count_again((&request, &arrival), &Decision { target: Target::Forward(forward), reason }, now);
+        self.contexts.leave(Leaving { request, arrival, message: LeavingMessage::Request(forward) });
+    }
+
+    /// A name has been looked up: the requests that wait for it go to the first address that they may go to.
+    pub(in crate::dispatch) fn on_looked_up(&mut self, look_up: &LookUp, addresses: &[SocketAddr], now: Time) {
+        for waiter in self.awaiting.take(&Awaited::Name(look_up.clone())) {
+            self.go_to_found(waiter, (look_up, addresses), now);
+        }
+    }
+
+    fn go_to_found(&mut self, waiter: Waiter, found: (&LookUp, &[SocketAddr]), now: Time) {
+        match waiter {
+            Waiter::Request(id) => {
+                let Some(arrival) = self.contexts.get(id).map(|under_way| under_way.arrival) else { return };
+                match self.destinations(found, &arrival) {
+                    Ok(destinations) => self.go_to_first(id, destinations, now),
+                    Err(refusal) => self.on_way_found(id, Err(refusal), now),
+                }
+            }
+            Waiter::Ack(mut ack) => {
+                ack.others = self.destinations(found, &ack.arrival).unwrap_or_default();
+                ack.others.reverse();
+                self.lead_ack(ack, now);
+            }
         }
     }
 
@@ -143,11 +205,13 @@ impl Dispatch {
     /// Has a request go to the first of its destinations that were not tried.
     fn go_on(&mut self, id: ContextId, now: Time) {
         while let Some(under_way) = self.contexts.get_mut(id) {
+            let source = under_way.source;
             let found = match under_way.others.pop() {
-                Some(Destination::Connection(to)) => match self.find_connection(id, &to, now) {
-                    Some(None) => return,
-                    Some(Some(conn)) => Some((Hop::Connection(conn), Reason::OutboundConnected)),
-                    None => None,
+                Some(Destination::Connection(to)) => match self.find_connection(&to, source) {
+                    Some(None) => {
+                        return self.awaiting.wait((Waiter::Request(id), source), Awaited::Connection(to), now);
+                    }
+                    found => found.flatten().map(|conn| (Hop::Connection(conn), Reason::OutboundConnected)),
                 },
                 Some(Destination::Proxy(proxy)) => self.proxies.hop_to(proxy).map(|to| (to, Reason::OutboundLookedUp)),
                 Some(Destination::Datagram(to)) => Some((Hop::Address(to), Reason::OutboundLookedUp)),
@@ -159,20 +223,17 @@ impl Dispatch {
         }
     }
 
-    /// Finds a connection to a far end for a request. `Some(None)`: the request waits until one is open; `None`: there
-    /// will be none.
-    pub(super) fn find_connection(&mut self, id: ContextId, to: &Callee, now: Time) -> Option<Option<ConnId>> {
+    /// Finds a connection to a far end for a request of this source. `Some(None)`: the request has to wait until one is
+    /// open; `None`: there will be none.
+    pub(super) fn find_connection(&mut self, to: &Callee, source: SourcePrint) -> Option<Option<ConnId>> {
         // Its responses and requests must find a way here.
         self.rules.stream_listener(to.transport(), to.address.ip())?;
         if let Some(conn) = self.callees.open_to(to) {
             return Some(Some(conn));
         }
-        let source = self.contexts.get(id)?.source;
-        if !self.awaiting.has_room(|| source) || !self.ask_for_connection(to) {
-            return None;
-        }
-        self.awaiting.wait((id, source), Awaited::Connection(to.clone()), now);
-        Some(None)
+        let Dispatch { awaiting, contexts, callees, .. } = self;
+        let waits = awaiting.has_room(|| source) && callees.ask(to, |conn| !contexts.waits_on(conn));
+        waits.then_some(None)
     }
 
     /// Answers the question whether a request goes to another address of the name that it goes to (RFC 3263 §4.3), and
@@ -192,16 +253,14 @@ impl Dispatch {
         self.go_on(id, now);
     }
 
-    /// Asks for a connection to a far end. False: there are too many, and requests wait on each.
-    pub(super) fn ask_for_connection(&mut self, to: &Callee) -> bool {
-        let Dispatch { contexts, callees, .. } = self;
-        callees.ask(to, |conn| !contexts.waits_on(conn))
-    }
-
     /// A connection that a request waits for is open: the request goes by it.
-    fn on_connected(&mut self, id: ContextId, conn: ConnId, now: Time) {
-        let Some(under_way) = self.contexts.get(id) else { return };
+    fn on_connected(&mut self, waiter: &Waiter, conn: ConnId, now: Time) {
         let to = Hop::Connection(conn);
+        let id = match waiter {
+            Waiter::Request(id) => *id,
+            Waiter::Ack(ack) => return self.send_ack(ack, to, now),
+        };
+        let Some(under_way) = self.contexts.get(id) else { return };
         if under_way.context.is_seeking() {
             self.on_way_found(id, Ok((to, Reason::OutboundConnected)), now);
         } else if under_way.around == Around::Waits {
@@ -210,7 +269,11 @@ impl Dispatch {
     }
 
     /// A connection that a request waits for cannot be opened: the request goes on to its next address.
-    fn on_unconnected(&mut self, id: ContextId, now: Time) {
+    fn on_unconnected(&mut self, waiter: Waiter, now: Time) {
+        let id = match waiter {
+            Waiter::Request(id) => id,
+            Waiter::Ack(ack) => return self.lead_ack(ack, now),
+        };
         let Some(under_way) = self.contexts.get(id) else { return };
         if under_way.context.is_seeking() {
             self.go_on(id, now);
@@ -222,16 +285,16 @@ impl Dispatch {
     /// Takes note that a connection for requests of systems is open, if it is one.
     pub(in crate::dispatch) fn on_callee_connected(&mut self, conn: ConnId, now: Time) {
         let Some(to) = self.callees.on_open(conn) else { return };
-        for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
-            self.on_connected(id, conn, now);
+        for waiter in self.awaiting.take(&Awaited::Connection(to.clone())) {
+            self.on_connected(&waiter, conn, now);
         }
     }
 
     /// Takes note that a connection to a far end cannot be opened: the requests that wait for it go on to their next
     /// address (RFC 3263 §4.3).
     pub(in crate::dispatch) fn on_callee_unreachable(&mut self, to: &Callee, now: Time) {
-        for id in self.awaiting.take(&Awaited::Connection(to.clone())) {
-            self.on_unconnected(id, now);
+        for waiter in self.awaiting.take(&Awaited::Connection(to.clone())) {
+            self.on_unconnected(waiter, now);
         }
     }
 
@@ -239,7 +302,14 @@ impl Dispatch {
     /// does not repeat them. Those that have gone somewhere before end as if there were no other way.
     pub fn take_sought(&mut self, now: Time) -> Vec<Sought> {
         let mut all = Vec::new();
-        while let Some(id) = self.awaiting.poll_any() {
+        while let Some(waiter) = self.awaiting.poll_any() {
+            let id = match waiter {
+                Waiter::Request(id) => id,
+                Waiter::Ack(ack) => {
+                    all.push(Sought { request: ack.request.to_vec(), arrival: ack.arrival });
+                    continue;
+                }
+            };
             let Some(under_way) = self.contexts.get(id) else { continue };
             let UnderWay { ref context, ref request, arrival, .. } = *under_way;
             match (context.is_seeking(), context.has_left()) {
@@ -288,14 +358,14 @@ impl Dispatch {
 
     /// Has the requests go on that have waited for too long.
     pub(super) fn handle_waiting(&mut self, now: Time) {
-        while let Some((id, awaited)) = self.awaiting.poll_expired(now) {
+        while let Some((waiter, awaited)) = self.awaiting.poll_expired(now) {
             match &awaited {
-                Awaited::Name(look_up) => self.go_to_found(id, (look_up, &[]), now),
+                Awaited::Name(look_up) => self.go_to_found(waiter, (look_up, &[]), now),
                 Awaited::Connection(to) => {
                     if !self.awaiting.awaits(&awaited) {
                         self.callees.give_up(to);
                     }
-                    self.on_unconnected(id, now);
+                    self.on_unconnected(waiter, now);
                 }
             }
         }

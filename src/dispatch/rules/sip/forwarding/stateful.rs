@@ -456,23 +456,35 @@ impl Dispatch {
             }
             to => to,
         };
+        let UnderWay { request, arrival, call, forward, .. } = under_way;
+        self.forward_anew((request, arrival, *call), forward, Candidate { proxy, attempt, to })
+    }
+
+    /// The way of a request to a proxy, or from one to this address or connection. `first`: its way to another one.
+    pub(super) fn forward_anew(
+        &self,
+        (request, arrival, call): (&[u8], &Arrival, Fingerprint),
+        first: &Forward,
+        Candidate { proxy, attempt, to }: Candidate,
+    ) -> Option<Forward> {
         let mut scanner = Scanner::new();
-        let message = scanner.scan(&under_way.request).ok()?;
+        let message = scanner.scan(request).ok()?;
+        let side = first.side;
         let beside = if side == Side::Server { self.listener_beside(to) } else { None };
-        let listener = beside.unwrap_or(under_way.forward.listener);
-        let (listener, sent_by, transport) = self.way_out(&under_way.arrival, (to, proxy, side), listener)?;
+        let (listener, sent_by, transport) =
+            self.way_out(arrival, (to, proxy, side), beside.unwrap_or(first.listener))?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let via = message.via()?;
-        let came = Came { via, call: under_way.call, cseq };
+        let came = Came { via, call, cseq };
         let way = self.branches.way(&message);
-        let mut branch = self.branches.give(&came, way, (under_way.arrival.listener, self.lane), (proxy, side));
+        let mut branch = self.branches.give(&came, way, (arrival.listener, self.lane), (proxy, side));
         if attempt > 0 {
             branch = self.branches.give_anew(&came, branch, attempt);
         }
-        let flow = self.branches.flow(&branch, way_back(&via, &under_way.arrival));
+        let flow = self.branches.flow(&branch, way_back(&via, arrival));
         let sent_by = (sent_by.ip(), sent_by.port());
         let asks_overload = side == Side::Caller && self.asks_overload(proxy);
-        let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..under_way.forward };
+        let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..*first };
         Some(Forward { weight: 0, asks_overload, ..forward })
     }
 
