@@ -59,6 +59,9 @@ const UNLINKED: Neighbours = Neighbours { previous: NONE, next: NONE };
 /// A place that holds no entry.
 const FREE: u8 = u8::MAX;
 
+/// Time after which a provisional response renews an INVITE.
+const RENEWED_AFTER: Duration = Duration::from_secs(10);
+
 impl Table {
     /// An empty table for `cap` entries. `pending_max`: longest wait of an INVITE for its final response.
     pub fn new(cap: usize, pending_max: Duration) -> Self {
@@ -88,6 +91,16 @@ impl Table {
         if let Some(entry) = self.get(id).filter(|entry| entry.queue == REMEMBERED) {
             let state = entry.state;
             self.stand(id, state, now);
+        }
+    }
+
+    /// An INVITE has got a provisional response: it waits for its whole time again, as by timer C (RFC 3261 §16.7 step
+    /// 2). The first ones, soon after it has left, change nothing.
+    pub fn ring(&mut self, id: EntryId, now: Time) {
+        let is_due = |entry: &Entry| entry.queue == INVITES && entry.deadline + RENEWED_AFTER <= now + self.pending_max;
+        if self.get(id).is_some_and(is_due) {
+            self.dequeue(id.index);
+            self.enqueue(id.index, now);
         }
     }
 

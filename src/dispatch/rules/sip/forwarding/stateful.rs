@@ -170,6 +170,10 @@ impl Dispatch {
             return None;
         }
         let entry = under_way.entry;
+        if (101..200).contains(&status) {
+            // For a takeover, which leaves timer C behind.
+            entry.into_iter().for_each(|entry| self.table.ring(entry, now));
+        }
         match under_way.take_unheard(proxy) {
             Some(sent) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
             Some(sent) => self.proxies.on_given_up(proxy, sent, now),
