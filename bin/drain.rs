@@ -1,4 +1,4 @@
-//! `pointsman drain`: workers get no new sessions; those they have go on.
+//! `pointsman drain`: workers and downstream proxies get no new sessions; those they have go on.
 
 use std::time::Instant;
 
@@ -6,7 +6,8 @@ use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::{Command, NotACommand};
 use pointsman::config::Span;
-use pointsman::server::stats::{AdminState, Snapshot, State, WorkerLoad};
+use pointsman::server::stats::{AdminState, State, WorkerLoad};
+use serde::Deserialize;
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};
@@ -40,7 +41,8 @@ Examples:
 pub struct Flags {
     #[command(flatten)]
     workers: Workers,
-    /// Wait until none of them has a session left
+    /// Wait until none of them has a session left: a proxy by its reports, or else when the session-time of its calls
+    /// is over
     #[arg(long)]
     wait: bool,
     /// Wait so long at most, such as 90s or 10m
@@ -65,6 +67,9 @@ fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<
         true => client.load()?.workers.into_iter().map(|worker| worker.name).collect(),
         false => workers.workers.clone(),
     };
+    if names.is_empty() {
+        return Err(Failure::unhealthy("there is no worker: name the downstream proxies that are meant"));
+    }
     for name in &names {
         client.ask(&Command::set(name, admin).map_err(Failure::usage)?)?;
         print(&format!("{name}: {}\n", admin.label()))?;
@@ -72,14 +77,39 @@ fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<
     Ok(names)
 }
 
-/// Watches the workers until none has a session left.
-fn wait(client: &mut Client, workers: &[String], within: Option<Span>) -> Result<(), Failure> {
+/// What a drain watches.
+#[derive(Debug, Deserialize)]
+struct Watched {
+    workers: Vec<WorkerLoad>,
+    proxies: Vec<Proxy>,
+}
+
+/// A downstream proxy at one address.
+#[derive(Debug, Deserialize)]
+struct Proxy {
+    name: String,
+    used: u32,
+    outstanding: u32,
+}
+
+impl Proxy {
+    /// Whether the settings know it by one of these names. One with several addresses has each behind its name.
+    fn is_one_of(&self, names: &[String]) -> bool {
+        let name = self.name.split('/').next();
+        names.iter().any(|named| Some(named.as_str()) == name)
+    }
+}
+
+/// Watches workers and proxies until none has a session left.
+fn wait(client: &mut Client, names: &[String], within: Option<Span>) -> Result<(), Failure> {
     let began = Instant::now();
     client.send(&Command::Watch)?;
     loop {
         let reply = client.next_reply()?;
-        let load: Snapshot = client.read(&reply)?;
-        let left: Vec<String> = load.workers.iter().filter(|worker| is_left(worker, workers)).map(words).collect();
+        let load: Watched = client.read(&reply)?;
+        let workers = load.workers.iter().filter(|it| names.contains(&it.name)).filter_map(left_at_worker);
+        let proxies = load.proxies.iter().filter(|it| it.is_one_of(names)).filter_map(left_at_proxy);
+        let left: Vec<String> = workers.chain(proxies).collect();
         if left.is_empty() {
             return print("nothing is left\n");
         }
@@ -91,17 +121,25 @@ fn wait(client: &mut Client, workers: &[String], within: Option<Span>) -> Result
     }
 }
 
-/// Whether this is one of the workers and it still has a session, or a call just handed over. One that is down has
-/// none.
-fn is_left(worker: &WorkerLoad, workers: &[String]) -> bool {
-    let is_named = workers.contains(&worker.name);
-    is_named && worker.state != State::Down && (worker.sessions > 0 || worker.ledger > 0)
+/// What a worker still has; `None`: no session, and no call just handed over. One that is down has none.
+fn left_at_worker(worker: &WorkerLoad) -> Option<String> {
+    match (worker.sessions, worker.ledger) {
+        _ if worker.state == State::Down => None,
+        (0, 0) => None,
+        (0, _) => Some(format!("{} has a call just handed over", worker.name)),
+        (sessions, _) => Some(format!("{} has {}", worker.name, counted(sessions))),
+    }
 }
 
-fn words(worker: &WorkerLoad) -> String {
-    match (worker.sessions, worker.ledger) {
-        (0, _) => format!("{} has a call just handed over", worker.name),
-        (1, _) => format!("{} has 1 session", worker.name),
-        (sessions, _) => format!("{} has {sessions} sessions", worker.name),
+/// What a proxy still has, as far as is known of it.
+fn left_at_proxy(proxy: &Proxy) -> Option<String> {
+    match (proxy.used, proxy.outstanding) {
+        (0, 0) => None,
+        (0, _) => Some(format!("{} has a request without a response", proxy.name)),
+        (used, _) => Some(format!("{} has {}", proxy.name, counted(used))),
     }
+}
+
+fn counted(sessions: u32) -> String {
+    if sessions == 1 { "1 session".to_owned() } else { format!("{sessions} sessions") }
 }

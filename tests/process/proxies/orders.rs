@@ -46,6 +46,22 @@ fn a_proxy_in_drain_or_maint_gets_no_new_calls_until_it_is_ready_again() {
 }
 
 #[test]
+fn a_drain_of_a_proxy_that_waits_says_what_is_left_and_ends_when_its_calls_are_over() {
+    let servers = Servers::start(1);
+    let front = Front::start(&by_turns(&servers, "session-time = \"5s\""));
+    let outcome = Callers::new(front.pointsman.address()).call(0..3);
+    assert_eq!(outcome.statuses.get(&200), Some(&3));
+    let late = front.pointsman.command(&["drain", "s0", "--within", "100ms"]);
+    let said = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert_eq!((late.status.code(), said.as_str()), (Some(1), "pointsman: after 100ms: s0 has 3 sessions\n"));
+    let done = front.pointsman.command(&["drain", "s0", "--wait"]);
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "s0: drain\nnothing is left\n");
+    assert_eq!(front.row("s0")["used"], 0);
+    let all = front.pointsman.command(&["drain", "--all"]);
+    assert_eq!(all.status.code(), Some(1), "there is no worker, and a proxy is drained by its name alone");
+}
+
+#[test]
 fn orders_and_handicaps_stay_over_reloads_that_do_not_touch_them_and_over_takeovers() {
     let servers = Servers::start(3);
     let mut front = Front::start(&by_turns(&servers, "handicap = 50"));
