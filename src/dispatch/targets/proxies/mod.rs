@@ -366,7 +366,10 @@ impl Proxies {
         let Proxies { slots, pools, random, lanes, .. } = self;
         let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
         let chain = std::mem::take(&mut first.chain);
-        first.on_asked(now);
+        // A request that looks for another proxy was counted when it came.
+        if ask.tried.as_slice().is_empty() {
+            first.on_asked(now);
+        }
         let mut situation = Situation { slots, random, workers, lanes: *lanes, now };
         let mut found = chain.iter().find_map(|link| match link {
             Link::Workers => (workers > 0).then_some(Choice::Workers),

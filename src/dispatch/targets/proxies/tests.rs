@@ -223,6 +223,7 @@ fn probes_alone_never_empty_a_pool() {
     tried.add(ProxyId(0));
     let again = proxies.choose(PoolId(0), &Ask { tried, ..ask(1) }, 0, at(0));
     assert_eq!(again, Err(Refused::Down), "fail-over picks none that is known to be down");
+    assert_eq!(proxies.pool_rows(at(0))[0].calls, 6, "a request that looks for another proxy is no other call");
     proxies.set_admin("fs0", Admin::Maint);
     assert!((0..6).all(|key| choose(&mut proxies, key, at(0)) != Ok(0)));
     for id in 0..3 {
