@@ -21,7 +21,8 @@ impl Dispatch {
     }
 
     /// The proxy that a request names: its topmost Routes as far as they are ours, its request-URI, its extension
-    /// header. A proxy that sends a request does not name itself.
+    /// header. A system that sends a request does not name itself: it has copied the header of its caller. Whoever else
+    /// sends datagrams from its host is another.
     pub(super) fn identified(&self, case: &Case<'_>, set: &RouteSet<'_>) -> Option<ProxyId> {
         if !self.proxies.has_identifiers() {
             return None;
@@ -33,7 +34,8 @@ impl Dispatch {
         let in_uri = || case.request.read.uri.and_then(|uri| self.identified_by(&uri));
         let proxy = set.identified.or_else(in_uri).or_else(in_header)?;
         let address = self.proxies.get(proxy)?.address()?.ip().to_canonical();
-        (case.sender().to_canonical() != address).then_some(proxy)
+        let is_its_own = case.sender().to_canonical() == address && self.system_of(case.arrival).is_some();
+        (!is_its_own).then_some(proxy)
     }
 
     /// The identifier that messages to and from a proxy get in the extension header; `None`: they get none.
