@@ -11,7 +11,7 @@ mod slots;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Row, Sent, State as Health};
@@ -541,6 +541,18 @@ impl Proxies {
             sources.map(|(_, id)| *id).find(is_it)
         };
         self.at(address).find(is_it).or_else(|| on_host().find(is_it)).or_else(of_network)
+    }
+
+    /// Whether what comes on a connection from this source comes from a proxy, or from another one of its entry: from
+    /// the host of its address, from one of its networks, or from a peer that has shown its certificate.
+    pub fn is_from(&self, id: ProxyId, source: IpAddr, certified: Option<ProxyId>) -> bool {
+        let source = source.to_canonical();
+        let entry = self.slots.get(id).map(|slot| slot.entry.as_str());
+        let is_certified = || certified.and_then(|of| self.slots.get(of)).map(|slot| slot.entry.as_str()) == entry;
+        let settings = || self.entries.iter().map(|it| &it.settings).find(|it| Some(it.name.as_str()) == entry);
+        self.get(id).and_then(Proxy::address).is_some_and(|address| address.ip().to_canonical() == source)
+            || certified.is_some() && is_certified()
+            || settings().is_some_and(|settings| settings.from.iter().any(|network| network.contains(source)))
     }
 
     /// The proxy over TLS that a peer has shown to be, by a certificate for this name.

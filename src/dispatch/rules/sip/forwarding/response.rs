@@ -47,8 +47,10 @@ impl Dispatch {
         let is_own = side == Side::Server
             && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
         let is_stream = self.proxies.get(proxy).is_some_and(|proxy| proxy.is_stream());
-        if side == Side::Server && is_stream && !is_own && self.system_of(arrival).is_none() {
-            // Nobody but a system answers on the connections of systems: its own callees see our Via as well.
+        let is_from_it = is_own || self.proxies.is_from(proxy, arrival.source.ip(), arrival.certified);
+        if side == Side::Server && is_stream && !is_from_it {
+            // Nobody but the system that has the request answers it: its callees see our Via as well, and so do systems
+            // that it sends the request to.
             return Some(forged);
         }
         if is_own && self.asks_overload(proxy) {
