@@ -495,8 +495,11 @@ impl Contexts {
 
     /// Forgets a request once no message of it is awaited, or the table alone knows enough to send on what comes.
     pub(super) fn forget_if_over(&mut self, id: ContextId, now: Time) -> Option<UnderWay> {
-        let is_over = |UnderWay { context, has_copies, .. }: &UnderWay| {
-            context.is_over(now) || !has_copies && context.is_settled()
+        // Without an entry nothing but its context tells that a response comes after the 2xx: it stays while there is
+        // much room.
+        let is_crowded = self.shares.waiting() >= MOST / 2;
+        let is_over = |UnderWay { context, has_copies, entry, .. }: &UnderWay| {
+            context.is_over(now) || !has_copies && (entry.is_some() || is_crowded) && context.is_settled()
         };
         self.all.get(id).filter(|under_way| is_over(under_way))?;
         self.forget(id)

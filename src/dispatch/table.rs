@@ -137,6 +137,7 @@ impl Table {
             state: new.state,
             is_invite: new.is_invite,
             is_remembered: new.is_remembered,
+            is_accepted: false,
             deaths: 0,
             source: new.source,
             generation: 0,
@@ -236,7 +237,15 @@ impl Table {
         entry.target = target;
         entry.life = life;
         entry.deaths = deaths;
+        entry.is_accepted = false;
         self.stand(id, State::PENDING, now)
+    }
+
+    /// Takes note that its caller has a 2xx, and that its response context is over by that.
+    pub fn accepted(&mut self, id: EntryId) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.is_accepted = true;
+        }
     }
 
     /// Notes something that it holds.

@@ -30,6 +30,8 @@ pub struct Entry {
     pub is_invite: bool,
     /// Whether it leads later requests of its call: it stays for longer.
     pub is_remembered: bool,
+    /// Whether it is an INVITE whose caller has a 2xx, and whose response context is over by that.
+    pub is_accepted: bool,
     /// Number of workers that have died with it.
     pub deaths: u8,
     /// Its source.

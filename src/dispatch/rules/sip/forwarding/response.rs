@@ -62,10 +62,18 @@ impl Dispatch {
         {
             return Some(decision);
         }
+        let entry = name.and_then(|name| self.table.by_name(name));
+        if side == Side::Server
+            && !message.status().is_some_and(|status| (200..300).contains(&status))
+            && entry.and_then(|id| self.table.get(id)).is_some_and(|it| it.is_accepted)
+        {
+            // RFC 3261 §16.7 step 5, RFC 6026 §8.4: the context was over by its 2xx, and further ones alone pass.
+            return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
+        }
         let flow = ours.params().get(FLOW_PARAM.as_bytes());
         let to = flow.and_then(|flow| self.branches.way_back(flow, &branch, via.reply_address()));
         let Some(to) = to else { return Some(forged) };
-        if let Some(id) = name.and_then(|name| self.table.by_name(name)) {
+        if let Some(id) = entry {
             self.on_response(message, id, (proxy, is_own), now);
         }
         let from = self.local_of(listener, arrival);

@@ -504,7 +504,11 @@ impl Dispatch {
             }
         }
         match self.contexts.forget_if_over(id, now) {
-            Some(over) => over.unheard.iter().for_each(|(proxy, sent)| self.proxies.on_given_up(*proxy, *sent, now)),
+            Some(over) => {
+                over.unheard.iter().for_each(|(proxy, sent)| self.proxies.on_given_up(*proxy, *sent, now));
+                let is_accepted = over.context.is_settled();
+                over.entry.filter(|_| is_accepted).into_iter().for_each(|entry| self.table.accepted(entry));
+            }
             None => self.contexts.arm(id),
         }
     }
