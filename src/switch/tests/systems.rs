@@ -368,6 +368,70 @@ fn a_late_refusal_of_a_call_that_has_got_503_for_its_connection_goes_no_further(
     assert!(rig.passes(70_000).is_empty());
 }
 
+#[test]
+fn after_a_2xx_nothing_but_a_2xx_of_its_server_reaches_a_caller() {
+    for by_udp in [true, false] {
+        let mut rig = Rig::connected(1);
+        let come = |rig: &mut Rig, text: &str| if by_udp { rig.udp(text) } else { rig.stream(text, CALLERS, CALLER) };
+        let via = if by_udp { BY_UDP } else { BY_TCP };
+        let sent = one(come(&mut rig, &invite(via)));
+        let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+        routes.reverse();
+        for status in ["180 Ringing", "486 Busy Here", "603 Decline"] {
+            assert_eq!(rig.responds(&sent, status), [], "{status} over UDP: {by_udp}");
+        }
+        assert_eq!(rig.responds(&sent, "200 OK").len(), 1, "RFC 6026 §8.4: its ACK may be lost");
+        let reinvite = one(come(&mut rig, &request("INVITE", via, 5, &routes, ";tag=s").replace("CSeq: 1", "CSeq: 2")));
+        assert_eq!(rig.responds(&reinvite, "200 OK").len(), 1);
+        assert_eq!(rig.responds(&reinvite, "488 Not Acceptable Here"), [], "over UDP: {by_udp}");
+    }
+}
+
+#[test]
+fn a_response_to_the_request_of_one_server_counts_from_no_other_server() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(sent.to, "#1");
+    let by_another = Sent { to: "#101".to_owned(), ..sent.clone() };
+    for status in ["180 Ringing", "200 OK", "486 Busy Here"] {
+        assert_eq!(rig.responds(&by_another, status), [], "{status}");
+    }
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to 198.51.100.7:4711"]);
+    let elsewhere = another(BY_UDP, "d");
+    let mut rig = Rig::with(1, |proxy| {
+        let network = if proxy.name == "a" { "203.0.113.0/24" } else { "198.18.0.0/15" };
+        proxy.from = vec![network.parse().unwrap()];
+    });
+    rig.open();
+    let sent = one(rig.udp(&elsewhere));
+    assert_eq!(sent.to, "#1");
+    let answer = response(&sent.text, "200 OK");
+    assert_eq!(rig.stream(&answer, ConnId(55), "198.18.0.9:5060"), [], "a network of the other one");
+    assert_eq!(shown(&rig.stream(&answer, ConnId(56), "203.0.113.9:5060")), ["200 to 198.51.100.7:4711"]);
+}
+
+#[test]
+fn a_request_inside_a_dialog_whose_connection_ends_goes_to_another_server_or_gets_503_as_the_operator_wants() {
+    use crate::config::SystemDown;
+    for (system_down, expected) in
+        [(SystemDown::Refuse, "503 to 198.51.100.7:4711"), (SystemDown::Move, "INFO to #102")]
+    {
+        let mut rig = Rig::with(1, |proxy| proxy.system_down = system_down);
+        rig.open();
+        let sent = one(rig.udp(&invite(BY_UDP)));
+        let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+        routes.reverse();
+        let info = one(rig.udp(&request("INFO", BY_UDP, 2, &routes, ";tag=s")));
+        assert_eq!(info.to, "#1");
+        let then = one(rig.ends(1));
+        assert_eq!(then.shown(), expected);
+        match system_down {
+            SystemDown::Refuse => assert!(!then.field("Retry-After").is_empty()),
+            SystemDown::Move => assert_eq!(shown(&rig.responds(&then, "200 OK")), ["200 to 198.51.100.7:4711"]),
+        }
+    }
+}
+
 /// Two servers whose messages name them in the extension header, with a connection each.
 fn identified() -> Rig {
     let mut rig = Rig::with(1, |proxy| proxy.identifier = true);
@@ -408,6 +472,21 @@ fn a_request_inside_a_dialog_finds_its_server_by_the_header_alone() {
         assert_eq!(found.shown(), format!("{method} to {}", sent.to));
     }
     assert_eq!(one(rig.udp(&request("BYE", BY_UDP, 5, &[], ";tag=s"))).shown(), "481 to 198.51.100.7:4711");
+}
+
+#[test]
+fn an_identifier_in_a_datagram_counts_also_from_the_host_of_the_server_that_it_names() {
+    let mut rig = identified();
+    let first = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(first.to, "#1");
+    let with = |call: &str| {
+        another(BY_UDP, call).replace("Contact:", &format!("{HEADER}: {}\r\nContact:", first.field(HEADER)))
+    };
+    for call in ["d", "e", "f"] {
+        assert_eq!(one(rig.datagram(&with(call), "192.0.2.11:5999")).to, "#1", "servers over TCP send no datagrams");
+    }
+    // A server that copies the header into a call of its own does not call itself.
+    assert_ne!(one(rig.stream(&with("g"), ConnId(1), "192.0.2.11:5080")).to, "#1");
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub struct ResponseContext {
     is_expired: bool,
     /// It goes to a caller, who has one connection and no other way.
     leads_to_flow: bool,
+    /// Nobody but the server of its dialog may have it.
+    has_one_server: bool,
     /// No copies of the request come.
     is_reliable: bool,
     /// Neither side repeats anything: the server's 100 passes, and none of our own leaves.
@@ -121,6 +123,8 @@ pub struct Opening {
     pub may_be_forged: bool,
     /// Whether it goes to a caller, whose connection is the only way (RFC 5626).
     pub leads_to_flow: bool,
+    /// Whether nobody but the server of its dialog may have it.
+    pub has_one_server: bool,
 }
 
 /// A response to the caller.
@@ -215,7 +219,7 @@ pub struct Response<'a> {
 impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
-        let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow } = opening;
+        let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow, has_one_server } = opening;
         let is_stream = first.is_some_and(|first| matches!(first.to, Hop::Connection(_)));
         let is_between_streams = is_reliable && is_stream;
         // An ACK is known by its transaction alone, so that the CSeq number does not matter.
@@ -233,6 +237,7 @@ impl ResponseContext {
             answered: None,
             is_expired: false,
             leads_to_flow,
+            has_one_server,
             is_reliable,
             is_between_streams,
         };
@@ -536,7 +541,8 @@ impl ResponseContext {
             self.asked = Some(why);
             out.push(Effect::Ask { left, why });
         } else if !why.is_open() {
-            self.decide(false, now, out);
+            // The next request of the dialog would not reach its server either.
+            self.decide(why == Why::Unsent && self.has_one_server, now, out);
         }
     }
 

@@ -53,6 +53,7 @@ impl Call {
             is_reliable: false,
             may_be_forged: false,
             leads_to_flow: false,
+            has_one_server: false,
         };
         let context = ResponseContext::begin(opening, Time(0), &mut out);
         assert_eq!(out.drain(..).map(shown).collect::<Vec<_>>(), ["request to 1"]);
@@ -516,6 +517,7 @@ fn a_caller_that_may_be_forged_gets_a_refusal_at_most_five_times() {
         is_reliable: false,
         may_be_forged: true,
         leads_to_flow: false,
+        has_one_server: false,
     };
     let mut out = Vec::new();
     let context = ResponseContext::begin(opening, Time(0), &mut out);

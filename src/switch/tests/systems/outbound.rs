@@ -73,7 +73,7 @@ impl Rig {
         self.stream(text, ITS, SYSTEM)
     }
 
-    fn datagram(&mut self, text: &str, source: &str) -> Vec<Sent> {
+    pub(super) fn datagram(&mut self, text: &str, source: &str) -> Vec<Sent> {
         let ends = (source.parse().unwrap(), UDP.parse().unwrap());
         let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, ends, self.now);
         self.switch.on_message(text.as_bytes(), &way, self.now);

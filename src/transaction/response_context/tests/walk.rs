@@ -92,6 +92,7 @@ fn walk(seed: u64) {
         is_reliable: false,
         may_be_forged,
         leads_to_flow: false,
+        has_one_server: false,
     };
     let mut seen = Seen { is_by_address: draw(&mut random, 3) == 0, ..Seen::default() };
     let (mut now, mut out) = (Time(0), Vec::new());

@@ -49,6 +49,7 @@ impl Dispatch {
             is_reliable: true,
             may_be_forged: false,
             leads_to_flow: false,
+            has_one_server: false,
         };
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let source = case.source(self).print();

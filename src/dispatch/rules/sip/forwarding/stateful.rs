@@ -47,6 +47,7 @@ impl Dispatch {
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         let moves = match forward.to {
+            Hop::Connection(_) if sent.is_none() && self.moves_in_dialog(forward) => Moves::WhenLost,
             _ if sent.is_none() => Moves::Never,
             _ if pool.mode == PoolMode::Stateful => Moves::Freely,
             Hop::Connection(_) => Moves::WhenLost,
@@ -67,6 +68,7 @@ impl Dispatch {
             is_reliable,
             may_be_forged: !is_reliable,
             leads_to_flow: forward.side == Side::Server && callee.is_none(),
+            has_one_server: sent.is_none() && moves == Moves::Never,
         };
         // The decision in hand sends it to the first proxy.
         let mut scratch = self.contexts.take_scratch();
@@ -86,6 +88,11 @@ impl Dispatch {
         under_way.opened = callee;
         self.contexts.insert(under_way);
         true
+    }
+
+    /// Whether another member of the pool gets a request inside a dialog when the connection to its server is gone.
+    fn moves_in_dialog(&self, forward: &Forward) -> bool {
+        forward.side == Side::Caller && self.proxies.get(forward.proxy).is_some_and(|proxy| proxy.moves_dialogs())
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
