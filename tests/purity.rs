@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::memory::fetch",
         ],
     ),
-    ("names", &["time", "names"]),
+    ("names", &["time", "words", "names"]),
     ("media", &["ids", "time", "wire", "media"]),
     (
         "call",

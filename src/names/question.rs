@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use crate::words::Transport;
+
 /// The subject of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -151,9 +153,13 @@ impl Question {
         bare.parse().ok()
     }
 
-    /// The port, where no SRV record says another (RFC 3261 §19.1.2).
+    /// The port, where no SRV record says another.
     pub(super) fn usual_port(&self) -> u16 {
-        self.port.unwrap_or(if self.protocols.first() == Some(&Protocol::Tls) { 5061 } else { 5060 })
+        let transport = match self.protocols.first() {
+            Some(Protocol::Tls) => Transport::Tls,
+            _ => Transport::Udp,
+        };
+        self.port.unwrap_or(transport.default_port())
     }
 
     /// Whether the host may be a name: letters, digits, hyphens and dots (RFC 1123 §2.1), and the underscore that many

@@ -94,6 +94,15 @@ impl Transport {
             Transport::Wss => "WSS",
         }
     }
+
+    /// The port that is meant where none is written: of SIP, or of SIP over TLS (RFC 3261 §19.1.2). MGCP, whose
+    /// addresses have ports, is given that of its transport.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Mgcp => 5060,
+            Transport::Tls | Transport::Wss => 5061,
+        }
+    }
 }
 
 packed!(Envelope {

@@ -81,8 +81,8 @@ impl Identity {
             return Towards { hop: Hop::Gone, ..back };
         }
         let host = uri.target();
-        let default = if is_secure { 5061 } else { 5060 };
-        match host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(default))) {
+        let dialled = if is_secure { Transport::Tls } else { Transport::Udp };
+        match host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(dialled.default_port()))) {
             Some(to) if is_route || is_named || has_maddr || !heard.is_direct || to == heard.to => {
                 Towards { hop, peer, to: NextHop::Address(to) }
             }

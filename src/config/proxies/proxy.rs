@@ -160,9 +160,9 @@ impl Proxy {
         self.tls_name.as_ref().unwrap_or(&self.host)
     }
 
-    /// Its port: where none is written that of SIP, or of SIP over TLS (RFC 3261 §19.1.2).
+    /// Its port: where none is written that of its transport.
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or(if self.transport == Transport::Tls { 5061 } else { 5060 })
+        self.port.unwrap_or(self.transport.default_port())
     }
 
     /// Whether it is reached over persistent connections.

@@ -127,8 +127,8 @@ impl<'a> Uri<'a> {
     /// transport (RFC 3261 §19.1.2).
     pub fn address(&self) -> Option<SocketAddr> {
         let ip = self.host.ip()?.to_canonical();
-        let is_secure = || self.scheme == Scheme::Sips || self.transport() == Some(Transport::Tls);
-        let default = || if is_secure() { 5061 } else { 5060 };
+        let usual = if self.scheme == Scheme::Sips { Transport::Tls } else { Transport::Udp };
+        let default = || self.transport().unwrap_or(usual).default_port();
         Some(SocketAddr::new(ip, self.port.unwrap_or_else(default)))
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::host::{Host, address};
 use super::params::{Params, is_well_formed};
 use super::text::{cut, find, is_lws, is_token, number, trim};
+use crate::words::Transport;
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,13 +149,11 @@ impl<'a> Via<'a> {
         to
     }
 
-    /// The port that is meant where none is written: 5061 for TLS, else 5060 (RFC 3261 §18.2.2, §19.1.2).
+    /// The port that is meant where none is written (RFC 3261 §18.2.2).
     pub fn default_port(&self) -> u16 {
-        if self.transport.eq_ignore_ascii_case(b"TLS") || self.transport.eq_ignore_ascii_case(b"TLS-SCTP") {
-            5061
-        } else {
-            5060
-        }
+        let is_secure = ["TLS", "TLS-SCTP"].iter().any(|name| self.transport.eq_ignore_ascii_case(name.as_bytes()));
+        let transport = if is_secure { Transport::Tls } else { Transport::Udp };
+        transport.default_port()
     }
 }
 
