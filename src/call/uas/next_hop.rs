@@ -62,18 +62,17 @@ impl Identity {
             _ => !addresses.pinned,
         };
         let Some(uri) = uri.filter(|_| addresses.is_heard && has_way) else { return back };
-        let transport = uri.param(b"transport");
-        let is_over = |name: &[u8]| transport.is_some_and(|value| value.eq_ignore_ascii_case(name));
+        let transport = uri.transport();
         // RFC 3263 §4.1: a SIPS URI means TLS. A worker without certificates has none.
-        let asks_for_tls = self.speaks_tls && (uri.scheme == Scheme::Sips || is_over(b"tls"));
+        let asks_for_tls = self.speaks_tls && (uri.scheme == Scheme::Sips || transport == Some(Transport::Tls));
         let hop = match heard.hop {
             Hop::DialSecure => Hop::DialSecure,
             _ if asks_for_tls => Hop::DialSecure,
             Hop::Dial => Hop::Dial,
-            _ if is_over(b"tcp") => Hop::Dial,
+            _ if transport == Some(Transport::Tcp) => Hop::Dial,
             _ => addresses.hop,
         };
-        let is_named = heard.hop == Hop::Dial || hop == Hop::DialSecure || is_over(b"tcp");
+        let is_named = heard.hop == Hop::Dial || hop == Hop::DialSecure || transport == Some(Transport::Tcp);
         let (is_secure, has_maddr) = (hop == Hop::DialSecure, uri.param(b"maddr").is_some());
         // The host of the URI, whatever its `maddr` says: nobody else can vouch for it (RFC 5922 §4).
         let peer = if is_secure { uri.host.name().map(Arc::from) } else { None };
@@ -95,7 +94,7 @@ impl Identity {
                 let protocols: &[Protocol] = match hop {
                     Hop::DialSecure => &[Protocol::Tls],
                     Hop::Dial => &[Protocol::Tcp],
-                    _ if transport.is_some() => &[Protocol::Udp],
+                    _ if uri.param(b"transport").is_some() => &[Protocol::Udp],
                     _ => &[Protocol::Udp, Protocol::Tcp],
                 };
                 let host = String::from_utf8_lossy(host.as_bytes()).into();
