@@ -1,11 +1,13 @@
 //! Downstream proxies over connections, in virtual time: callers over UDP and on connections of their own, systems that
 //! answer, die, lose a connection, take no bytes, come back, answer nothing, or answer what nobody has asked; and an
 //! operator who takes systems out of the settings and gives them other certificates. Systems call phones over TCP as
-//! well, by connections that are refused, open late or never, or end.
+//! well, by connections that are refused, open late or never, or end; and by names, some of whose addresses refuse
+//! everything with 503 or say nothing for long.
 //!
 //! A shadow knows each request and each connection. After every step: nothing leaves on a connection that is not its
-//! own, each request is answered once, no system gets an ACK to an answer of the dispatcher's own, what was on a
-//! connection that has ended is placed or answered at once, and the counters add up.
+//! own, each request is answered once, no system gets an ACK to an answer of the dispatcher's own, CANCEL and ACK reach
+//! the address that has the branch of their INVITE, what was on a connection that has ended is placed or answered at
+//! once, and the counters add up.
 //!
 //! Broken rules change what the dispatcher hears; each of them has to be noticed.
 
@@ -35,6 +37,9 @@ const LOCAL: &str = "192.0.2.200:5060";
 const SYSTEMS: usize = 3;
 const CALLERS: usize = 4;
 const PHONES: usize = 3;
+/// Places of names that are no phones: one refuses with 503, one says nothing for long.
+const FULL: usize = PHONES;
+const MUTE: usize = PHONES + 1;
 /// Steps of trouble of each seed.
 const STEPS: u64 = 70;
 const SEEDS: u64 = 160;
@@ -127,8 +132,12 @@ struct Request {
     call: usize,
     method: &'static str,
     from: End,
-    /// The phone that a system calls by it.
+    /// The phone that a system calls by it; from `PHONES` on, by its name.
     phone: Option<usize>,
+    /// The place at which each branch of it has come.
+    places: HashMap<String, usize>,
+    /// The final response that was given in each branch by a phone.
+    said: HashMap<String, u16>,
     text: String,
     /// The connection that it has gone by last, with no final response since.
     at: Option<ConnId>,
@@ -205,6 +214,8 @@ struct Figures {
     /// Requests that have gone to phones, and those of them that went by a second connection.
     to_phones: u64,
     to_phones_again: u64,
+    /// Attempts at further addresses of names.
+    to_next: u64,
 }
 
 /// The connections of a lane, one of which ends.
@@ -360,7 +371,7 @@ impl World {
         if lines.is_empty() || !self.systems[system].is_wanted {
             return Ok(());
         }
-        let (from, phone) = (self.dice.pick(&lines), self.dice.roll(PHONES as u64) as usize);
+        let (from, phone) = (self.dice.pick(&lines), self.dice.roll(2 * PHONES as u64) as usize);
         let method = self.dice.weighted(&[(7, "INVITE"), (2, "MESSAGE")]);
         let call = self.requests.len();
         self.request((call, method, End::Connection(from)), Some(phone), "", "")
@@ -418,6 +429,8 @@ impl World {
             method,
             from,
             phone,
+            places: HashMap::new(),
+            said: HashMap::new(),
             text: text.clone(),
             at: None,
             went: Vec::new(),
@@ -613,6 +626,14 @@ impl World {
                 }
             }
         }
+        while let Some(look_up) = self.switch.poll_look_up() {
+            let phone = look_up.host.bytes().filter_map(|byte| (byte as char).to_digit(10)).next().unwrap() as usize;
+            let others: Vec<usize> = [FULL, MUTE].into_iter().filter(|_| self.dice.chance(65)).collect();
+            let places = others.into_iter().chain([phone]).map(|place| ([203, 0, 113, place as u8 + 1], 5062).into());
+            let found = look_up.found(places.collect(), self.now);
+            self.switch.on_found(&[found], self.now);
+            self.left()?;
+        }
         while let Some(to) = self.switch.poll_callee() {
             let SocketAddr::V4(of) = to.address else { unreachable!("all addresses are of IPv4") };
             let phone = usize::from(of.ip().octets()[3]) - 1;
@@ -675,7 +696,9 @@ impl World {
                 }
                 let (call, method) = (text::caller(&request).unwrap(), text::method(&request).to_owned());
                 if let Some(at) = self.by_name.get(&(call, method)) {
-                    if status >= 200 && self.requests[*at].sent.iter().any(|sent| *sent >= 200 && *sent != status) {
+                    let said = &mut self.requests[*at].said;
+                    let branch = text::branch(&request).to_owned();
+                    if status >= 200 && *said.entry(branch).or_insert(status) != status {
                         return Ok(());
                     }
                     self.requests[*at].sent.insert(status);
@@ -782,9 +805,20 @@ impl World {
     }
 
     /// A request has come to a phone.
-    fn comes_to_phone(&mut self, by: ConnId, request: &str) {
+    fn comes_to_phone(&mut self, place: usize, by: ConnId, request: &str) {
         match text::method(request) {
             "ACK" => {}
+            "INVITE" | "MESSAGE" if place == FULL => self.phone_responds(by, request, 503),
+            "INVITE" if place == MUTE => {
+                if self.dice.chance(50) {
+                    let [rings, then] = [self.dice.between(4_000, 9_000), self.dice.between(10, 3_000)];
+                    for (status, after) in [(180, rings), (200, rings + then)] {
+                        let request = request.to_owned();
+                        self.file(Duration::from_millis(after), Event::PhoneResponds { by, request, status });
+                    }
+                }
+            }
+            "MESSAGE" if place == MUTE => self.excuse(text::caller(request).unwrap(), "MESSAGE"),
             "INVITE" => {
                 let status = if self.dice.chance(70) { 200 } else { 486 };
                 self.phone_responds(by, request, 180);
@@ -994,24 +1028,37 @@ impl World {
         Ok(())
     }
 
-    fn request_leaves_for_phone(&mut self, phone: usize, conn: ConnId, request: &str) -> Checked {
+    fn request_leaves_for_phone(&mut self, place: usize, conn: ConnId, request: &str) -> Checked {
         let (call, method) = (text::caller(request).unwrap(), text::method(request).to_owned());
+        ensure!(!request.contains("\r\nRoute:"), "a Route of ours: {request}");
+        let of_success = method == "ACK" && request.contains("z9hG4bK-ack-");
+        let is_within = matches!(method.as_str(), "ACK" | "CANCEL");
+        let name = if is_within { "INVITE".to_owned() } else { method.clone() };
+        let it = &mut self.requests[self.by_name[&(call, name)]];
+        let Some(phone) = it.phone else { return Err(format!("no call of a system: {request}")) };
         let uri = uri_of_phone(phone);
         ensure!(
             request.starts_with(&format!("{method} {uri} SIP/2.0\r\n")),
             "for another phone than {phone}: {request}"
         );
-        ensure!(!request.contains("\r\nRoute:"), "a Route of ours: {request}");
-        if let Some(at) = self.by_name.get(&(call, method.clone())) {
-            let it = &mut self.requests[*at];
-            ensure!(it.phone == Some(phone), "no call of a system: {request}");
+        let is_its = place == phone % PHONES || place >= PHONES && phone >= PHONES;
+        ensure!(is_its, "at {place}, and not at phone {phone}: {request}");
+        let known = it.places.get(text::branch(request)).copied();
+        ensure!(
+            !is_within || of_success || known == Some(place),
+            "{method} at {place}, and its INVITE at {known:?}: {request}"
+        );
+        if !is_within {
+            ensure!(known.is_none_or(|known| known == place), "one branch at {known:?} and {place}: {request}");
+            self.figures.to_next += u64::from(known.is_none() && !it.places.is_empty());
+            it.places.insert(text::branch(request).to_owned(), place);
             ensure!(!it.went.contains(&conn), "{method} of call {call} has gone by connection {} twice", conn.0);
             ensure!(it.finals.is_empty(), "{method} of call {call} has gone on after its answer");
             self.figures.to_phones += 1;
             self.figures.to_phones_again += u64::from(!it.went.is_empty());
             it.went.push(conn);
         }
-        self.comes_to_phone(conn, request);
+        self.comes_to_phone(place, conn, request);
         Ok(())
     }
 
@@ -1065,7 +1112,10 @@ fn response(request: &str, status: u16, system: usize) -> String {
 
 /// The URI of a phone.
 fn uri_of_phone(phone: usize) -> String {
-    format!("sip:phone@203.0.113.{}:5062;transport=tcp", phone + 1)
+    match phone.checked_sub(PHONES) {
+        None => format!("sip:phone@203.0.113.{}:5062;transport=tcp", phone + 1),
+        Some(phone) => format!("sip:phone@p{phone}.example.org;transport=tcp"),
+    }
 }
 
 /// The Route of a caller, from the Record-Route of an answer.
@@ -1104,10 +1154,12 @@ fn check_part(part: u64) {
         sum.hung_up += it.hung_up;
         sum.to_phones += it.to_phones;
         sum.to_phones_again += it.to_phones_again;
+        sum.to_next += it.to_next;
     }
     println!("{sum:?}");
-    let Figures { requests, answered, moved, refused_here, cuts, repeated, hung_up, to_phones, to_phones_again } = sum;
-    let seldom = [moved, refused_here, cuts, repeated, hung_up, to_phones];
+    let Figures { requests, answered, moved, refused_here, cuts, repeated, hung_up, to_phones, .. } = sum;
+    let Figures { to_phones_again, to_next, .. } = sum;
+    let seldom = [moved, refused_here, cuts, repeated, hung_up, to_phones, to_next];
     assert!(answered * 100 > requests * 80 && seldom.iter().all(|it| *it > 20) && to_phones_again > 0);
 }
 
