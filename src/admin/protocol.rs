@@ -102,7 +102,8 @@ impl Command {
             return Err(NotACommand::NotText);
         }
         if text.starts_with('{') {
-            let request: Request = serde_json::from_str(text).map_err(|error| NotACommand::Json(error.to_string()))?;
+            let request: Request =
+                serde_json::from_str(text).map_err(|error| NotACommand::Json(plain(&error.to_string())))?;
             return request.command();
         }
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -252,6 +253,15 @@ fn is_proxy(name: &str) -> bool {
     (1..=32).contains(&entry.len())
         && entry.bytes().all(is_part)
         && address.is_none_or(|address| address.parse::<SocketAddr>().is_ok())
+}
+
+/// The fault of a JSON text without words of the language that reads it.
+fn plain(fault: &str) -> String {
+    ["u16", "u64"].iter().fold(fault.to_owned(), |fault, name| {
+        fault
+            .replace(&format!("expected {name}"), "expected a whole number")
+            .replace("expected struct Request", "expected an object")
+    })
 }
 
 /// Reads the number of a connection.
@@ -494,6 +504,8 @@ mod tests {
         assert!(matches!(parse(r#"{"command":"load""#), Err(NotACommand::Json(_))));
         assert!(matches!(parse(r#"{"command":"load","x":1}"#), Err(NotACommand::Json(_))));
         assert!(matches!(parse(r#"{"command":5}"#), Err(NotACommand::Json(_))));
+        let fault = parse(r#"{"command":"connections","connection":"x"}"#).unwrap_err().to_string();
+        assert!(fault.contains("expected a whole number"), "{fault}");
         assert_eq!(Command::parse(&[b'x'; LONGEST_LINE + 1]), Err(NotACommand::TooLong));
         assert_eq!(Command::parse(b"\xff\xfe"), Err(NotACommand::NotText));
         assert_eq!(Command::parse(b"load\0"), Err(NotACommand::NotText));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::Fault;
-use super::{AccessAction, Network, Span};
+use super::{AccessAction, Config, Network, Span};
 use crate::words;
 
 /// One rule of the key `access`. The first rule whose networks hold a message's source decides about it; if no rule's
@@ -116,6 +116,16 @@ pub(super) fn checked(rules: Option<&[AccessRule]>) -> Result<Vec<AccessRule>, F
         return Err(Fault::of("access", message));
     }
     Ok(rules.to_vec())
+}
+
+impl Config {
+    /// The note about rules that are never asked.
+    pub(super) fn access_notes(&self) -> Option<String> {
+        let fits_all = |rule: &AccessRule| Network::ALL.iter().all(|all| rule.from.contains(all));
+        let all = self.access.iter().position(fits_all)? + 1;
+        (all < self.access.len())
+            .then(|| format!("access: every source fits rule {all}; those after it are never asked"))
+    }
 }
 
 impl fmt::Display for AccessRule {

@@ -64,6 +64,12 @@ impl Config {
             notes.push("mgcp-timeout: no listener speaks MGCP".to_owned());
         }
         notes.extend(self.tls_notes());
+        notes.extend(self.access_notes());
+        if let (Some(all), Some(one)) = (self.max_connections, self.max_connections_per_source)
+            && one > all
+        {
+            notes.push(format!("max-connections-per-source: {one} is more than max-connections, {all}, which holds"));
+        }
         notes.extend(self.proxy_notes());
         if !self.origins.is_empty() && !self.listen.iter().any(|listen| listen.service.is_websocket()) {
             notes.push("origins: no listener speaks WebSocket".to_owned());
@@ -299,9 +305,8 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
             "rtp-ports",
             "workers",
             format!(
-                "{rtp} holds {pairs} pairs of an even port and the next, and each of {} needs one; give {} ports from an \
-                 even one on",
-                super::count_of_workers(workers),
+                "{rtp} holds {pairs} pairs of an even port and the next, and each worker needs one; give {} ports or more, \
+                 from an even one on",
                 workers * 2
             ),
         ));

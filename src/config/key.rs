@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::error::Fault;
+use super::settings::NO_ADDRESS;
 use super::{Apply, Bytes, Config, Insert, Listen, Network, Policy, PortRange, Settings, SizeSource, Span};
 use crate::words::ReplyFrom;
 
@@ -183,6 +184,12 @@ impl Given for PathBuf {
     }
 }
 
+impl Given for IpAddr {
+    fn read(text: &OsStr) -> Result<Self, String> {
+        utf8(text)?.parse().map_err(|_| NO_ADDRESS.to_owned())
+    }
+}
+
 /// Reads types from flags by their `FromStr`.
 macro_rules! given_as_text {
     ($($type:ty),+) => {
@@ -194,7 +201,7 @@ macro_rules! given_as_text {
     };
 }
 
-given_as_text!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, ReplyFrom);
+given_as_text!(String, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, ReplyFrom);
 
 /// Reads whole numbers from flags; a number that is too large for the key, not for its type, fails the check.
 macro_rules! given_as_number {

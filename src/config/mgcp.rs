@@ -243,7 +243,7 @@ pub(super) fn is_no_host(ip: &IpAddr) -> bool {
 }
 
 /// Labels of letters, digits and hyphens (RFC 1123 §2.1), with dots between them.
-pub(super) fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')

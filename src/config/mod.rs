@@ -33,6 +33,7 @@ pub use keys::{KEYS, Settings};
 pub use lan::Lan;
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
+pub(crate) use mgcp::is_host;
 pub use network::Network;
 pub use proxies::{
     Asked, BadLoadSource, LoadSource, Pool, PoolKeys, PoolMode, PoolPolicy, Probe, ProbeFrom, Proxy, ProxyKeys,

@@ -58,10 +58,23 @@ impl Config {
         let all = self.routes.iter().position(Route::fits_all).map_or(0, |at| at + 1);
         let shadowed = (all > 0 && all < self.routes.len())
             .then(|| format!("route: every request fits route {all}; those after it are never asked"));
+        let asks_workers = |pool: &Pool| pool.fallback.iter().any(|name| name == Pool::WORKERS);
+        let is_for_workers = self.routes.iter().any(|route| route.pool == Pool::WORKERS);
+        let no_worker = (self.workers == 0 && (is_for_workers || self.pools.iter().any(asks_workers))).then(|| {
+            "workers: none is started; what the pool `workers` is asked for gets 503 until one comes to the handoff socket"
+                .to_owned()
+        });
+        let shared = self.proxies.iter().enumerate().filter_map(|(at, later)| {
+            let first = self.proxies.iter().take(at).filter(|first| first.transport == later.transport);
+            let both = first.flat_map(|first| first.from.iter().map(move |network| (first, network)));
+            let (first, network) = both.into_iter().find(|(_, network)| later.from.contains(network))?;
+            let (first, later) = (&first.name, &later.name);
+            Some(format!("proxy: {first} and {later} both have {network} in `from`; who comes from there is {first}"))
+        });
         let is_redirected = |proxy: &&Proxy| self.pool(&proxy.pool).is_some_and(|pool| pool.mode == PoolMode::Redirect);
         let oc = self.proxies.iter().filter(is_redirected).find(|proxy| proxy.oc).map(|proxy| {
             format!("proxy: `oc` of {} has no effect: no answer comes through here in mode redirect", proxy.name)
         });
-        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(oc)
+        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(no_worker).chain(shared).chain(oc)
     }
 }

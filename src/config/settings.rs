@@ -1,5 +1,6 @@
 //! The configuration file's text → [`Settings`].
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -24,7 +25,13 @@ impl Settings {
     }
 
     pub(super) fn read(text: &str) -> Result<Settings, Fault> {
-        let table = DeTable::parse(text).map_err(|error| Fault::in_text(&error))?;
+        let table = DeTable::parse(text).map_err(|error| {
+            let twice = error.span().filter(|_| error.message() == "duplicate key").and_then(|span| text.get(span));
+            match twice {
+                Some(key) => Fault::of(key, "the key stands there twice; keep one").at_maybe(error.span()),
+                None => Fault::in_text(&error),
+            }
+        })?;
         let mut keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
         keys.sort_unstable();
         if let Some(unknown) = table.get_ref().keys().find(|key| !keys.contains(&key.get_ref().as_ref())) {
@@ -34,14 +41,16 @@ impl Settings {
             };
             return Err(Fault::of(unknown.get_ref(), message).at(unknown.span()));
         }
+        table.get_ref().iter().try_for_each(|(key, value)| check_brackets(key, value.get_ref()))?;
         toml::from_str(text).map_err(|error| {
             let key = error.span().and_then(|span| {
-                let around = |value: &std::ops::Range<usize>| value.start <= span.start && span.start <= value.end;
+                // The place of a table with a header of its own is the header, which begins before its key.
+                let begin =
+                    |(key, value): &(&Spanned<_>, &Spanned<DeValue<'_>>)| key.span().start.min(value.span().start);
                 let entries = || table.get_ref().iter();
-                let within = entries().find(|(key, value)| around(&(key.span().start..value.span().end)));
-                // A table with a header of its own has the header alone as its place.
-                let behind = || entries().filter(|(key, _)| key.span().start <= span.start);
-                within.or_else(|| behind().max_by_key(|(key, _)| key.span().start))
+                let within = entries().find(|entry| (begin(entry)..=entry.1.span().end).contains(&span.start));
+                let behind = || entries().filter(|entry| begin(entry) <= span.start);
+                within.or_else(|| behind().max_by_key(begin))
             });
             match key {
                 Some((key, value)) => {
@@ -52,6 +61,25 @@ impl Settings {
             }
         })
     }
+}
+
+/// Keys whose tables may be several, each as `[[KEY]]`.
+const LISTS: [&str; 7] = ["access", "mgcp", "pool", "proxy", "route", "sip", "tls"];
+
+/// Keys whose table is one, as `[KEY]`.
+const SINGLE: [&str; 5] = ["lan", "methods", "mgcp-aliases", "proxy-defaults", "weights"];
+
+/// Checks that a table is written in the brackets that its key takes.
+fn check_brackets(key: &Spanned<Cow<'_, str>>, value: &DeValue<'_>) -> Result<(), Fault> {
+    let name = key.get_ref().as_ref();
+    let words = if LISTS.contains(&name) && !value.is_array() {
+        format!("write [[{name}]] above the lines of each")
+    } else if SINGLE.contains(&name) && !value.is_table() {
+        format!("write [{name}] above its lines, once")
+    } else {
+        return Ok(());
+    };
+    Err(Fault::of(name, words).at(key.span()))
 }
 
 /// The name of the key that a fault at `span` is about, such as `proxy.1.handicap` within the value of `proxy`.
@@ -83,8 +111,34 @@ fn full_name(key: &str, value: &DeValue<'_>, span: Option<Range<usize>>) -> Stri
 
 /// The message without words of the language that reads it.
 fn plain(message: &str) -> String {
-    let types = ["u8", "u16", "u32", "u64", "usize"];
     let message = one_line(message);
-    let typed = types.iter().find_map(|name| message.strip_suffix(&format!("expected {name}")));
-    typed.map_or(message.clone(), |front| format!("{front}expected a whole number"))
+    if let Some(number) = message.strip_prefix("invalid value: integer `").and_then(|rest| rest.split('`').next()) {
+        return format!("{number} is too {}", if number.starts_with('-') { "small" } else { "large" });
+    }
+    if let Some(field) = message.strip_prefix("missing field ") {
+        return format!("{field} is missing");
+    }
+    match message.as_str() {
+        "invalid IP address syntax" => return NO_ADDRESS.to_owned(),
+        "invalid socket address syntax" => {
+            return "not an address; write ADDR:PORT with a numeric address, such as 192.0.2.1:5090".to_owned();
+        }
+        _ => {}
+    }
+    let Some((front, wanted)) = message.split_once("expected ") else { return message };
+    if wanted == "a sequence" {
+        let value = front.trim_start_matches("invalid type: ").trim_end_matches(", ");
+        let value = value.trim_start_matches("string ").trim_start_matches("integer ").trim_matches('`');
+        return format!("a list is needed; write [{value}]");
+    }
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a map" => "a table",
+        wanted if wanted.starts_with("struct ") => "a table",
+        wanted => wanted,
+    };
+    format!("{}expected {wanted}", front.replace("invalid type: map", "invalid type: table"))
 }
+
+/// The fault of a text that is no IP address.
+pub(super) const NO_ADDRESS: &str = "not a numeric address, such as 192.0.2.1; names are not looked up";

@@ -38,6 +38,10 @@ impl Source {
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     let fault = |what: &str| ConfigError::of_file(format!("configuration file {}: {what}", path.display()));
+    // A pipe would keep its reader waiting, and a reload would find nothing in it.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(fault("not a file; name one that can be read again"));
+    }
     let file = std::fs::File::open(path).map_err(|error| fault(&format!("cannot be opened: {error}")))?;
     let mut bytes = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| fault(&format!("cannot be read: {error}")))?;

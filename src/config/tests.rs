@@ -201,7 +201,7 @@ fn values_of_the_wrong_shape_are_named_with_their_key() {
     let policies: Vec<&str> = Policy::ALL.iter().map(|policy| policy.label()).collect();
     let cases = [
         ("workers = \"four\"", "p.toml:1:11: workers: invalid type: string \"four\", expected a whole number"),
-        ("workers = -1", "p.toml:1:11: workers: invalid value: integer `-1`, expected a whole number"),
+        ("workers = -1", "p.toml:1:11: workers: -1 is too small"),
         ("stop-after = 3", "p.toml:1:14: stop-after: `3` is not a duration with its unit, such as 500ms, 3s, 5m or 1h"),
         ("reply-from = \"caller\"", "p.toml:1:14: reply-from: `caller` is not one of listener, worker"),
         ("policy = \"best\"", &format!("p.toml:1:10: policy: `best` is not one of {}", policies.join(", "))),
@@ -210,6 +210,23 @@ fn values_of_the_wrong_shape_are_named_with_their_key() {
             "p.toml:1:11: listen: `0.0.0.0` names no port: write ADDR:PORT, such as 0.0.0.0:5060",
         ),
         ("rtp-ports = \"1\"", "p.toml:1:13: rtp-ports: `1` is not a range of ports FIRST-LAST, such as 20000-31999"),
+        ("[[pool]]\nname = \"a\"\nretry-on = 503", "p.toml:3:12: pool.1.retry-on: a list is needed; write [503]"),
+        ("workers = 70000", "p.toml:1:11: workers: 70000 is too large"),
+        ("listen = \"udp:192.0.2.1:5060\"", "p.toml:1:10: listen: a list is needed; write [\"udp:192.0.2.1:5060\"]"),
+        (
+            "advertise = \"\"",
+            "p.toml:1:13: advertise: not a numeric address, such as 192.0.2.1; names are not looked up",
+        ),
+        (
+            "[lan]\nlisten = \"here:5090\"",
+            "p.toml:2:10: lan.listen: not an address; write ADDR:PORT with a numeric address, such as 192.0.2.1:5090",
+        ),
+        ("workers = 1\nworkers = 2", "p.toml:2:1: workers: the key stands there twice; keep one"),
+        ("[weights]\nw0 = 1\nw0 = 2", "p.toml:3:1: w0: the key stands there twice; keep one"),
+        ("workers = 1\n[lan]\nlisten = \"192.0.2.1:5090\"", "p.toml:2:1: lan: `certificate` is missing"),
+        ("[[access]]\nrate = 1", "p.toml:1:1: access.1: `action` is missing"),
+        ("access = [{ rate = 1 }]", "p.toml:1:11: access.1: `action` is missing"),
+        ("access = [\"deny\"]", "p.toml:1:11: access: invalid type: string \"deny\", expected a table"),
         (
             "size-from = [\"10.0.0.1/8\"]",
             "p.toml:1:14: size-from: `10.0.0.1/8` has bits set beyond its prefix: write 10.0.0.0/8",
@@ -220,6 +237,20 @@ fn values_of_the_wrong_shape_are_named_with_their_key() {
     }
     let secret = fault("token-key = \"hunter2\"");
     assert!(secret.starts_with("p.toml:1:13: token-key: ") && !secret.contains("hunter2"), "{secret}");
+}
+
+#[test]
+fn a_table_in_the_wrong_brackets_is_named_with_the_right_ones() {
+    for key in ["access", "mgcp", "pool", "proxy", "route", "sip", "tls"] {
+        let words = format!("{key}: write [[{key}]] above the lines of each");
+        assert_eq!(fault(&format!("[{key}]\n")), format!("p.toml:1:2: {words}"));
+        assert_eq!(fault(&format!("workers = 1\n{key} = 1\n")), format!("p.toml:2:1: {words}"));
+    }
+    for key in ["lan", "methods", "mgcp-aliases", "proxy-defaults", "weights"] {
+        let words = format!("{key}: write [{key}] above its lines, once");
+        assert_eq!(fault(&format!("[[{key}]]\n")), format!("p.toml:1:3: {words}"));
+        assert_eq!(fault(&format!("workers = 1\n[[{key}]]\n")), format!("p.toml:2:3: {words}"));
+    }
 }
 
 #[test]
@@ -302,8 +333,8 @@ fn port_ranges_that_run_out_or_meet_are_named() {
         ),
         (
             "workers = 8\nrtp-ports = \"40000-40013\"",
-            "p.toml:2:1: rtp-ports: 40000-40013 holds 7 pairs of an even port and the next, and each of 8 workers needs one; give 16 \
-             ports from an even one on",
+            "p.toml:2:1: rtp-ports: 40000-40013 holds 7 pairs of an even port and the next, and each worker needs one; \
+             give 16 ports or more, from an even one on",
         ),
     ];
     for (text, expected) in cases {
@@ -395,7 +426,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(Config::load(Some(&long), &Settings::default()).unwrap_err().to_string().contains("longer than 1 MiB"));
     std::fs::write(&long, b"# \xff\n").unwrap();
     assert!(Config::load(Some(&long), &Settings::default()).unwrap_err().to_string().contains("not UTF-8"));
-    assert!(Config::load(Some(dir.path()), &Settings::default()).unwrap_err().to_string().contains("cannot be read"));
+    assert!(Config::load(Some(dir.path()), &Settings::default()).unwrap_err().to_string().contains("not a file"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::super::Insert;
 use super::{Fault, Listen, Pool, Proxy, ProxyKeys, Route, Settings};
 use crate::words::Transport;
 
@@ -59,8 +60,16 @@ fn check_identifier_header(settings: &Settings) -> Result<(), Fault> {
             format!("`{name}` is no extension header; give a name that begins with X-, such as X-Pointsman-System");
         return Err(Fault::of("identifier-header", words));
     }
+    if TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name)) {
+        let words = format!("`{name}` has another meaning here; give another, such as X-Pointsman-System");
+        return Err(Fault::of("identifier-header", words));
+    }
     Ok(())
 }
+
+/// Extension headers that say something else: a session's size, a server's load, a worker's port.
+const TAKEN: [&str; 7] =
+    ["X-Session-Size", "X-Size", "X-Load", "X-Load-Query", "X-FS-Calls", "X-FS-Status", Insert::HEADER];
 
 fn written_pools(settings: &Settings) -> Result<Vec<Pool>, Fault> {
     let mut pools: Vec<Pool> = Vec::new();

@@ -297,6 +297,9 @@ fn read_uri(uri: &str) -> Result<(Place, Option<Transport>), String> {
         if !name.eq_ignore_ascii_case("transport") {
             return Err(format!("the parameter `;{param}` has no use here; leave it out"));
         }
+        if transport.is_some() {
+            return Err("`;transport` stands there twice; keep one".to_owned());
+        }
         transport = match value.to_ascii_lowercase().as_str() {
             "udp" => Some(Transport::Udp),
             "tcp" => Some(Transport::Tcp),

@@ -227,6 +227,10 @@ impl PoolKeys {
             let words = "a redirect pool sees no answers; write `weighted`, `least-load`, `round-robin` or `hash`";
             return Err(("policy", words.to_owned()));
         }
+        if self.mode == PoolMode::Redirect && self.rewrite_uri {
+            let words = "a redirected caller names the server itself; leave this out";
+            return Err(("rewrite-uri", words.to_owned()));
+        }
         if self.mode == PoolMode::Redirect && self.record_route == RecordRoute::Always {
             let words =
                 "a redirected call never comes through here; write mode `proxy` or `stateful`, or leave this out";

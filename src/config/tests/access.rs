@@ -60,7 +60,7 @@ fn a_fault_in_an_access_rule_names_the_rule_and_its_place() {
             r#"{ from = ["10.0.0.1/8"], action = "deny" }"#,
             "p.toml:3:13: access.2.from: `10.0.0.1/8` has bits set beyond its prefix: write 10.0.0.0/8",
         ),
-        (r#"{ from = ["10.0.0.0/8"] }"#, "p.toml:3:3: access.2: missing field `action`"),
+        (r#"{ from = ["10.0.0.0/8"] }"#, "p.toml:3:3: access.2: `action` is missing"),
     ];
     for (rule, line) in faults {
         assert_eq!(fault(&rules(rule)), line);

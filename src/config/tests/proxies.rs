@@ -140,6 +140,47 @@ fn requests_without_a_route_are_for_the_workers_while_there_are_some() {
 }
 
 #[test]
+fn keys_of_proxies_that_contradict_each_other_are_refused_or_noted() {
+    let twice = "[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.1;transport=tcp;transport=udp\"";
+    assert_eq!(fault(twice), "p.toml:3:1: proxy.1.uri: `;transport` stands there twice; keep one");
+    let redirected = "[[pool]]\nname = \"a\"\nmode = \"redirect\"\nrewrite-uri = true";
+    let words = "p.toml:4:1: pool.1.rewrite-uri: a redirected caller names the server itself; leave this out";
+    assert_eq!(fault(redirected), words);
+    let routed = "workers = 0\n[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.1\"\n[[route]]\npool = \"workers\"";
+    let notes = Config::check(&Settings::parse(routed).unwrap()).unwrap().notes();
+    assert!(
+        notes.iter().any(|note| note.starts_with("workers: none is started; what the pool `workers`")),
+        "{notes:?}"
+    );
+    let from = |name: &str, ip: &str| {
+        format!("[[proxy]]\nname = \"{name}\"\nuri = \"sip:{ip};transport=tcp\"\nfrom = [\"10.0.0.0/8\"]\n")
+    };
+    let both = from("a", "192.0.2.1") + &from("b", "192.0.2.2");
+    let notes = Config::check(&Settings::parse(&both).unwrap()).unwrap().notes();
+    let words = "proxy: a and b both have 10.0.0.0/8 in `from`; who comes from there is a";
+    assert!(notes.iter().any(|note| note == words), "{notes:?}");
+    let limited = "max-connections = 10\nmax-connections-per-source = 100";
+    let notes = Config::check(&Settings::parse(limited).unwrap()).unwrap().notes();
+    let words = "max-connections-per-source: 100 is more than max-connections, 10, which holds";
+    assert!(notes.iter().any(|note| note == words), "{notes:?}");
+    let access = "access = [{ action = \"deny\" }, { action = \"allow\", from = [\"192.0.2.0/24\"] }]";
+    let notes = Config::check(&Settings::parse(access).unwrap()).unwrap().notes();
+    let words = "access: every source fits rule 1; those after it are never asked";
+    assert!(notes.iter().any(|note| note == words), "{notes:?}");
+}
+
+#[test]
+fn a_header_that_means_something_else_is_no_identifier_header() {
+    let taken = "X-Session-Size X-Size X-Load X-load-query X-FS-Calls X-FS-Status X-Worker-Port";
+    for name in taken.split(' ') {
+        let words = format!("identifier-header: `{name}` has another meaning here; give another");
+        let fault = fault(&format!("identifier-header = \"{name}\""));
+        assert!(fault.contains(&words), "{fault}");
+    }
+    assert!(fault("identifier-header = \"Call-ID\"").contains("is no extension header"));
+}
+
+#[test]
 fn a_fault_about_proxies_names_key_and_place() {
     let fs1 = "[[proxy]]\nname = \"fs1\"\nuri = \"sip:192.0.2.21\"\n";
     let faults = [
@@ -183,10 +224,7 @@ fn a_fault_about_proxies_names_key_and_place() {
             &format!("{fs1}handicap = nan"),
             "4:12: proxy.1.handicap: invalid type: floating point `NaN`, expected a whole number",
         ),
-        (
-            &format!("{fs1}handicap = -1"),
-            "4:12: proxy.1.handicap: invalid value: integer `-1`, expected a whole number",
-        ),
+        (&format!("{fs1}handicap = -1"), "4:12: proxy.1.handicap: -1 is too small"),
         (
             &format!("{fs1}load = \"agent:foo\""),
             "4:8: proxy.1.load: `agent:foo` is no source of the load: write none, sip, http://HOST:PORT/PATH or \
