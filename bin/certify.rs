@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use pointsman::net::lan::certify::{self, End};
 
 use crate::output::{Failure, print};
@@ -15,16 +15,16 @@ For a dispatcher that workers call 192.0.2.1, and two workers:
   pointsman certify --dir lan --worker media1
   pointsman certify --dir lan --worker media2
 Copy dispatcher.pem, dispatcher.key and ca.pem to the dispatcher's host, media1.pem, media1.key and ca.pem to that of \
-media1. Keep ca.key on neither: whoever has it can make a worker.")]
+media1. Keep ca.key on neither: whoever has it can make a worker.", group(ArgGroup::new("end").required(true)))]
 pub struct Flags {
     /// Directory of the CA and of all that it makes
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Name or address by which workers call the dispatcher; give each that they use
-    #[arg(long, value_name = "HOST", required_unless_present = "worker", conflicts_with = "worker")]
+    #[arg(long, value_name = "HOST", group = "end")]
     pub dispatcher: Vec<String>,
     /// Name of the worker
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "end")]
     pub worker: Option<String>,
 }
 

@@ -2,12 +2,16 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+
+use crate::config::is_host;
+use crate::ids::WorkerId;
 
 /// Names of the CA's files in its directory.
 const CA: &str = "ca.pem";
@@ -25,6 +29,23 @@ pub enum End {
 /// The reason why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertifyError {
+    /// The worker's name cannot be one.
+    #[error("--worker: `{0}` is no name of a worker; give a DNS name, such as media1")]
+    Worker(String),
+    /// The worker's name has a meaning already.
+    #[error("--worker: `{0}` is taken; give another DNS name, such as media1")]
+    Taken(String),
+    /// The dispatcher can have no such name.
+    #[error("--dispatcher: `{0}` is neither a DNS name nor an address; give such as 192.0.2.1 or sip.example.net")]
+    Dispatcher(String),
+    /// A file is there already.
+    #[error("{} is there already; for a new certificate remove {stem}.key and {stem}.pem, or give another name or --dir", .path.display())]
+    There {
+        /// Its path.
+        path: PathBuf,
+        /// The part of the files' names before the dot.
+        stem: String,
+    },
     /// A file cannot be made or read.
     #[error("{}: {error}", .path.display())]
     File {
@@ -45,6 +66,7 @@ pub enum CertifyError {
 ///
 /// A file cannot be made or is there already, or a name cannot stand in a certificate.
 pub fn certify(directory: &Path, end: &End) -> Result<(PathBuf, PathBuf), CertifyError> {
+    end.check()?;
     fs::create_dir_all(directory).map_err(|error| CertifyError::File { path: directory.to_owned(), error })?;
     let issuer = authority(directory)?;
     let (stem, names, usage) = match end {
@@ -58,9 +80,35 @@ pub fn certify(directory: &Path, end: &End) -> Result<(PathBuf, PathBuf), Certif
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
     let paths = (directory.join(format!("{stem}.pem")), directory.join(format!("{stem}.key")));
+    if let Some(path) = [&paths.1, &paths.0].into_iter().find(|path| path.exists()) {
+        return Err(CertifyError::There { path: path.clone(), stem: stem.to_owned() });
+    }
     write(&paths.1, &key.serialize_pem(), 0o600)?;
     write(&paths.0, &certificate.pem(), 0o644)?;
     Ok(paths)
+}
+
+impl End {
+    /// Checks that the names can stand in a certificate, and in the names of files.
+    fn check(&self) -> Result<(), CertifyError> {
+        match self {
+            End::Worker(name) if !is_host(name) || name.parse::<IpAddr>().is_ok() => {
+                Err(CertifyError::Worker(name.clone()))
+            }
+            // Slots have the names w0, w1, …
+            End::Worker(name) if ["ca", "dispatcher"].contains(&name.as_str()) || name.parse::<WorkerId>().is_ok() => {
+                Err(CertifyError::Taken(name.clone()))
+            }
+            End::Worker(_) => Ok(()),
+            End::Dispatcher(names) => {
+                let is_name = |name: &String| is_host(name) || name.parse::<IpAddr>().is_ok();
+                names
+                    .iter()
+                    .find(|name| !is_name(name))
+                    .map_or(Ok(()), |name| Err(CertifyError::Dispatcher(name.clone())))
+            }
+        }
+    }
 }
 
 /// The CA of a directory: the one that is there, or a new one.
