@@ -1,9 +1,10 @@
 //! `pointsman drain`: workers and downstream proxies get no new sessions; those they have go on.
 
+use std::fmt::Display;
 use std::time::Instant;
 
 use clap::Args;
-use pointsman::admin::client::Client;
+use pointsman::admin::client::{Client, ClientError};
 use pointsman::admin::protocol::{Command, NotACommand};
 use pointsman::config::Span;
 use pointsman::server::stats::{AdminState, State, WorkerLoad};
@@ -57,7 +58,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if flags.wait || flags.within.is_some() { wait(&mut client, &workers, flags.within) } else { Ok(()) }
 }
 
-/// Sets the state of each worker, in the order they are named; stops at the first that cannot have it.
+/// Sets the state of each worker, in the order they are named; one that cannot have it keeps none of the others from
+/// it.
 pub fn order(workers: &Workers, admin: AdminState) -> Result<(), Failure> {
     set(&mut workers.ask.connect()?, workers, admin).map(drop)
 }
@@ -70,11 +72,28 @@ fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<
     if names.is_empty() {
         return Err(Failure::unhealthy("there is no worker: name the downstream proxies that are meant"));
     }
-    for name in &names {
-        client.ask(&Command::set(name, admin).map_err(Failure::usage)?)?;
-        print(&format!("{name}: {}\n", admin.label()))?;
-    }
+    let words = format!(": {}\n", admin.label());
+    each(client, &names, |name| Command::set(name, admin).map_err(Failure::usage), &words)?;
     Ok(names)
+}
+
+/// Asks for the same with each name, says `done` of those with which it was done, and fails with what was said of the
+/// others.
+pub fn each<N: Display>(
+    client: &mut Client,
+    names: &[N],
+    command: impl Fn(&N) -> Result<Command, Failure>,
+    done: &str,
+) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    for name in names {
+        match client.ask(&command(name)?) {
+            Ok(_) => print(&format!("{name}{done}"))?,
+            Err(ClientError::Refused { error }) => refused.push(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(Failure::unhealthy(refused.join("; "))) }
 }
 
 /// What a drain watches.
@@ -107,7 +126,11 @@ fn wait(client: &mut Client, names: &[String], within: Option<Span>) -> Result<(
     loop {
         let reply = client.next_reply()?;
         let load: Watched = client.read(&reply)?;
-        let workers = load.workers.iter().filter(|it| names.contains(&it.name)).filter_map(left_at_worker);
+        let workers = load
+            .workers
+            .iter()
+            .filter(|it| names.contains(&it.name) || names.contains(&it.certified))
+            .filter_map(left_at_worker);
         let proxies = load.proxies.iter().filter(|it| it.is_one_of(names)).filter_map(left_at_proxy);
         let left: Vec<String> = workers.chain(proxies).collect();
         if left.is_empty() {

@@ -4,8 +4,9 @@ use clap::Args;
 use pointsman::admin::protocol::Command;
 use pointsman::ids::WorkerId;
 
+use crate::drain::each;
 use crate::flags::Ask;
-use crate::output::{Failure, print};
+use crate::output::Failure;
 
 /// Workers that are down, and the dispatcher they belonged to.
 #[derive(Args, Debug)]
@@ -17,12 +18,8 @@ pub struct Flags {
     ask: Ask,
 }
 
-/// Forgets the workers; stops at the first that cannot be.
+/// Forgets the workers; one that cannot be keeps none of the others from it.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut client = flags.ask.connect()?;
-    for &worker in &flags.workers {
-        client.ask(&Command::Forget { worker })?;
-        print(&format!("{worker}: forgotten\n"))?;
-    }
-    Ok(())
+    each(&mut client, &flags.workers, |worker| Ok(Command::Forget { worker: *worker }), ": forgotten\n")
 }
