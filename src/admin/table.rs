@@ -78,8 +78,9 @@ const LEAST_FIRST: [usize; 6] = [11, 10, 9, 8, 3, 7];
 const LEFT: [bool; COLUMNS] = [true, true, true, true, true, false, false, false, false, false, false, false];
 
 fn row(worker: &WorkerLoad) -> [String; COLUMNS] {
+    let certified = if worker.certified.is_empty() { String::new() } else { format!(" ({})", worker.certified) };
     [
-        worker.name.clone(),
+        format!("{}{certified}", worker.name),
         worker.state.label().to_owned(),
         worker.admin.label().to_owned(),
         SocketAddr::new(worker.address, worker.port).to_string(),
@@ -241,6 +242,13 @@ total   1 up                              #.........   1.8%  17+1/1000        12
 dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dropped 0, pinned 0, table 0, overflow 0
 ";
         assert_eq!(table(&snapshot()), expected);
+    }
+
+    #[test]
+    fn a_worker_on_another_host_is_shown_with_the_name_in_its_certificate() {
+        let mut snapshot = snapshot();
+        snapshot.workers[1].certified = "media1".to_owned();
+        assert!(table(&snapshot).contains("\nw1 (media1)  down "), "{}", table(&snapshot));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct Snapshot {
 pub struct WorkerLoad {
     /// `w0`, `w1`, …
     pub name: String,
+    /// The name in its certificate, of a worker on another host; left out of the JSON while it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certified: String,
     /// Its process; null when it has none.
     pub pid: Option<u32>,
     /// Its operational state, as the dispatcher sees it.
@@ -98,6 +101,7 @@ impl Default for WorkerLoad {
     fn default() -> Self {
         WorkerLoad {
             name: String::new(),
+            certified: String::new(),
             pid: None,
             state: State::Down,
             admin: AdminState::Ready,

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::event_loop::Supervisor;
 use super::slot_state::Phase;
+use super::unmanaged::UnmanagedWorker;
 use crate::admin::protocol::{Command, Reply};
 use crate::config::count_of_workers;
 use crate::dispatch::decision::Admin;
@@ -44,9 +45,13 @@ impl Supervisor {
                 self.snapshot().await.map(|load| Reply::Proxies { proxies: load.proxies, pools: load.pools })
             }
             Command::Set { worker, admin } => Ok(self.set_admin(worker, admin)),
-            Command::SetProxy { proxy, admin } => {
-                Ok(self.order_proxy(&proxy, ProxyOrder::Admin(admin.into()), |proxy| Reply::SetProxy { proxy, admin }))
-            }
+            Command::SetProxy { proxy, admin } => match self.on_lan_as(&proxy) {
+                Some(worker) => Ok(self.set_admin(worker, admin)),
+                None => {
+                    Ok(self
+                        .order_proxy(&proxy, ProxyOrder::Admin(admin.into()), |proxy| Reply::SetProxy { proxy, admin }))
+                }
+            },
             Command::Handicap { proxy, handicap } => {
                 let order = ProxyOrder::Handicap(handicap);
                 Ok(self.order_proxy(&proxy, order, |proxy| Reply::Handicap { proxy, handicap }))
@@ -96,6 +101,9 @@ impl Supervisor {
         if let Some(unmanaged) = self.unmanaged.get(&worker) {
             load.pid = Some(unmanaged.pid).filter(|_| !unmanaged.is_down);
             load.admin = AdminState::from(unmanaged.admin);
+            if unmanaged.is_on_lan {
+                load.certified = unmanaged.name.clone().unwrap_or_default();
+            }
             if unmanaged.is_down {
                 load.state = State::Down;
             }
@@ -143,6 +151,13 @@ impl Supervisor {
         done(name.to_owned())
     }
 
+    /// The worker on another host whose certificate has this name, unless a proxy has it.
+    fn on_lan_as(&self, name: &str) -> Option<WorkerId> {
+        let is_it = |it: &UnmanagedWorker| it.is_on_lan && it.name.as_deref() == Some(name);
+        let is_proxy = self.config.proxies.iter().any(|proxy| proxy.name == name);
+        self.unmanaged.iter().find(|(_, it)| is_it(it) && !is_proxy).map(|(worker, _)| *worker)
+    }
+
     fn set_admin(&mut self, worker: WorkerId, state: AdminState) -> Reply {
         if self.is_stopping() {
             return Reply::error("the dispatcher is stopping");
@@ -171,6 +186,9 @@ impl Supervisor {
     /// Forgets an unmanaged worker that died: it is no longer shown as down.
     fn forget_worker(&mut self, worker: WorkerId) -> Reply {
         match self.unmanaged.get(&worker) {
+            Some(unmanaged) if !unmanaged.is_down && unmanaged.is_on_lan => Reply::error(format_args!(
+                "{worker} is connected from another host, or has been for the last 10 s; stop it there, then ask again"
+            )),
             Some(unmanaged) if !unmanaged.is_down => Reply::error(format_args!(
                 "{worker} is connected, as process {}; stop that process, and the worker is forgotten",
                 unmanaged.pid
