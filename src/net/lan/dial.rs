@@ -15,6 +15,7 @@ use rustls::pki_types::ServerName;
 
 use super::Connection;
 use crate::net::clock;
+use crate::stream::TlsFault;
 use crate::stream::tls::Tls;
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
@@ -56,12 +57,31 @@ pub fn dial(network: &Network, hello: &[u8]) -> io::Result<(Connection, Vec<u8>,
             Ok(socket) => {
                 let tls =
                     Tls::client(Arc::clone(&network.tls), name).map_err(|fault| io::Error::other(fault.label()))?;
-                return introduce(Connection::new(socket, tls)?, hello);
+                return introduce(Connection::new(socket, tls)?, hello).map_err(|error| in_words(error, &network.host));
             }
             Err(error) => failed = error,
         }
     }
     Err(failed)
+}
+
+/// An error with the file that is wrong, where one of the two refuses the other's certificate.
+fn in_words(error: io::Error, host: &str) -> io::Error {
+    let words = match error.to_string() {
+        label if label == TlsFault::UnknownIssuer.label() => {
+            "its certificate is not by the CA in --ca; give the `ca.pem` of its site".to_owned()
+        }
+        label if label == TlsFault::WrongName.label() => {
+            format!("its certificate is not made for {host}; make one with `pointsman certify --dispatcher {host}`")
+        }
+        label if label == TlsFault::Refused.label() => {
+            "it refuses the certificate in --certificate, which has to be valid, and by the CA in its `client-ca`; its log \
+             says more"
+                .to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), words)
 }
 
 fn introduce(mut connection: Connection, hello: &[u8]) -> io::Result<(Connection, Vec<u8>, Time)> {

@@ -78,6 +78,27 @@ fn a_host_that_opens_hundreds_of_connections_and_says_nothing_or_a_byte_a_second
 }
 
 #[test]
+fn a_worker_is_shown_with_the_name_in_its_certificate_and_drained_by_it() {
+    let ip = own_address().into();
+    let site = Site::new(ip, &[]);
+    let pointsman = started(&site, "");
+    let _worker = site.worker("media1", SocketAddr::new(ip, PORT));
+    wait_until_up(&pointsman, 1);
+    let said = |words: &[&str]| {
+        let output = pointsman.command(words);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let is_media1 = |worker: &serde_json::Value| worker["certified"] == "media1";
+    let load = pointsman.load();
+    let slot = load["workers"].as_array().unwrap().iter().position(is_media1).unwrap();
+    assert!(said(&["stat"]).contains(&format!("w{slot} (media1)  up ")), "{}", said(&["stat"]));
+    assert_eq!(said(&["drain", "media1", "--wait"]), "media1: drain\nnothing is left\n");
+    assert_eq!(pointsman.worker(slot)["admin"], "drain");
+    let refusal = said(&["forget", &format!("w{slot}")]);
+    assert!(refusal.contains("is connected from another host, or has been for the last 10 s"), "{refusal}");
+}
+
+#[test]
 fn foreign_certificates_names_garbage_and_strangers_are_refused_with_a_reason_and_calls_go_on() {
     let ip = own_address().into();
     let site = Site::new(ip, &[]);
@@ -105,10 +126,10 @@ fn foreign_certificates_names_garbage_and_strangers_are_refused_with_a_reason_an
     for kind in ["pem", "key"] {
         std::fs::copy(other.file(&format!("foreign.{kind}")), site.file(&format!("foreign.{kind}"))).unwrap();
     }
-    refused("foreign", "tls-refused");
+    refused("foreign", "it refuses the certificate in --certificate");
     pointsman.wait_for_log("tls-certificate-unknown");
     expire(&site, "old");
-    refused("old", "tls-refused");
+    refused("old", "it refuses the certificate in --certificate");
     pointsman.wait_for_log("tls-certificate-expired");
     site.certify("media9");
     refused("media9", "`media9`, which is not among `names`");
@@ -121,6 +142,9 @@ fn foreign_certificates_names_garbage_and_strangers_are_refused_with_a_reason_an
     let credentials =
         Credentials { certificate: site.file("media1.pem"), key: site.file("media1.key"), ca: site.file("ca.pem") };
     let network = Network { host: ip.to_string(), port: PORT, tls: credentials.client().unwrap() };
+    let foreign = Credentials { ca: other.file("ca.pem"), ..credentials };
+    let error = dial(&Network { tls: foreign.client().unwrap(), ..network.clone() }, &[]).unwrap_err().to_string();
+    assert_eq!(error, "its certificate is not by the CA in --ca; give the `ca.pem` of its site");
     let told = |bytes: &[u8]| {
         let (_, frame, _) = dial(&network, bytes).unwrap();
         String::from_utf8_lossy(&frame).into_owned()
