@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pointsman::config::{KEYS, TABLES};
 use pointsman::net::lan::Credentials;
+use pointsman::net::run_dir::RunDirError;
 use pointsman::net::tls;
 
 use crate::flags;
@@ -73,6 +74,9 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     source.file = flags.file.or(source.file);
     let config = source.load()?;
     tls::check(&config).map_err(Failure::usage)?;
+    if let Some(path) = config.run_dir.as_ref().filter(|path| path.exists() && !path.is_dir()) {
+        return Err(Failure::usage(RunDirError::NotADirectory { path: path.clone() }));
+    }
     if let Some(lan) = &config.lan {
         Credentials::of(lan).server().map_err(|error| Failure::usage(format!("lan: {error}")))?;
     }

@@ -25,13 +25,18 @@ Examples:
   echo connections | nc -N -U /run/pointsman/stats.sock")]
 pub struct Flags {
     /// A connection's number, as `explain` shows it
-    #[arg(value_name = "NUMBER")]
+    #[arg(value_name = "NUMBER", value_parser = number)]
     number: Option<u64>,
     #[command(flatten)]
     ask: Ask,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// Reads the number of a connection.
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "connections have numbers; `explain` shows them")
 }
 
 /// Shows the connections.

@@ -18,10 +18,15 @@ pub struct Flags {
     #[arg(value_name = "PROXY")]
     proxy: String,
     /// Its share beside others of the same delay and load, 1 to 1000
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = share)]
     handicap: u16,
     #[command(flatten)]
     ask: Ask,
+}
+
+/// Reads a handicap.
+fn share(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|share| (1..=1000).contains(share)).ok_or("give a whole number, 1 to 1000")
 }
 
 /// Sets the handicap.

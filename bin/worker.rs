@@ -33,7 +33,7 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Capacity units [default: the dispatcher's `--capacity`]
-    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub capacity: Option<u32>,
     /// Address to take calls at; give it once for each network [default: every address of this host]
     #[arg(long, value_name = "ADDR", requires = "dispatcher", conflicts_with_all = ["link_fd", "gateway"])]
@@ -106,6 +106,9 @@ impl FromStr for Dispatcher {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the path is empty; give a handoff socket, such as /run/pointsman/handoff.sock".to_owned());
+        }
         let Some(rest) = text.strip_prefix("tls://") else { return Ok(Dispatcher::Path(text.into())) };
         let split = rest.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match split {
@@ -127,11 +130,20 @@ fn link(flags: &Flags) -> Result<Link, Failure> {
             return Err(Failure::usage("--gateway is for a dispatcher on the same host; give its handoff socket"));
         }
         (None, Some(Dispatcher::Network(host, port))) => {
+            if flags.name.is_some() {
+                let words = "--name: a worker on another host has the name in its certificate; leave --name out";
+                return Err(Failure::usage(words));
+            }
             let certificate = flags.certificate.clone().ok_or_else(|| needs("--certificate"))?;
             let key = flags.key.clone().ok_or_else(|| needs("--key"))?;
             let ca = flags.ca.clone().ok_or_else(|| needs("--ca"))?;
             let credentials = Credentials { certificate, key, ca };
             Link::Network { host: host.clone(), port: *port, credentials }
+        }
+        (None, Some(Dispatcher::Path(_))) if flags.certificate.is_some() => {
+            let words =
+                "--certificate is for a dispatcher on another host; give --dispatcher tls://HOST:PORT, or leave it out";
+            return Err(Failure::usage(words));
         }
         (None, Some(Dispatcher::Path(path))) => Link::Path(path.clone()),
         // One of the two is there: the command line demands it.

@@ -94,7 +94,7 @@ fn each_subcommand_has_help_of_its_own() {
 
 #[test]
 fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
-    let cases: [(&[&str], &str); 23] = [
+    let cases: [(&[&str], &str); 37] = [
         (&["--workers", "1025"], "pointsman: --workers: 1025 is more than 1024, the most one host can have"),
         (&["--workers", "four"], "'four'"),
         (&["--workers", "-1"], "-1"),
@@ -109,7 +109,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--workers", "4", "--worker-ports", "65533"], "run past port 65535"),
         (&["--workers", "4", "--worker-ports", "5058"], "holds port 5060 of listener"),
         (&["--rtp-ports", "1000"], "FIRST-LAST"),
-        (&["--workers", "9", "--rtp-ports", "40000-40010"], "each of 9 workers needs one"),
+        (&["--workers", "9", "--rtp-ports", "40000-40010"], "each worker needs one; give 18 ports or more"),
         (&["--policy", "best"], "`best` is not one of least-load, round-robin"),
         (&["--lanes", "65"], "--lanes: 65 is more than 64"),
         (&["--stop-after", "3"], "3s"),
@@ -117,7 +117,27 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),
         (&["drain"], "NAME"),
         (&["drain", "Two"], "workers are named w0, w1"),
-        (&["connections", "w0"], "invalid value 'w0' for '[NUMBER]'"),
+        (&["connections", "w0"], "invalid value 'w0' for '[NUMBER]': connections have numbers; `explain` shows them"),
+        (&["handicap", "fs1", "x"], "invalid value 'x' for '<N>': give a whole number, 1 to 1000"),
+        (&["--advertise", "example.net"], "not a numeric address, such as 192.0.2.1; names are not looked up"),
+        (&["worker", "--dispatcher", "x", "--capacity", "0"], "0 is not in 1..=1000000"),
+        (&["worker", "--dispatcher", ""], "the path is empty; give a handoff socket"),
+        (
+            &["worker", "--dispatcher", "/r/handoff.sock", "--certificate", "c", "--key", "k", "--ca", "a"],
+            "--certificate is for a dispatcher on another host",
+        ),
+        (
+            &["worker", "--dispatcher", "tls://192.0.2.1:5090", "--name", "w2", "--certificate", "c"],
+            "--name: a worker on another host has the name in its certificate",
+        ),
+        (&["certify", "--dir", "d"], "<--dispatcher <HOST>|--worker <NAME>>"),
+        (&["certify", "--dir", "d", "--worker", "../escaped"], "--worker: `../escaped` is no name of a worker; give"),
+        (&["certify", "--dir", "d", "--worker", ""], "--worker: `` is no name of a worker; give a DNS name"),
+        (&["certify", "--dir", "d", "--worker", "a b"], "--worker: `a b` is no name of a worker"),
+        (&["certify", "--dir", "d", "--worker", "192.0.2.1"], "--worker: `192.0.2.1` is no name of a worker"),
+        (&["certify", "--dir", "d", "--worker", "ca"], "--worker: `ca` is taken"),
+        (&["certify", "--dir", "d", "--worker", "w1"], "--worker: `w1` is taken"),
+        (&["certify", "--dir", "d", "--dispatcher", ""], "--dispatcher: `` is neither a DNS name nor an address"),
     ];
     for (arguments, words) in cases {
         let line = refusal(arguments, 2);
@@ -146,6 +166,32 @@ fn each_bad_file_is_one_line_with_its_place_and_exit_code_2() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(line.lines().count() == 1 && line.contains(&format!("/p.toml{words}")), "{text}: {line}");
     }
+}
+
+#[test]
+fn a_pipe_or_directory_is_refused_as_configuration_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let file = dir.path().join("file").display().to_string();
+    std::fs::write(&file, "").unwrap();
+    assert!(refusal(&["check", "--run-dir", &file], 2).contains("is not a directory; name another with --run-dir"));
+    for path in [&pipe, "/dev/zero", &dir.path().display().to_string()] {
+        let words = format!("configuration file {path}: not a file; name one that can be read again");
+        assert!(refusal(&["check", path], 2).contains(&words), "{path}");
+    }
+}
+
+#[test]
+fn a_shared_directory_is_refused_as_run_directory_and_one_in_it_proposed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let path = dir.path().display().to_string();
+    let output = pointsman(&["--run-dir", &path, "--workers", "0", "--listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("name one of its own in it, such as --run-dir {path}/pointsman")), "{said}");
+    assert!(!said.contains("chmod"), "{said}");
 }
 
 #[test]
@@ -248,7 +294,7 @@ fn the_readme_names_every_command_and_every_field_of_the_stats_socket() {
         assert!(requests.contains(&format!("`{word}")), "{command}: {requests}");
     }
     let proxy = Row { processes: vec![(1, 2)], ..Row::default() };
-    let worker = WorkerLoad { fault: "exited".into(), ..WorkerLoad::default() };
+    let worker = WorkerLoad { fault: "exited".into(), certified: "media1".into(), ..WorkerLoad::default() };
     let pool = PoolRow { name: String::new(), mode: "", policy: "", up: 0, panic: false, calls: 0 };
     let rows = [
         ("a worker", serde_json::to_value(worker).unwrap()),
@@ -480,6 +526,18 @@ fn drain_and_ready_name_what_they_did_and_repeat_a_refusal() {
 }
 
 #[test]
+fn drain_does_all_that_it_is_asked_for_and_fails_with_what_it_could_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let replies = ["{\"worker\":\"w1\",\"admin\":\"drain\"}\n", "{\"error\":\"there is no worker w9\"}\n"];
+    let replies = [replies[0], replies[1], "{\"worker\":\"w3\",\"admin\":\"drain\"}\n"];
+    let server = fake_dispatcher(dir.path(), replies.map(str::to_owned).to_vec());
+    let output = pointsman(&["drain", "w1", "w9", "w3", "--run-dir", dir.path().to_str().unwrap()]);
+    assert_eq!((output.status.code(), &*stdout(&output)), (Some(1), "w1: drain\nw3: drain\n"));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "pointsman: there is no worker w9\n");
+    assert_eq!(server.join().unwrap().len(), 3);
+}
+
+#[test]
 fn explain_tells_each_decision_in_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let reply = "{\"call_id\":\"a@b\",\"decisions\":[\
@@ -545,7 +603,9 @@ fn certificates_are_made_once_with_their_keys_closed_to_others_and_a_worker_is_t
     let before = std::fs::read(dir.path().join("lan/media1.pem")).unwrap();
     let again = pointsman(&["certify", "--dir", &at, "--worker", "media1"]);
     assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("media1.key: File exists"), "{again:?}");
+    let words =
+        "media1.key is there already; for a new certificate remove media1.key and media1.pem, or give another name";
+    assert!(String::from_utf8_lossy(&again.stderr).contains(words), "{again:?}");
     assert_eq!(std::fs::read(dir.path().join("lan/media1.pem")).unwrap(), before);
     let said = |words: &[&str]| String::from_utf8_lossy(&pointsman(words).stderr).into_owned();
     assert!(said(&["worker", "--dispatcher", "tls://192.0.2.1"]).contains("is written tls://HOST:PORT"));

@@ -45,11 +45,8 @@ impl Client {
     /// # Errors
     /// The dispatcher refused the request, did not answer in time, or answered something else than JSON.
     pub fn ask(&mut self, command: &Command) -> Result<String, ClientError> {
-        let sent = self.send(command);
-        let reply = self.next_reply();
-        // A dispatcher that refuses the connection says why and closes, perhaps before our request arrives: its reason
-        // counts more than our failed write.
-        if let Err(ClientError::Refused { .. }) = reply { reply } else { sent.and(reply) }
+        self.send(command)?;
+        self.next_reply()
     }
 
     /// Asks for `load`.
@@ -64,11 +61,16 @@ impl Client {
     /// Sends a request.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is gone, or the dispatcher has refused it.
     pub fn send(&mut self, command: &Command) -> Result<(), ClientError> {
         let line = command.to_line() + "\n";
-        let sent = self.stream.get_mut().write_all(line.as_bytes());
-        sent.map_err(|error| ClientError::Broken { path: self.path.clone(), error })
+        let Err(error) = self.stream.get_mut().write_all(line.as_bytes()) else { return Ok(()) };
+        // A dispatcher that refuses the connection says why and closes, perhaps before our request arrives: its reason
+        // counts more than our failed write.
+        match self.next_reply() {
+            Err(refused @ ClientError::Refused { .. }) => Err(refused),
+            _ => Err(ClientError::Broken { path: self.path.clone(), error }),
+        }
     }
 
     /// Waits for a reply line.
@@ -244,6 +246,17 @@ mod tests {
         let mut client = Client::connect(None, Some(&dir.path().join(STATS_SOCKET))).unwrap();
         let error = client.ask(&Command::parse(b"drain w9").unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "there is no worker w9: there are 4, the first is w0");
+    }
+
+    #[test]
+    fn a_refused_connection_is_told_in_the_dispatchers_words_also_where_nothing_can_be_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(STATS_SOCKET)).unwrap();
+        let mut client = Client::connect(Some(dir.path()), None).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"error\":\"too many connections\"}\n").unwrap();
+        drop(stream);
+        assert_eq!(client.send(&Command::Watch).unwrap_err().to_string(), "too many connections");
     }
 
     #[test]

@@ -186,6 +186,9 @@ impl RunDir {
         if found.uid() != own_uid() {
             return Err(RunDirError::Foreign { path: absolute, owner: found.uid() });
         }
+        if found.permissions().mode() & 0o1000 != 0 {
+            return Err(RunDirError::Shared { path: absolute });
+        }
         if found.permissions().mode() & 0o022 != 0 {
             return Err(RunDirError::Writable { path: absolute });
         }
@@ -239,6 +242,9 @@ pub fn own_uid() -> u32 {
 fn read_key(file: File, path: &Path) -> Result<TokenKey, RunDirError> {
     let fault = |error| RunDirError::File { path: path.to_owned(), error };
     let found = file.metadata().map_err(fault)?;
+    if !found.is_file() {
+        return Err(RunDirError::KeyNoFile { path: path.to_owned() });
+    }
     if found.permissions().mode() & 0o077 != 0 {
         return Err(RunDirError::KeyReadable { path: path.to_owned() });
     }
@@ -276,8 +282,14 @@ pub enum RunDirError {
         owner: u32,
     },
     /// Other users could put their sockets there.
-    #[error("run directory {}: others can write to it; `chmod 700` it, or name another with --run-dir", .path.display())]
+    #[error("run directory {}: others can write to it; name one of its own with --run-dir, or `chmod 700` it if it has no other use", .path.display())]
     Writable {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is there for everybody, as /tmp is.
+    #[error("run directory {}: it is shared with other users; name one of its own in it, such as --run-dir {}", .path.display(), .path.join("pointsman").display())]
+    Shared {
         /// The directory.
         path: PathBuf,
     },
@@ -304,6 +316,12 @@ pub enum RunDirError {
         path: PathBuf,
         /// Its length, at most 33.
         length: usize,
+    },
+    /// There is no file in the key's place.
+    #[error("token key {}: it is not a file; remove it, and the one that live workers have, or a new one, takes its place", .path.display())]
+    KeyNoFile {
+        /// The path.
+        path: PathBuf,
     },
     /// The key file is readable by others, so the key is no secret.
     #[error("token key {}: others can read it; `chmod 600` it, or remove it once no worker lives, and a new one is made", .path.display())]
