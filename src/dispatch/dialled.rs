@@ -95,8 +95,8 @@ impl Dispatch {
     pub(super) fn let_go_of_proxies(&mut self, now: Time) {
         if self.proxies.is_farewell_due(now) {
             let mut awaited = self.contexts.proxies();
-            // Since it is removed a proxy gets no requests but those.
-            awaited.extend(self.table.awaited_since(now - STAYS));
+            // Since it is removed a proxy gets no requests but those. One that rings again is as one that begins then.
+            awaited.extend(self.table.awaited_since(self.taken_over.max(now - STAYS)));
             let ended = self.proxies.let_go(&awaited, now);
             ended.into_iter().for_each(|(proxy, conn)| self.leave_connection(proxy, conn, now));
         }
