@@ -48,6 +48,7 @@ fn sentence(decided: &Decided) -> String {
         }
         Action::Forwarded if decided.sent_by == Some(Sender::Proxy) => format!("forwarded from {proxy} to the caller"),
         Action::Forwarded => format!("forwarded to {proxy}"),
+        Action::Stays => format!("stays with {proxy}"),
         Action::Response if decided.sent_by == Some(Sender::Caller) => format!("of the caller, forwarded to {proxy}"),
         Action::Response => format!("of {proxy}, forwarded"),
         Action::Replied if decided.status == 0 => "answered as before".to_owned(),

@@ -106,6 +106,11 @@ pub enum ShortTarget {
         /// Its weight then; 0 for a request that follows another.
         weight: u16,
     },
+    /// A request under way that no other proxy gets: it stays with this one.
+    Stays {
+        /// The proxy.
+        proxy: ProxyId,
+    },
     /// A response of this downstream proxy, or of the caller for it, forwarded.
     Response {
         /// The proxy.
@@ -193,6 +198,7 @@ impl History {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 ShortTarget::Worker { worker, size, pinned, follows }
             }
+            Target::Forward(Forward { proxy, .. }) if decision.reason.stays() => ShortTarget::Stays { proxy },
             Target::Forward(Forward { proxy, side, weight, .. }) => ShortTarget::Forwarded { proxy, side, weight },
             Target::ForwardResponse(ForwardedResponse { proxy, side, .. }) | Target::Passed(proxy, side) => {
                 ShortTarget::Response { proxy, side }

@@ -182,6 +182,8 @@ reasons! {
     NotBetter = "not-better";
     /// It stays at its proxy: all that may have it have had it.
     AllTried = "all-tried";
+    /// No proxy that has had it has answered it in time: 408 (RFC 3261 §16.8).
+    Unanswered = "unanswered";
     /// Answered 302 with the addresses of downstream proxies.
     Redirected = "redirected";
     /// No downstream proxy takes new requests: 503.
@@ -252,6 +254,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether a request under way stays with its proxy by it.
+    pub const fn stays(self) -> bool {
+        matches!(self, Reason::NotBetter | Reason::AllTried | Reason::NoProxy)
+    }
+
     /// Its place in [`Reason::all`].
     pub const fn index(self) -> usize {
         self as usize

@@ -79,6 +79,7 @@ impl<C: Channel> Switch<C> {
                 ShortTarget::Forwarded { proxy, side, .. } | ShortTarget::Response { proxy, side } => {
                     (Some(proxy), Some(side.into()))
                 }
+                ShortTarget::Stays { proxy } => (Some(proxy), None),
                 _ => (None, None),
             };
             let (action, worker, status, size, pinned) = match explained.target {
@@ -87,6 +88,7 @@ impl<C: Channel> Switch<C> {
                 }
                 ShortTarget::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
                 ShortTarget::Forwarded { .. } => (Action::Forwarded, None, 0, 0, None),
+                ShortTarget::Stays { .. } => (Action::Stays, None, 0, 0, None),
                 ShortTarget::Response { .. } => (Action::Response, None, 0, 0, None),
                 ShortTarget::Answered(status) => (Action::Replied, None, status, 0, None),
                 ShortTarget::Everyone => (Action::Relayed, None, 0, 0, None),

@@ -441,6 +441,8 @@ pub enum Action {
     Relayed,
     /// A request, forwarded to a downstream proxy, or from one to the caller of its dialog.
     Forwarded,
+    /// A request under way that no other downstream proxy gets: it stays with the one that has it.
+    Stays,
     /// A response, forwarded to the sender of its request.
     Response,
     /// Answered by the dispatcher.

@@ -18,7 +18,8 @@ fn leaving(rig: &mut Rig) -> Vec<LeavingMessage> {
 
 fn reasons(rig: &Rig, call: &str) -> Vec<Reason> {
     let explained = rig.dispatch.explain(call.as_bytes());
-    let forwarded = explained.iter().filter(|it| matches!(it.target, ShortTarget::Forwarded { .. }));
+    let forwarded =
+        explained.iter().filter(|it| matches!(it.target, ShortTarget::Forwarded { .. } | ShortTarget::Stays { .. }));
     forwarded.map(|it| it.reason).collect()
 }
 
@@ -174,6 +175,19 @@ fn a_call_stays_where_no_other_proxy_is_quick() {
         leaving(&mut rig);
     }
     assert_eq!(reasons(&rig, "a"), [Reason::Proxied, Reason::NotBetter], "it is said once");
+}
+
+#[test]
+fn a_call_that_nobody_answers_ends_by_408_and_explain_says_so() {
+    let mut rig = rig_of(PoolMode::Stateful);
+    forward(rig.send(&invite("a")));
+    for _ in 0..80 {
+        rig.now = rig.now + Duration::from_millis(500);
+        rig.dispatch.handle_timeout(rig.now);
+        leaving(&mut rig);
+    }
+    let last = rig.dispatch.explain(b"a").pop().unwrap();
+    assert_eq!((last.target, last.reason), (ShortTarget::Answered(408), Reason::Unanswered));
 }
 
 #[test]

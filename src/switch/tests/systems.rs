@@ -292,6 +292,36 @@ fn a_call_without_response_whose_connection_ends_goes_to_another_server_and_one_
     assert_eq!(third.shown(), "503 to #7", "no connection is open");
 }
 
+impl Rig {
+    /// What `explain` says of the calls of the tests: action, status and reason.
+    fn explained(&self, call: &str) -> Vec<String> {
+        let all = self.switch.explain(call.as_bytes(), self.now);
+        all.iter().map(|it| format!("{:?} {} {}", it.action, it.status, it.reason)).collect()
+    }
+}
+
+#[test]
+fn explain_and_the_counters_tell_of_final_responses_that_the_dispatcher_gives_to_requests_under_way() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&sent, "180 Ringing");
+    let returned = |rig: &Rig| rig.switch.dispatch().counters().returned;
+    let before = returned(&rig);
+    assert_eq!(shown(&rig.ends(1)), ["503 to #7"]);
+    assert_eq!(rig.explained("c").last().unwrap(), "Replied 503 flow-failed");
+    assert_eq!(returned(&rig), before + 1);
+    one(rig.udp(&another(BY_UDP, "d")));
+    assert_eq!(shown(&rig.passes(40_000)).last().unwrap(), "408 to 198.51.100.7:4711");
+    assert_eq!(rig.explained("d").last().unwrap(), "Replied 408 unanswered");
+    // Of the last two connections, that without the request ends first.
+    let mut rig = Rig::connected(1);
+    assert_eq!(one(rig.udp(&another(BY_UDP, "e"))).to, "#1");
+    assert_eq!(rig.ends(102), []);
+    assert_eq!(shown(&rig.ends(1)), ["503 to 198.51.100.7:4711"]);
+    let told = rig.explained("e");
+    assert_eq!(told[told.len() - 2..], ["Stays 0 no-proxy", "Replied 503 no-proxy"]);
+}
+
 #[test]
 fn a_call_without_response_whose_connection_ends_goes_by_another_one_to_the_same_server() {
     let mut rig = Rig::connected(2);

@@ -103,22 +103,13 @@ impl Dispatch {
 
     /// Tells the sender of a request that its connection is gone, and that there is no other way.
     fn cut(&mut self, id: ContextId, now: Time) {
-        let Some(UnderWay { forward, request, arrival, context, is_cut, .. }) = self.contexts.get_mut(id) else {
-            return;
-        };
-        let (proxy, request, arrival) = (forward.proxy, request.clone(), *arrival);
+        let Some(UnderWay { forward, context, is_cut, .. }) = self.contexts.get_mut(id) else { return };
         if context.answered().is_some() {
             return;
         }
         *is_cut = true;
-        // Where we have opened the connection, there is no flow that has failed.
-        let status = if context.leads_to_flow() { 430 } else { 503 };
-        let answer = self.own_answer(id, status).map(Target::Answer);
+        let proxy = forward.proxy;
         self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
-        if let Some(target) = answer {
-            let decision = Decision { target, reason: Reason::FlowFailed };
-            self.count_again((&request, &arrival), &decision, now);
-        }
     }
 
     /// The same where nothing has been heard of the request meanwhile: a receiver that responds has found a way itself.

@@ -332,7 +332,12 @@ impl Dispatch {
             at += 1;
             match effect {
                 Effect::Ask { left, why } => asked = self.move_context(id, (left, why), effects, now),
-                effect => self.send_of(id, effect, in_hand),
+                effect => {
+                    if let (None, Effect::Respond(context::Answer::Own(status @ 200..))) = (in_hand, &effect) {
+                        self.note_own_answer(id, *status, now);
+                    }
+                    self.send_of(id, effect, in_hand);
+                }
             }
         }
         self.settle(id, now);
@@ -397,6 +402,24 @@ impl Dispatch {
         let (request, arrival, forward) = (under_way.request.clone(), under_way.arrival, under_way.forward);
         let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
         self.note_again(&request, &arrival, &decision, now);
+    }
+
+    /// Counts a final response of our own to a request under way, and notes it for `explain`. That no way to its
+    /// receiver was found is noted where that is seen.
+    fn note_own_answer(&mut self, id: ContextId, status: u16, now: Time) {
+        let Some(under_way) = self.contexts.get(id) else { return };
+        let reason = match status {
+            430 | 503 if under_way.is_cut => Reason::FlowFailed,
+            408 => Reason::Unanswered,
+            487 => Reason::Cancelled,
+            500 => Reason::AllTried,
+            503 => Reason::NoProxy,
+            _ => return,
+        };
+        let (request, arrival) = (under_way.request.clone(), under_way.arrival);
+        if let Some(answer) = self.own_answer(id, status) {
+            self.count_again((&request, &arrival), &Decision { target: Target::Answer(answer), reason }, now);
+        }
     }
 
     /// The proxy that gets a request next, one that is quick for this time, or why none does.
