@@ -4,7 +4,7 @@
 //! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
 //! `proxy` do. Those that have gone nowhere yet are decided about anew.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::few::Few;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ConnId, ProxyId};
 use crate::pack::packed;
-use crate::slab::{Slab, handle};
+use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
 use crate::transaction::response_context::{Effect, ResponseContext, Terms};
@@ -65,7 +65,7 @@ pub(super) struct Contexts {
     /// The latest of the requests that have gone by each connection: see [`Place`].
     by_conn: HashMap<ConnId, ContextId, FixedState>,
     /// The addresses of requests that have gone to one of several in a datagram.
-    by_address: BTreeMap<ContextId, SocketAddr>,
+    by_address: BTreeSet<(SocketAddr, ContextId)>,
     wheel: Wheel<ContextId>,
     /// Places of their messages, by the sources of these.
     shares: Shares,
@@ -108,9 +108,11 @@ pub(super) struct Scratch {
     pub(super) effects: Vec<Effect>,
 }
 
-/// The connection that a request has gone by last, and its neighbours among those that have.
+/// The way that a request has gone last: the address that a system's request has gone to in a datagram, or the
+/// connection, with its neighbours among those that have gone by it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
+    address: Option<SocketAddr>,
     conn: Option<ConnId>,
     before: Option<ContextId>,
     after: Option<ContextId>,
@@ -271,7 +273,7 @@ impl Contexts {
             by_name: HashMap::default(),
             by_call: HashMap::default(),
             by_conn: HashMap::default(),
-            by_address: BTreeMap::new(),
+            by_address: BTreeSet::new(),
             // The shortest timer is 200 ms; most come out within 32 s.
             wheel: Wheel::new(Duration::from_millis(10), 4_096, 0),
             shares: Shares::default(),
@@ -398,31 +400,36 @@ impl Contexts {
         let conn = match to {
             Hop::Connection(conn) => conn,
             Hop::Address(to) => {
-                if self.all.get(id).is_some_and(|under_way| under_way.moves == Moves::ByAddress) {
-                    self.by_address.insert(id, to);
+                if let Some(under_way) = self.all.get_mut(id).filter(|it| it.forward.side == Side::Server) {
+                    under_way.place.address = Some(to);
+                    self.by_address.insert((to, id));
                 }
                 return;
             }
         };
         let after = self.by_conn.get(&conn).copied();
         let Some(under_way) = self.all.get_mut(id) else { return };
-        under_way.place = Place { conn: Some(conn), before: None, after };
+        under_way.place = Place { address: None, conn: Some(conn), before: None, after };
         self.by_conn.insert(conn, id);
         if let Some(next) = after.and_then(|after| self.all.get_mut(after)) {
             next.place.before = Some(id);
         }
     }
 
-    /// The requests that have gone in a datagram to this one of several addresses of their receivers.
+    /// The requests of systems that have gone to this address in a datagram.
     pub(super) fn at_address(&self, to: SocketAddr) -> Vec<ContextId> {
-        self.by_address.iter().filter(|(_, at)| **at == to).map(|(id, _)| *id).collect()
+        let from_there = self.by_address.range((to, ContextId::new(0, 0))..);
+        from_there.take_while(|(at, _)| *at == to).map(|(_, id)| *id).collect()
     }
 
-    /// Takes note that the end of no connection concerns a request any more.
+    /// Takes note that the end of no connection, and no address, concerns a request any more.
     pub(super) fn leave_way(&mut self, id: ContextId) {
-        self.by_address.remove(&id);
         let place = self.all.get_mut(id).map(|under_way| std::mem::take(&mut under_way.place));
-        let Some(Place { conn: Some(conn), before, after }) = place else { return };
+        let Some(Place { address, conn, before, after }) = place else { return };
+        if let Some(address) = address {
+            self.by_address.remove(&(address, id));
+        }
+        let Some(conn) = conn else { return };
         match (before.and_then(|before| self.all.get_mut(before)), after) {
             (Some(previous), _) => previous.place.after = after,
             (None, Some(after)) => {
@@ -545,7 +552,9 @@ impl Contexts {
             assert!(before.is_some() && next.is_none(), "a connection leads nowhere");
         }
         assert_eq!(all().filter(|(_, it)| it.place.conn.is_some()).count(), placed);
-        assert!(self.by_address.keys().all(|id| self.all.get(*id).is_some()), "an address of no request");
+        let is_there =
+            |(at, id): &(SocketAddr, ContextId)| self.all.get(*id).is_some_and(|it| it.place.address == Some(*at));
+        assert!(self.by_address.iter().all(is_there), "an address of no request");
         assert!(all().all(|(_, it)| it.armed <= it.context.poll_timeout()), "a request that is never looked at");
         assert!(self.leaving.is_empty(), "a message that was not sent");
     }

@@ -129,6 +129,28 @@ fn a_call_of_a_system_goes_to_its_request_uri_over_udp_whichever_side_opened_the
 }
 
 #[test]
+fn a_systems_request_to_an_address_without_a_way_ends_at_once() {
+    let mut rig = Rig::connected(1);
+    for (method, call) in [("INVITE", "v"), ("MESSAGE", "w")] {
+        let text = to_uri(method, "sip:phone@203.0.113.9:5062", &[]);
+        assert_eq!(one(rig.system(&text.replace("Call-ID: out", &format!("Call-ID: {call}")))).to, PHONE);
+    }
+    rig.switch.on_undeliverable("203.0.113.9:5063".parse().unwrap(), rig.now);
+    assert_eq!(rig.left(), [], "another one");
+    rig.switch.on_undeliverable(PHONE.parse().unwrap(), rig.now);
+    let ended = shown(&rig.left());
+    assert_eq!(ended, vec![format!("500 to #{}", ITS.0); 2], "RFC 3261 §16.9, and no 503 that says more than is known");
+    // The caller of a dialog, who is reached in datagrams.
+    let sent = one(rig.udp(&another(BY_UDP, "c")));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.truncate(2);
+    let bye = request("BYE", "TCP 192.0.2.11:5080", 3, &routes, ";tag=1");
+    assert_eq!(one(rig.system(&bye)).to, CALLER);
+    rig.switch.on_undeliverable(CALLER.parse().unwrap(), rig.now);
+    assert_eq!(shown(&rig.left()), [format!("500 to #{}", ITS.0)]);
+}
+
+#[test]
 fn a_dialog_that_a_system_has_begun_goes_by_record_route_values_of_both_sides() {
     let mut rig = Rig::connected(1);
     let sent = one(rig.system(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[])));

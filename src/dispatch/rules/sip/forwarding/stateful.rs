@@ -68,7 +68,7 @@ impl Dispatch {
             is_reliable,
             may_be_forged: !is_reliable,
             leads_to_flow: forward.side == Side::Server && callee.is_none(),
-            has_one_server: sent.is_none() && moves == Moves::Never,
+            has_one_server: forward.side == Side::Caller && sent.is_none() && moves == Moves::Never,
         };
         // The decision in hand sends it to the first proxy.
         let mut scratch = self.contexts.take_scratch();
@@ -263,7 +263,7 @@ impl Dispatch {
     }
 
     /// Takes note that no datagram can be sent to an address: requests that wait for a response of a proxy there go on
-    /// to another one (RFC 3261 §16.9), and those of systems to the next address of the name that they go to.
+    /// to another one (RFC 3261 §16.9), and those of systems to the next address of the name that they go to, or end.
     pub fn on_undeliverable(&mut self, to: SocketAddr, now: Time) {
         let there: Vec<ProxyId> = self.proxies.at(to).collect();
         for proxy in there {
