@@ -62,6 +62,7 @@ use reason::Reason;
 use rules::Rules;
 pub use rules::{mgcp, sip};
 use select::Selector;
+use sip::ForgottenCancels;
 use table::Table;
 use targets::pool::Pool;
 use targets::proxies::Proxies;
@@ -144,6 +145,7 @@ pub struct Dispatch {
     unrecorded_until: Time,
     /// Time until which requests may follow some that a dispatcher before has forwarded, whose table is lost.
     forgotten_until: Time,
+    forgotten_cancels: ForgottenCancels,
     /// When it has taken connections of a dispatcher before over.
     taken_over: Time,
     /// Time of the next look at every worker; `None` while no worker lives.
@@ -201,6 +203,7 @@ impl Dispatch {
             counters: Counters::default(),
             unrecorded_until: Time(0),
             forgotten_until: Time(0),
+            forgotten_cancels: ForgottenCancels::default(),
             taken_over: Time(0),
             next_look: None,
             gatherings: Gatherings::new(),
@@ -276,6 +279,7 @@ impl Dispatch {
             self.give_back(expired.hold, now);
         }
         self.handle_contexts(now);
+        self.forgotten_cancels.handle_timeout(self.forgotten_until, now);
         self.gatherings.handle_timeout(now);
         self.proxies.handle_timeout(now);
         self.let_go_of_proxies(now);

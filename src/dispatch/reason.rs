@@ -198,7 +198,8 @@ reasons! {
     SipsNotAllowed = "sips-not-allowed";
     /// A response to a request that the dispatcher has not forwarded: dropped.
     ResponseForged = "response-forged";
-    /// A response of a proxy that the request has left: a 2xx goes to the caller all the same, others are dropped.
+    /// A response of a proxy that the request has left, or after another final one: a 2xx of an INVITE goes to the
+    /// caller all the same, others are dropped.
     LateResponse = "late-response";
     /// The branch of a probe that has gone to its source: a response, which the prober gets.
     ProbeAnswer = "probe-answer";

@@ -35,6 +35,7 @@ saved!(Dispatch {
     flow_tokens,
     redirected,
     forgotten_until,
+    forgotten_cancels,
     taken_over,
     contexts,
     awaiting,

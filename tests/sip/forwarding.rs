@@ -476,6 +476,27 @@ fn a_cancel_whose_invite_a_killed_dispatcher_has_forwarded_reaches_every_server_
 }
 
 #[test]
+fn the_caller_of_an_unknown_cancel_gets_one_answer_of_the_many_and_a_2xx_if_there_is_one() {
+    for (mode, statuses, expected) in [
+        (PoolMode::Proxy, [481, 200, 200], [false, true, false]),
+        (PoolMode::Stateful, [200, 481, 481], [true, false, false]),
+        (PoolMode::Proxy, [481, 481, 481], [false, false, true]),
+    ] {
+        let mut rig = rig_of(mode);
+        rig.dispatch.on_start(rig.now);
+        let cancel = same(&invite("a"), "CANCEL");
+        let mut sent = vec![forward(rig.send(&cancel))];
+        while let Some(leaving) = rig.dispatch.poll_leaving() {
+            let LeavingMessage::Request(forward) = leaving.message else { panic!("{leaving:?}") };
+            sent.push(forward);
+        }
+        let answers = sent.iter().zip(statuses).map(|(to, status)| rig.respond(&response(&cancel, to, status)));
+        let passed: Vec<bool> = answers.map(|it| matches!(it.target, Target::ForwardResponse(_))).collect();
+        assert_eq!(passed, expected, "{statuses:?}");
+    }
+}
+
+#[test]
 fn an_unknown_cancel_for_a_pool_that_redirects_gets_481() {
     let mut rig = rig_of(PoolMode::Redirect);
     rig.dispatch.on_start(rig.now);

@@ -26,6 +26,7 @@ use crate::wire::Label;
 use crate::wire::sip::{Essentials, Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
 use crate::words::Transport;
 use echoed::Echoed;
+pub(in crate::dispatch) use forwarding::ForgottenCancels;
 pub use pinned::Pinned;
 
 /// The header that carries a worker's token if no field of SIP does.

@@ -1,13 +1,9 @@
 //! Requests that follow one at a downstream proxy: its copies, its CANCEL, its ACK, and requests inside a dialog whose
 //! sender does not follow Contact.
 
-use std::sync::Arc;
-
 use super::Case;
-use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{Leaving, LeavingMessage};
-use crate::dispatch::decision::{Decision, Forward, Reason, Target};
+use crate::dispatch::decision::{Decision, Reason, Target};
 use crate::dispatch::table::Entry;
 use crate::fingerprint::Fingerprint;
 use crate::ids::TargetId;
@@ -41,37 +37,6 @@ impl Dispatch {
         let address = uri.address()?;
         let proxy = self.proxies.at_by(address, uri.transport()? != Transport::Udp)?;
         Some(self.forward_unless_away(case, proxy, Reason::RequestUri))
-    }
-
-    /// Forwards a CANCEL or ACK whose INVITE is not known (RFC 3261 §16.10, §16.11). For 64·T1 after a start without
-    /// the table it goes to every member of the pool that may have the INVITE: each gets the branch that its INVITE
-    /// had. Later it goes to one. `None`: its route leads to no pool of proxies that may have the INVITE.
-    pub(in crate::dispatch::rules::sip) fn forward_forgotten(&mut self, case: &Case<'_>) -> Option<Decision> {
-        if self.proxies.is_empty() || case.arrival.transport != Transport::Udp {
-            return None;
-        }
-        let pool = self.route(case, Method::Invite)?;
-        self.proxies.pool(pool).filter(|pool| pool.mode != PoolMode::Redirect)?;
-        let members = self.proxies.possible(pool, case.call.short(), case.now);
-        let most = if case.now < self.forgotten_until { members.len() } else { 1 };
-        let reason = Reason::Forgotten;
-        let mut members = members.into_iter().take(most);
-        let first = members.next()?;
-        let first = self.forward_within(case, (case.name, reason), |dispatch| dispatch.forward(case, first, reason, 0));
-        if !matches!(first.target, Target::Forward(_)) {
-            return Some(first);
-        }
-        let forward = |proxy| match self.forward(case, proxy, reason, 0).target {
-            Target::Forward(forward) => Some(forward),
-            _ => None,
-        };
-        let others: Vec<Forward> = members.filter_map(forward).collect();
-        let request = Arc::new(case.request.message.bytes().to_vec());
-        for forward in others {
-            let message = LeavingMessage::Request(forward);
-            self.contexts.leave(Leaving { request: request.clone(), arrival: *case.arrival, message });
-        }
-        Some(first)
     }
 
     /// Forwards a request that begins nothing new, on the way that `forward` gives it, unless it belongs to the

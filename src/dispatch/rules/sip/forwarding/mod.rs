@@ -5,6 +5,7 @@
 //! meanwhile.
 
 mod following;
+mod forgotten;
 mod identified;
 mod lost_flow;
 mod outbound;
@@ -14,6 +15,8 @@ mod seeking;
 mod stateful;
 
 use std::net::{IpAddr, SocketAddr};
+
+pub(in crate::dispatch) use forgotten::ForgottenCancels;
 
 use super::answering::saying;
 use super::echoed::Echoed;

@@ -70,6 +70,9 @@ impl Dispatch {
             // RFC 3261 §16.7 step 5, RFC 6026 §8.4: the context was over by its 2xx, and further ones alone pass.
             return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
         }
+        if self.is_beside_another(message) {
+            return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
+        }
         let flow = ours.params().get(FLOW_PARAM.as_bytes());
         let to = flow.and_then(|flow| self.branches.way_back(flow, &branch, via.reply_address()));
         let Some(to) = to else { return Some(forged) };
