@@ -181,13 +181,18 @@ impl Uas {
             }
             Err(NoDialog::TooLong) => return self.answer(case, None, &Response::status(513)),
         };
+        let addresses = Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request, arrival) };
+        if is_sips(request.msg.request_uri()) && !addresses.pinned && !self.identity.speaks_tls {
+            // RFC 5630 §5.1.2: a SIPS Contact would name a port that speaks no TLS.
+            let refusal = Refusal::with(480, "Warning", b"380 pointsman \"SIPS Not Allowed\"");
+            return self.refuse_request(case, &refusal, None);
+        }
         let Some(server) = self.open(case, Keep::Request) else {
             return self.turn_away(case, RefuseReason::Exhausted);
         };
         let is_stranger = self.is_stranger(arrival);
         let seat = room.map(|room| self.rooms.join(room, arrival.weight(), is_stranger));
         let claim = if is_stranger { self.claim(arrival.size, seat) } else { Claim::None };
-        let addresses = Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request, arrival) };
         let call = Call {
             size: arrival.size,
             seat,
@@ -388,9 +393,13 @@ impl Uas {
 /// Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1). It has to be if the request-URI is one or the topmost
 /// Record-Route is one; without Record-Route, if the caller's Contact is one.
 fn asks_for_sips(invite: &Message<'_>) -> bool {
-    let is_sips = |uri: &[u8]| uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
     let route = invite.values(Name::RecordRoute).next().and_then(NameAddr::parse);
     is_sips(invite.request_uri()) || route.or_else(|| invite.contact()).is_some_and(|address| is_sips(address.uri))
+}
+
+/// Whether this is a SIPS URI.
+fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// When an INVITE's `Expires` runs out.

@@ -434,7 +434,8 @@ fn a_response_whose_connection_is_gone_is_dialled_to_the_port_in_via() {
 fn a_call_by_a_sips_uri_gets_a_sips_contact() {
     // RFC 3261 §12.1.1.
     let contact_of = |invite: &Text| {
-        let mut desk = Desk::new();
+        let secure = Identity { speaks_tls: true, ..identity() };
+        let mut desk = Desk::with(secure, Limits::default(), SessionTimer { expires: None, min_se: 90 });
         desk.hand(invite);
         let key = desk.incoming();
         desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
@@ -445,10 +446,16 @@ fn a_call_by_a_sips_uri_gets_a_sips_contact() {
     let mut by_contact = invite().header("Contact: <sips:caller@192.0.2.9>");
     by_contact.contact = false;
     let by_route = invite().header("Record-Route: <sips:p1;lr>, <sip:p2;lr>");
-    for secure in [by_uri, by_contact.clone(), by_route] {
+    for secure in [by_uri.clone(), by_contact.clone(), by_route] {
         assert_eq!(contact_of(&secure), "<sips:192.0.2.1:5071>");
     }
     assert_eq!(contact_of(&by_contact.header("Record-Route: <sip:p1;lr>")), "<sip:192.0.2.1:5071>");
+    // RFC 5630 §5.1.2: nothing speaks TLS at the port of a worker without certificates.
+    let mut desk = Desk::new();
+    desk.hand(&by_uri);
+    let refusal = desk.only();
+    assert!(refusal.starts_with("SIP/2.0 480 "), "{refusal}");
+    assert_eq!(header(&refusal, "Warning"), Some("380 pointsman \"SIPS Not Allowed\""));
 }
 
 #[test]
