@@ -391,7 +391,11 @@ impl Reply {
 
     /// The reply to a worker's name that no slot has.
     pub fn no_such_worker(worker: WorkerId, workers: usize) -> Self {
-        Reply::error(format_args!("there is no worker {worker}: there are {workers}, the first is w0"))
+        match workers {
+            0 => Reply::error(format_args!("there is no worker {worker}: none is started by the dispatcher")),
+            1 => Reply::error(format_args!("there is no worker {worker}: w0 is the only one")),
+            _ => Reply::error(format_args!("there is no worker {worker}: there are {workers}, the first is w0")),
+        }
     }
 
     /// The reply line, with its end.
@@ -521,6 +525,8 @@ mod tests {
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
         let error = Reply::no_such_worker(WorkerId(9), 4).to_line();
         assert_eq!(error, "{\"error\":\"there is no worker w9: there are 4, the first is w0\"}\n");
+        let error = Reply::no_such_worker(WorkerId(9), 0).to_line();
+        assert_eq!(error, "{\"error\":\"there is no worker w9: none is started by the dispatcher\"}\n");
     }
 
     #[test]

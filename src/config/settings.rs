@@ -118,6 +118,7 @@ fn plain(message: &str) -> String {
     if let Some(field) = message.strip_prefix("missing field ") {
         return format!("{field} is missing");
     }
+    let message = message.replace("unknown field", "no such key:");
     match message.as_str() {
         "invalid IP address syntax" => return NO_ADDRESS.to_owned(),
         "invalid socket address syntax" => {

@@ -67,7 +67,7 @@ fn a_fault_in_an_access_rule_names_the_rule_and_its_place() {
     }
     assert!(
         fault(&rules(r#"{ action = "allow", rates = 3 }"#))
-            .starts_with("p.toml:3:23: access.2.rates: unknown field `rates`")
+            .starts_with("p.toml:3:23: access.2.rates: no such key: `rates`")
     );
     let many: Vec<String> = (0..129).map(|n| format!("\"10.0.{n}.0/24\"")).collect();
     let text = format!("workers = 1\naccess = [{{ from = [{}], action = \"deny\" }}]\n", many.join(", "));

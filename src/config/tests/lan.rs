@@ -19,7 +19,7 @@ fn a_fault_in_the_table_names_key_and_remedy() {
         (LAN.replace("d.key", ""), "lan.key: the path is empty; give that of a PEM file"),
         (format!("{LAN}names = [\"w0\"]"), "lan.names: `w0` is not a name such as media1"),
         (LAN.replace("key = \"d.key\"\n", ""), "lan: `key` is missing"),
-        (format!("{LAN}port = 1"), "unknown field `port`"),
+        (format!("{LAN}port = 1"), "no such key: `port`"),
     ];
     for (text, words) in cases {
         let said = fault(&text);
