@@ -151,6 +151,19 @@ impl Rig {
 }
 
 #[test]
+fn a_call_whose_silent_first_address_closes_while_the_next_is_connected_goes_there() {
+    let mut rig = Rig::connected(1);
+    rig.calls_name();
+    assert_eq!(shown(&rig.passes(5_100)), ["100 to #50"]);
+    assert_eq!(rig.dials(SECOND), "203.0.113.8:5062".parse().unwrap());
+    rig.switch.on_connection_closed(FIRST, Ended::Broken, rig.now);
+    assert_eq!(rig.left(), []);
+    let second = one(rig.opens(SECOND));
+    assert_eq!(second.shown(), "INVITE to #61");
+    assert_eq!(shown(&rig.phone(&second, "200 OK", SECOND)), ["200 to #50"]);
+}
+
+#[test]
 fn a_call_over_tcp_goes_to_the_next_address_of_the_name_where_the_first_is_silent_or_answers_503() {
     for is_silent in [false, true] {
         let mut rig = Rig::connected(1);

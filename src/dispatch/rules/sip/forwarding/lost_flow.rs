@@ -118,7 +118,9 @@ impl Dispatch {
         let Some(under_way) = self.contexts.get_mut(id) else { return };
         under_way.around = Around::Done;
         let proxy = under_way.forward.proxy;
-        match (under_way.context.is_unheard(proxy), under_way.others.is_empty()) {
+        // While the next address is looked for, or connected, the request waits for that.
+        let is_last = under_way.others.is_empty() && !under_way.context.is_seeking();
+        match (under_way.context.is_unheard(proxy), is_last) {
             (false, _) => {}
             (true, true) => self.cut(id, now),
             (true, false) => self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects)),
