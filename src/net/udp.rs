@@ -196,12 +196,13 @@ impl Socket {
     }
 
     /// Sends many datagrams without waiting, with a few system calls for all. Returns the number of those that the
-    /// kernel has not taken; none of them stops those after it. `undeliverable` gets the destination of each that
-    /// cannot be sent there ([`Delivery::Undeliverable`]).
+    /// kernel has not taken; none of them stops those after it. `unreachable` gets the destination of each where
+    /// nothing can be sent: not that of a datagram that is too large, or that a firewall refuses, perhaps this one
+    /// alone.
     pub fn send_batch<'a>(
         &self,
         mut answers: impl ExactSizeIterator<Item = Answer<'a>> + Clone,
-        mut undeliverable: impl FnMut(SocketAddr),
+        mut unreachable: impl FnMut(SocketAddr),
     ) -> usize {
         let mut lost = 0;
         while answers.len() > 1 {
@@ -220,10 +221,11 @@ impl Socket {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                     Err(error) => {
                         lost += 1;
-                        if let (Ok(Delivery::Undeliverable(_)), Some(first)) =
+                        if let (Ok(Delivery::Undeliverable(errno)), Some(first)) =
                             (outcome(error), batch.clone().nth(count - rest.len()))
+                            && is_of_address(errno)
                         {
-                            undeliverable(first.to);
+                            unreachable(first.to);
                         }
                         1
                     }
@@ -235,8 +237,10 @@ impl Socket {
         if let Some(Answer { bytes, to, from }) = answers.next() {
             let delivery = self.send(bytes, to, from);
             lost += usize::from(!matches!(delivery, Ok(Delivery::Left)));
-            if let Ok(Delivery::Undeliverable(_)) = delivery {
-                undeliverable(to);
+            if let Ok(Delivery::Undeliverable(errno)) = delivery
+                && is_of_address(errno)
+            {
+                unreachable(to);
             }
         }
         lost
@@ -363,6 +367,11 @@ fn undeliverable(error: &io::Error) -> Option<i32> {
             | libc::ENODEV
     );
     known.then_some(code)
+}
+
+/// Whether a datagram could not be sent because of the address that it was for, so that no other can be sent there.
+const fn is_of_address(errno: i32) -> bool {
+    !matches!(errno, libc::EMSGSIZE | libc::EPERM | libc::ECONNREFUSED | libc::ECONNRESET)
 }
 
 /// Whether an error of a receive call is an ICMP message about an earlier datagram, or a signal.
