@@ -112,10 +112,10 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Whether the settings know it by one of these names. One with several addresses has each behind its name.
+    /// Whether it is one of these. One with several addresses has each behind its name, and is known by either.
     fn is_one_of(&self, names: &[String]) -> bool {
-        let name = self.name.split('/').next();
-        names.iter().any(|named| Some(named.as_str()) == name)
+        let entry = self.name.split('/').next();
+        names.iter().any(|named| *named == self.name || Some(named.as_str()) == entry)
     }
 }
 

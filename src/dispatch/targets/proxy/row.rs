@@ -78,11 +78,13 @@ impl Row {
         let mut sums = counts(self);
         sums.iter_mut().zip(counts(other)).for_each(|(sum, count)| *sum += count);
         let (outstanding, connections) = (self.outstanding + other.outstanding, self.connections + other.connections);
+        // Without reports each lane concludes it from its own calls.
+        let used = self.used.max(other.used);
         if is_worse {
             *self = other.clone();
         }
         [self.calls, self.answered, self.moved, self.failed] = sums;
-        (self.outstanding, self.connections) = (outstanding, connections);
+        (self.outstanding, self.connections, self.used) = (outstanding, connections, used);
     }
 }
 

@@ -271,3 +271,13 @@ fn a_server_over_tcp_that_is_connected_anew_starts_slowly_though_no_probe_has_mi
     let weights = [21_501, 26_501, 31_501].map(|time| (proxy.weight(at(time)) / full * 10.0).round());
     assert_eq!(weights, [1.0, 5.0, 10.0]);
 }
+
+#[test]
+fn the_sessions_of_a_proxy_are_those_of_the_lane_that_knows_of_most() {
+    let row = |used, weight| Row { used, weight, ..Row::default() };
+    for (one, other) in [(0, 3), (3, 0)] {
+        let mut row_of_both = row(one, 0);
+        row_of_both.add(&row(other, 0));
+        assert_eq!(row_of_both.used, 3, "drained, all have a weight of 0");
+    }
+}
