@@ -497,6 +497,20 @@ fn the_caller_of_an_unknown_cancel_gets_one_answer_of_the_many_and_a_2xx_if_ther
 }
 
 #[test]
+fn a_copy_of_an_unknown_cancel_brings_the_refusal_of_one_where_another_server_is_silent() {
+    let mut rig = rig_of(PoolMode::Proxy);
+    rig.dispatch.on_start(rig.now);
+    let cancel = same(&invite("a"), "CANCEL");
+    let first = forward(rig.send(&cancel));
+    let passes = |decision: Decision| matches!(decision.target, Target::ForwardResponse(_));
+    let refusal = response(&cancel, &first, 481);
+    assert!(!passes(rig.respond(&refusal)), "the others may have the INVITE");
+    assert!(!passes(rig.respond(&refusal)), "it is one of three, however often it says so");
+    assert_eq!(forward(rig.send(&cancel)).proxy, first.proxy);
+    assert!(passes(rig.respond(&refusal)) && !passes(rig.respond(&refusal)));
+}
+
+#[test]
 fn an_unknown_cancel_for_a_pool_that_redirects_gets_481() {
     let mut rig = rig_of(PoolMode::Redirect);
     rig.dispatch.on_start(rig.now);

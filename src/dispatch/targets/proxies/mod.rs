@@ -544,15 +544,21 @@ impl Proxies {
     }
 
     /// Whether what comes on a connection from this source comes from a proxy, or from another one of its entry: from
-    /// the host of its address, from one of its networks, or from a peer that has shown its certificate.
+    /// the host of an address of theirs, from one of their networks, or from a peer that has shown their certificate.
     pub fn is_from(&self, id: ProxyId, source: IpAddr, certified: Option<ProxyId>) -> bool {
         let source = source.to_canonical();
-        let entry = self.slots.get(id).map(|slot| slot.entry.as_str());
-        let is_certified = || certified.and_then(|of| self.slots.get(of)).map(|slot| slot.entry.as_str()) == entry;
-        let settings = || self.entries.iter().map(|it| &it.settings).find(|it| Some(it.name.as_str()) == entry);
-        self.get(id).and_then(Proxy::address).is_some_and(|address| address.ip().to_canonical() == source)
-            || certified.is_some() && is_certified()
-            || settings().is_some_and(|settings| settings.from.iter().any(|network| network.contains(source)))
+        let is_at = |id: ProxyId| {
+            self.get(id).and_then(Proxy::address).is_some_and(|address| address.ip().to_canonical() == source)
+        };
+        let entry_of = |id: ProxyId| {
+            let name = &self.slots.get(id)?.entry;
+            self.entries.iter().find(|entry| entry.settings.name == *name)
+        };
+        is_at(id)
+            || entry_of(id).is_some_and(|entry| {
+                entry.proxies.iter().any(|other| is_at(*other) || certified == Some(*other))
+                    || entry.settings.from.iter().any(|network| network.contains(source))
+            })
     }
 
     /// The proxy over TLS that a peer has shown to be, by a certificate for this name.

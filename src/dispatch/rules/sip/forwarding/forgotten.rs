@@ -11,25 +11,31 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Leaving, LeavingMessage};
 use crate::dispatch::decision::{Decision, Forward, Reason, Target};
 use crate::fingerprint::Fingerprint;
+use crate::ids::ProxyId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::transaction::name::sip::call_of;
-use crate::wire::sip::{Message, Method};
+use crate::wire::sip::{Message, Method, Via};
 use crate::words::Transport;
 
-/// CANCELs that several proxies have got: the caller of each gets one final response, the first 2xx, or else the last
-/// refusal.
+/// CANCELs that several proxies have got: the caller of each gets one final response, the first 2xx, or else a refusal
+/// once all have refused. A copy of a CANCEL says that its caller waits: the next refusal is enough then.
 #[derive(Debug, Default)]
 pub(in crate::dispatch) struct ForgottenCancels {
-    /// By call and CSeq number.
-    open: HashMap<(Fingerprint, u32), Answers, FixedState>,
+    open: HashMap<Cancelled, Answers, FixedState>,
 }
 
+/// A CANCEL by its call, its CSeq number and a hash of its branch.
+type Cancelled = (Fingerprint, u32, u64);
+
 /// The answers to one of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Answers {
     /// Proxies that have not answered.
-    awaited: usize,
+    awaited: Vec<ProxyId>,
+    is_refused: bool,
+    /// A copy has come after a refusal.
+    is_urgent: bool,
     has_passed: bool,
 }
 
@@ -37,20 +43,30 @@ impl ForgottenCancels {
     /// Most of them. The answers to those beyond it all pass.
     const MOST: usize = 4_096;
 
-    /// So many proxies get a CANCEL, or a copy of it.
-    fn begin(&mut self, of: (Fingerprint, u32), proxies: usize) {
-        if self.open.len() < Self::MOST || self.open.contains_key(&of) {
-            self.open.insert(of, Answers { awaited: proxies, has_passed: false });
+    /// These proxies get a CANCEL, or a copy of it.
+    fn send(&mut self, of: Cancelled, proxies: impl Iterator<Item = ProxyId>) {
+        if let Some(answers) = self.open.get_mut(&of) {
+            answers.is_urgent |= answers.is_refused;
+            return;
+        }
+        if self.open.len() < Self::MOST {
+            let (is_refused, is_urgent, has_passed) = (false, false, false);
+            self.open.insert(of, Answers { awaited: proxies.collect(), is_refused, is_urgent, has_passed });
         }
     }
 
-    /// A final response to a CANCEL has come. Returns whether its caller gets it.
-    fn passes(&mut self, of: (Fingerprint, u32), status: u16) -> bool {
+    /// The final response of a proxy to a CANCEL has come. Returns whether its caller gets it.
+    fn passes(&mut self, of: Cancelled, proxy: ProxyId, status: u16) -> bool {
         let Some(answers) = self.open.get_mut(&of) else { return true };
-        answers.awaited = answers.awaited.saturating_sub(1);
-        let passes = !answers.has_passed && (status < 300 || answers.awaited == 0);
+        answers.awaited.retain(|awaited| *awaited != proxy);
+        answers.is_refused |= status >= 300;
+        let passes = !answers.has_passed && (status < 300 || answers.awaited.is_empty() || answers.is_urgent);
         answers.has_passed |= passes;
         passes
+    }
+
+    fn forget(&mut self, of: &Cancelled) {
+        self.open.remove(of);
     }
 
     /// Forgets all of them once none is answered any more: none begins after `until`.
@@ -85,8 +101,16 @@ impl Dispatch {
             _ => None,
         };
         let others: Vec<Forward> = members.filter_map(forward).collect();
-        if case.request.method == Method::Cancel && !others.is_empty() {
-            self.forgotten_cancels.begin((case.call, case.discriminator), 1 + others.len());
+        if let (Method::Cancel, Some(via)) = (case.request.method, case.request.read.via) {
+            let of = (case.call, case.discriminator, self.printer.quick(via.branch()));
+            match (first.target, others.is_empty()) {
+                (Target::Forward(first), false) => {
+                    let all = [first.proxy].into_iter().chain(others.iter().map(|other| other.proxy));
+                    self.forgotten_cancels.send(of, all);
+                }
+                // It goes to one alone, whose answer passes.
+                _ => self.forgotten_cancels.forget(&of),
+            }
         }
         let request = Arc::new(case.request.message.bytes().to_vec());
         for forward in others {
@@ -96,12 +120,13 @@ impl Dispatch {
         Some(first)
     }
 
-    /// Whether a response to a forwarded CANCEL is none that its caller is to get: others have got the CANCEL as well.
-    pub(super) fn is_beside_another(&mut self, response: &Message<'_>) -> bool {
+    /// Whether a proxy's response to a forwarded CANCEL, which came with this Via, is none that its caller is to get:
+    /// others have got the CANCEL as well.
+    pub(super) fn is_beside_another(&mut self, response: &Message<'_>, via: &Via<'_>, proxy: ProxyId) -> bool {
         match (response.cseq(), response.status()) {
             (Some(cseq), Some(status)) if cseq.method == Method::Cancel && status >= 200 => {
-                let call = call_of(response, &self.printer);
-                !self.forgotten_cancels.passes((call, cseq.number), status)
+                let of = (call_of(response, &self.printer), cseq.number, self.printer.quick(via.branch()));
+                !self.forgotten_cancels.passes(of, proxy, status)
             }
             _ => false,
         }

@@ -47,8 +47,8 @@ impl Dispatch {
         let is_own = side == Side::Server
             && address.is_some_and(|address| address.ip().to_canonical() == arrival.source.ip().to_canonical());
         let is_stream = self.proxies.get(proxy).is_some_and(|proxy| proxy.is_stream());
-        let is_from_it = is_own || self.proxies.is_from(proxy, arrival.source.ip(), arrival.certified);
-        if side == Side::Server && is_stream && !is_from_it {
+        let is_from_it = || is_own || self.proxies.is_from(proxy, arrival.source.ip(), arrival.certified);
+        if side == Side::Server && is_stream && !is_from_it() {
             // Nobody but the system that has the request answers it: its callees see our Via as well, and so do systems
             // that it sends the request to.
             return Some(forged);
@@ -70,7 +70,7 @@ impl Dispatch {
             // RFC 3261 §16.7 step 5, RFC 6026 §8.4: the context was over by its 2xx, and further ones alone pass.
             return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
         }
-        if self.is_beside_another(message) {
+        if self.is_beside_another(message, &via, proxy) {
             return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
         }
         let flow = ours.params().get(FLOW_PARAM.as_bytes());
@@ -109,6 +109,9 @@ impl Dispatch {
         match self.table.take_hold(id) {
             Some(Hold::Unheard { sent, .. }) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
             hold => self.give_back(hold, now),
+        }
+        if (101..200).contains(&status) {
+            self.table.ring(id, now);
         }
         if status >= 200 && is_pending {
             if is_own {
