@@ -155,7 +155,9 @@ impl Supervisor {
     fn on_lan_as(&self, name: &str) -> Option<WorkerId> {
         let is_it = |it: &UnmanagedWorker| it.is_on_lan && it.name.as_deref() == Some(name);
         let is_proxy = self.config.proxies.iter().any(|proxy| proxy.name == name);
-        self.unmanaged.iter().find(|(_, it)| is_it(it) && !is_proxy).map(|(worker, _)| *worker)
+        // One that has come back as another version has another slot.
+        let with_name = self.unmanaged.iter().filter(|(_, it)| is_it(it) && !is_proxy);
+        with_name.min_by_key(|(_, it)| it.is_down).map(|(worker, _)| *worker)
     }
 
     fn set_admin(&mut self, worker: WorkerId, state: AdminState) -> Reply {
