@@ -504,7 +504,7 @@ impl Contexts {
     pub(super) fn forget_if_over(&mut self, id: ContextId, now: Time) -> Option<UnderWay> {
         // Without an entry nothing but its context tells that a response comes after the 2xx: it stays while there is
         // much room.
-        let is_crowded = self.shares.waiting() >= MOST / 2;
+        let is_crowded = self.shares.waiting() >= MOST / 4;
         let is_over = |UnderWay { context, has_copies, entry, .. }: &UnderWay| {
             context.is_over(now) || !has_copies && (entry.is_some() || is_crowded) && context.is_settled()
         };

@@ -108,6 +108,8 @@ impl Dispatch {
                 return self.send_ack(&ack, to, now);
             }
         }
+        let dropped = Decision { target: Target::Drop, reason: Reason::OutboundUnreachable };
+        self.count_again((&ack.request, &ack.arrival), &dropped, now);
     }
 
     /// Sends an ACK that has waited.
