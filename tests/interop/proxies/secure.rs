@@ -17,13 +17,12 @@ fn request(method: &str, uri: &str, to_tag: &str, routes: &[&str]) -> String {
     let body = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40002 RTP/AVP 0\r\n";
     let body = if method == "INVITE" { body } else { "" };
     let cseq = if method == "BYE" { 2 } else { 1 };
+    let call = if uri.contains("plain@127") { "address" } else { "name" };
     format!(
-        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5099;rport;branch=z9hG4bK-{method}{}\r\n{routes}\
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5099;rport;branch=z9hG4bK-{method}-{call}\r\n{routes}\
          Max-Forwards: 70\r\nFrom: <sip:ivr@example.net>;tag=ivr\r\nTo: <sip:phone@example.net>{to_tag}\r\n\
-         Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:ivr@127.0.0.1:5099;transport=tcp>\r\n\
+         Call-ID: {call}\r\nCSeq: {cseq} {method}\r\nContact: <sip:ivr@127.0.0.1:5099;transport=tcp>\r\n\
          Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        uri.len(),
-        if uri.contains("plain@127") { "address" } else { "name" },
         body.len()
     )
 }
