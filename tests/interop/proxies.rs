@@ -44,11 +44,17 @@ impl Server {
     /// One that can be called when its socket is bound.
     fn binds(command: &mut Command, address: SocketAddr) -> Server {
         let server = Server::start(command.stdout(Stdio::null()));
-        support::wait_for("the server's socket", support::DEADLINE, || {
-            std::net::UdpSocket::bind(address).is_err().then_some(())
-        });
+        support::wait_for("the server's socket", support::DEADLINE, || is_bound(address).then_some(()));
         server
     }
+}
+
+/// Whether a UDP socket has this address, as the kernel lists it: an attempt to bind one would take it from the server.
+fn is_bound(address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else { panic!("the list has other addresses: {address}") };
+    let listed = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+    sockets.lines().any(|line| line.split_whitespace().nth(1) == Some(&listed))
 }
 
 fn folder() -> std::path::PathBuf {
