@@ -1,7 +1,7 @@
 //! A worker that takes every message and answers none: for measurements in which only the way to the worker counts.
 //!
-//! It speaks the handoff protocol with the product's own end of it: numbers as answered within 10 ms, reports every
-//! 100 ms. It runs as a process of its own, which is this benchmark's executable with `sink` as its first word.
+//! It speaks the handoff protocol with the product's own end of it: numbers as answered within 10 ms, reports every 100
+//! ms. It runs as a process of its own, which is this benchmark's executable with `sink` as its first word.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::{DEADLINE, wait_for};
 use pointsman::ids::{Seq, Token};
 use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 use pointsman::net::clock;
@@ -48,11 +49,17 @@ impl Counts {
         Ok(Counts(file))
     }
 
-    /// The tokens of all sinks, which are up.
+    /// The tokens of all sinks, once each has its own: the dispatcher may show one as up before it has read its
+    /// welcome.
     pub fn tokens(&self, sinks: usize) -> Vec<String> {
-        let mut bytes = vec![0; Token::LEN * sinks];
-        self.0.read_exact_at(&mut bytes, 8 * MOST as u64).expect("the tokens can be read");
-        bytes.chunks_exact(Token::LEN).map(|token| String::from_utf8_lossy(token).into_owned()).collect()
+        wait_for("the tokens of the sinks", DEADLINE, || {
+            let mut bytes = vec![0; Token::LEN * sinks];
+            self.0.read_exact_at(&mut bytes, 8 * MOST as u64).ok()?;
+            let is_there = |token: &[u8]| token.iter().all(|byte| *byte != 0);
+            let text = |token: &[u8]| String::from_utf8_lossy(token).into_owned();
+            let mut tokens = bytes.chunks_exact(Token::LEN);
+            tokens.clone().all(is_there).then(|| tokens.by_ref().map(text).collect())
+        })
     }
 
     fn introduce(&self, slot: usize, token: &str) -> io::Result<()> {
