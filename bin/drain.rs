@@ -96,7 +96,7 @@ pub fn each<N: Display>(
     if refused.is_empty() { Ok(()) } else { Err(Failure::unhealthy(refused.join("; "))) }
 }
 
-/// What a drain watches.
+/// The part of the stats that a drain watches.
 #[derive(Debug, Deserialize)]
 struct Watched {
     workers: Vec<WorkerLoad>,
@@ -144,7 +144,7 @@ fn wait(client: &mut Client, names: &[String], within: Option<Span>) -> Result<(
     }
 }
 
-/// What a worker still has; `None`: no session, and no call just handed over. One that is down has none.
+/// Sessions that a worker still has, in words; `None`: none, and no call just handed over. One that is down has none.
 fn left_at_worker(worker: &WorkerLoad) -> Option<String> {
     match (worker.sessions, worker.ledger) {
         _ if worker.state == State::Down => None,
@@ -154,7 +154,8 @@ fn left_at_worker(worker: &WorkerLoad) -> Option<String> {
     }
 }
 
-/// What a proxy still has, as far as is known of it.
+/// Sessions that a proxy still has, as far as is known of it, in words; `None`: none, and no request without a
+/// response.
 fn left_at_proxy(proxy: &Proxy) -> Option<String> {
     match (proxy.used, proxy.outstanding) {
         (0, 0) => None,

@@ -293,7 +293,7 @@ fn a_call_without_response_whose_connection_ends_goes_to_another_server_and_one_
 }
 
 impl Rig {
-    /// What `explain` says of the calls of the tests: action, status and reason.
+    /// Action, status and reason of each decision that `explain` has of a call.
     fn explained(&self, call: &str) -> Vec<String> {
         let all = self.switch.explain(call.as_bytes(), self.now);
         all.iter().map(|it| format!("{:?} {} {}", it.action, it.status, it.reason)).collect()
