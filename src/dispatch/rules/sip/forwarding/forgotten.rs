@@ -102,7 +102,7 @@ impl Dispatch {
         };
         let others: Vec<Forward> = members.filter_map(forward).collect();
         if let (Method::Cancel, Some(via)) = (case.request.method, case.request.read.via) {
-            let of = (case.call, case.discriminator, self.printer.quick(via.branch()));
+            let of = self.cancelled((case.call, case.discriminator), &via);
             match (first.target, others.is_empty()) {
                 (Target::Forward(first), false) => {
                     let all = [first.proxy].into_iter().chain(others.iter().map(|other| other.proxy));
@@ -125,10 +125,14 @@ impl Dispatch {
     pub(super) fn is_beside_another(&mut self, response: &Message<'_>, via: &Via<'_>, proxy: ProxyId) -> bool {
         match (response.cseq(), response.status()) {
             (Some(cseq), Some(status)) if cseq.method == Method::Cancel && status >= 200 => {
-                let of = (call_of(response, &self.printer), cseq.number, self.printer.quick(via.branch()));
+                let of = self.cancelled((call_of(response, &self.printer), cseq.number), via);
                 !self.forgotten_cancels.passes(of, proxy, status)
             }
             _ => false,
         }
+    }
+
+    fn cancelled(&self, (call, cseq): (Fingerprint, u32), via: &Via<'_>) -> Cancelled {
+        (call, cseq, self.printer.quick(via.branch()))
     }
 }
