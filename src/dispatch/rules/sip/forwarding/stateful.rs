@@ -57,10 +57,7 @@ impl Dispatch {
         if !(moves == Moves::Freely || is_on_connection) || !self.has_room_for_context(case) {
             return false;
         }
-        let callee = match forward.to {
-            Hop::Connection(conn) if forward.side == Side::Server => self.callees.of(conn).cloned(),
-            _ => None,
-        };
+        let callee = if forward.side == Side::Server { self.opened_for(forward.to) } else { None };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
             terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
