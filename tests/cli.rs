@@ -52,26 +52,29 @@ fn check(text: &str) -> Output {
     pointsman(&["check", path.to_str().unwrap()])
 }
 
+const SUBCOMMANDS: [&str; 14] = [
+    "dispatch",
+    "worker",
+    "stat",
+    "top",
+    "drain",
+    "ready",
+    "maint",
+    "handicap",
+    "forget",
+    "explain",
+    "connections",
+    "reload",
+    "check",
+    "certify",
+];
+
 #[test]
 fn help_shows_the_subcommands_and_examples() {
     let output = pointsman(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for word in [
-        "dispatch",
-        "worker",
-        "stat",
-        "top",
-        "drain",
-        "ready",
-        "maint",
-        "forget",
-        "explain",
-        "connections",
-        "reload",
-        "check",
-        "certify",
-    ] {
+    for word in SUBCOMMANDS {
         assert!(text.contains(&format!("\n  {word} ")), "{word}: {text}");
     }
     for word in ["Examples:", "pointsman --workers 4", "--listen", "--worker-ports", "--run-dir", "--rtp-ports"] {
@@ -315,23 +318,7 @@ fn the_readme_names_every_command_and_every_field_of_the_stats_socket() {
 
 #[test]
 fn a_line_of_help_is_broken_where_the_next_word_does_not_fit() {
-    let words = [
-        "dispatch",
-        "worker",
-        "stat",
-        "top",
-        "drain",
-        "ready",
-        "maint",
-        "handicap",
-        "forget",
-        "explain",
-        "connections",
-        "reload",
-        "check",
-        "certify",
-    ];
-    for word in words {
+    for word in SUBCOMMANDS {
         let help = stdout(&pointsman(&[word, "--help"]));
         for (line, next) in help.lines().zip(help.lines().skip(1)) {
             let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');

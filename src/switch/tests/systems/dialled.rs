@@ -46,6 +46,11 @@ impl Rig {
     /// A call of the system to the phone, by a connection that is opened for it.
     fn calls_phone(&mut self) -> Sent {
         assert!(self.system(&to_uri("INVITE", BY_CONNECTION, &[])).is_empty());
+        self.reaches_phone()
+    }
+
+    /// The first connection is opened, to the phone, and the call goes by it.
+    fn reaches_phone(&mut self) -> Sent {
         assert_eq!(self.dials(FIRST), PHONE.parse().unwrap());
         let sent = one(self.opens(FIRST));
         assert_eq!(sent.shown(), "INVITE to #60");
@@ -143,10 +148,7 @@ impl Rig {
     fn calls_name(&mut self) -> Sent {
         assert!(self.system(&to_uri("INVITE", "sip:phone@example.org;transport=tcp", &[])).is_empty());
         assert!(self.finds(&[PHONE, "203.0.113.8:5062"]).is_empty());
-        assert_eq!(self.dials(FIRST), PHONE.parse().unwrap());
-        let sent = one(self.opens(FIRST));
-        assert_eq!(sent.shown(), "INVITE to #60");
-        sent
+        self.reaches_phone()
     }
 }
 
