@@ -31,7 +31,8 @@
 //!   then; its 2xx does.
 //! - A branch without a final response is not waited for once the request has gone on to another and that one has
 //!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
-//! - A request that the caller has cancelled and that nobody answers ends by 487, where §16.7 step 6 has 408.
+//! - A request that the caller has cancelled and that nobody answers ends by 487 (§9.2), where §16.7 step 6 has 408, or
+//!   the refusal after which it went on.
 //! - Between streams no 100 of our own leaves, and that of the server passes: as without state (§16.11).
 //! - A request whose connection is gone ends by 430 (RFC 5626 §5.3.1), where §16.9 has 503.
 //! - CANCEL is repeated until its INVITE has a final response, whether it is answered or not.
@@ -277,9 +278,9 @@ impl ResponseContext {
         }
         (self.is_cancelled, self.cancel_ends) = (true, Some(now + LIFETIME));
         self.cancel_all_but(None, now, out);
-        if !self.branches.last().is_some_and(Branch::is_pending) {
+        if self.server.is_proceeding() && !self.branches.last().is_some_and(Branch::is_pending) {
             // It has not gone anywhere yet, or not to where it is to go next.
-            self.decide(false, now, out);
+            self.respond(487, Answer::Own(487), now, out);
         }
     }
 
@@ -618,14 +619,18 @@ impl ResponseContext {
         if !self.server.is_proceeding() || self.is_expired {
             return;
         }
-        let without = match self.branches.last() {
-            _ if self.is_cancelled => 487,
+        let last = self.branches.last();
+        let without = match last {
             // RFC 5626 §5.3.1.
             Some(last) if self.leads_to_flow && last.has_lost_flow() => 430,
             _ if self.branches.iter().any(Branch::is_timed_out) => 408,
             _ => 503,
         };
-        let (status, answer) = best::choose(self.branches.iter().filter_map(Branch::refusal), without, nowhere);
+        let (status, answer) = if self.is_cancelled && last.and_then(Branch::refusal).is_none() {
+            (487, Answer::Own(487))
+        } else {
+            best::choose(self.branches.iter().filter_map(Branch::refusal), without, nowhere)
+        };
         if self.kind == Kind::Other && status == 408 {
             // RFC 4320 §4.2: the caller knows as much as a 408 would say.
             return self.expire();

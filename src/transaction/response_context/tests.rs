@@ -207,12 +207,12 @@ fn a_request_waits_for_the_way_to_its_next_address_and_ends_where_there_is_none(
         assert_eq!(call.next(Next::Sought), [""; 0]);
         call
     };
-    for (why, cancelled) in [("Unsent 1?", "our 487"), ("Status(503) 1?", "our 500")] {
+    for why in ["Unsent 1?", "Status(503) 1?"] {
         let mut call = sought(why);
         call.context.on_looked_up(Err(480), call.now, &mut call.out);
         assert_eq!(call.effects(), ["our 500"]);
         let mut call = sought(why);
-        assert_eq!(call.cancels(), ["200 to CANCEL", cancelled]);
+        assert_eq!(call.cancels(), ["200 to CANCEL", "our 487"]);
         call.context.on_looked_up(Ok((ProxyId(1), candidate(2).to)), call.now, &mut call.out);
         assert_eq!(call.effects(), [""; 0]);
     }
@@ -226,6 +226,26 @@ fn a_request_waits_for_the_way_to_its_next_address_and_ends_where_there_is_none(
         call.context.on_looked_up(Ok((ProxyId(1), candidate(2).to)), call.now, &mut call.out);
         assert_eq!(call.effects(), [""; 0], "{status}");
     }
+}
+
+#[test]
+fn a_cancelled_call_ends_with_487_and_not_with_the_failure_that_it_went_on_after() {
+    let mut call = Call::begin(Kind::Invite);
+    call.gets(1, 503);
+    call.moves_to(2);
+    assert_eq!(call.cancels(), ["200 to CANCEL"]);
+    assert_eq!(call.passes(32_000).pop(), Some((32_000, "our 487".to_owned())), "the second one is silent");
+    let mut call = Call::begin(Kind::Invite);
+    call.gets(1, 503);
+    call.moves_to(2);
+    call.cancels();
+    assert_eq!(call.fails(2), ["our 487"]);
+    // A response of the proxy that has it by then is the better one.
+    let mut call = Call::begin(Kind::Invite);
+    call.gets(1, 503);
+    call.moves_to(2);
+    call.cancels();
+    assert_eq!(call.gets(2, 486), ["ACK to 2", "486 of 2"]);
 }
 
 #[test]

@@ -218,12 +218,16 @@ fn a_call_that_was_refused_with_503_ends_with_that_where_the_next_address_cannot
     rig.dials(SECOND);
     rig.switch.on_connection_closed(SECOND, Ended::Refused, rig.now);
     assert_eq!(shown(&rig.left()), ["500 to #50"]);
-    // One that is cancelled meanwhile has nothing to wait for, and ends as its only attempt did.
+}
+
+#[test]
+fn a_call_that_is_cancelled_while_its_next_address_is_connected_after_a_503_ends_with_487() {
     let mut rig = Rig::connected(1);
     let first = rig.calls_name();
     rig.phone(&first, "503 Service Unavailable", FIRST);
     let text = to_uri("CANCEL", "sip:phone@example.org;transport=tcp", &[]).replace("-CANCEL", "-INVITE");
-    assert_eq!(shown(&rig.system(&text)), ["200 to #50", "500 to #50"]);
+    assert_eq!(shown(&rig.system(&text)), ["200 to #50", "487 to #50"]);
+    assert!(rig.explained("out").contains(&"Replied 487 cancelled".to_owned()));
     rig.dials(SECOND);
     assert!(rig.opens(SECOND).is_empty());
 }
