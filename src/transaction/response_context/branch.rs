@@ -198,11 +198,21 @@ impl Branch {
         }
     }
 
+    /// Whether another proxy has got the request, and this one may still have it back: it has no outcome and no CANCEL.
+    pub(super) const fn is_left(&self) -> bool {
+        self.is_abandoned && self.is_pending() && !matches!(self.cancel, Cancel::Sent(_))
+    }
+
+    /// It has the request again. No more copies leave: its server has it.
+    pub(super) fn resume(&mut self) {
+        (self.is_abandoned, self.cancel) = (false, Cancel::No);
+    }
+
     /// The outcome is not wanted any more. Nothing but an INVITE can be cancelled (RFC 3261 §9.1).
     pub(super) fn cancel(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.answer_by = Time::NEVER;
-        let is_pending = matches!((&self.outcome, &self.cancel), (Outcomes::Pending, Cancel::No));
-        if !is_pending || self.kind != Kind::Invite {
+        let is_sent = matches!(self.cancel, Cancel::Sent(_));
+        if !self.is_pending() || is_sent || self.kind != Kind::Invite {
             return;
         }
         if self.request.is_trying() {

@@ -29,6 +29,10 @@
 //! - An abandoned branch sends no more copies: nobody wants its server to ring. It gets its CANCEL when a provisional
 //!   response shows that there is something to cancel (§9.1). Its 101–199 do not pass, since the call is another's by
 //!   then; its 2xx does.
+//! - Two addresses of one receiver may be those of one server. It answers the later attempt with 482, as it has the
+//!   request by the earlier one (§8.2.2.2): that 482 says nothing about the request, whose outcome is that of the
+//!   earlier attempt. So it counts for nothing while another branch may still be answered, and the request goes back to
+//!   that. For the same reason the attempt has the call whose response comes first.
 //! - A branch without a final response is not waited for once the request has gone on to another and that one has
 //!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
 //! - A request that the caller has cancelled and that nobody answers ends by 487 (§9.2), where §16.7 step 6 has 408, or
@@ -59,7 +63,7 @@ pub struct ResponseContext {
     kind: Kind,
     terms: Arc<Terms>,
     server: sip_server::Transaction<Answer>,
-    /// In the order in which they began: only the last one can be in use, the others are abandoned or have failed.
+    /// Only the last one can be in use, the others are abandoned or have failed.
     branches: Few<Branch>,
     /// A question to the owner that has not been answered.
     asked: Option<Why>,
@@ -308,16 +312,17 @@ impl ResponseContext {
         if !std::mem::replace(&mut self.is_seeking, false) || self.is_expired {
             return;
         }
-        let last = self.branches.last().map(|last| (last.to().attempt, last.is_pending()));
-        match (to, last) {
-            (Ok((proxy, to)), last) if wants_way => {
+        let is_pending = self.branches.last().map(Branch::is_pending);
+        match (to, is_pending) {
+            (Ok((proxy, to)), _) if wants_way => {
                 self.branches.last_mut().into_iter().for_each(Branch::abandon);
-                let attempt = last.map_or(0, |(attempt, _)| attempt + 1);
+                let last = self.branches.iter().map(|branch| branch.to().attempt).max();
+                let attempt = last.map_or(0, |last| last + 1);
                 self.branch_to(Candidate { proxy, attempt, to }, now, out);
             }
             (Err(status), None) if wants_way => self.respond(status, Answer::Own(status), now, out),
             // It has responded meanwhile, or may do so yet.
-            (_, Some((_, true))) => {}
+            (_, Some(true)) => {}
             _ => self.decide(false, now, out),
         }
     }
@@ -482,6 +487,11 @@ impl ResponseContext {
         self.answered
     }
 
+    /// The branch whose outcome the caller waits for, if there is one.
+    pub fn in_use(&self) -> Option<Candidate> {
+        self.branches.last().map(Branch::to)
+    }
+
     /// Whether a response of this proxy comes too late to be the one that the caller waits for: the request has gone on
     /// to another proxy, or it is a 2xx after a refusal.
     pub fn is_late(&self, (proxy, attempt): (ProxyId, u8), status: u16) -> bool {
@@ -514,9 +524,13 @@ impl ResponseContext {
         index + 1 == self.branches.len() && self.server.is_proceeding()
     }
 
+    /// Whether nothing has bound it to the branch that is in use.
+    fn is_free(&self) -> bool {
+        !self.is_bound && !self.is_cancelled && self.server.is_proceeding() && !self.is_expired
+    }
+
     fn may_move(&self) -> bool {
-        let is_free = !self.is_bound && !self.is_cancelled && self.server.is_proceeding();
-        is_free && !self.is_expired && self.branches.len() < usize::from(self.terms.tries)
+        self.is_free() && self.branches.len() < usize::from(self.terms.tries)
     }
 
     fn branch_to(&mut self, candidate: Candidate, now: Time, out: &mut Vec<Effect>) {
@@ -547,7 +561,28 @@ impl ResponseContext {
         }
     }
 
-    fn on_provisional(&mut self, index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+    /// Whether an earlier attempt has the call again with this first response to it.
+    fn has_call_again(&self, index: usize, status: u16) -> bool {
+        let (Some(branch), Some(last)) = (self.branches.get(index), self.branches.last()) else { return false };
+        let is_earlier = branch.is_left() && branch.to().proxy == last.to().proxy;
+        is_earlier && self.is_free() && (status > 100 || last.is_unheard() || !last.is_pending())
+    }
+
+    /// Takes the request back to a branch that it has left, and leaves the one that has it.
+    fn go_back(&mut self, index: usize, now: Time, out: &mut Vec<Effect>) {
+        if let Some(last) = self.branches.last_mut() {
+            last.abandon();
+            last.cancel(now, out);
+        }
+        self.branches.get_mut(index..).into_iter().for_each(|later| later.rotate_left(1));
+        self.branches.last_mut().into_iter().for_each(Branch::resume);
+    }
+
+    fn on_provisional(&mut self, mut index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
+        if self.has_call_again(index, response.status) {
+            self.go_back(index, now, out);
+            index = self.branches.len() - 1;
+        }
         let Some(branch) = self.branches.get_mut(index) else { return };
         if !branch.on_provisional(response.status, self.terms.pending_max, now, out) {
             return;
@@ -585,6 +620,16 @@ impl ResponseContext {
         if !is_new || !self.server.is_proceeding() || self.is_expired {
             return;
         }
+        if response.status == 482 {
+            // The server may have it by another branch.
+            let other = self.branches.iter().rposition(Branch::is_left).filter(|_| self.is_free());
+            match (self.is_in_use(index), other) {
+                (true, Some(other)) => return self.go_back(other, now, out),
+                (false, _) if self.branches.last().is_some_and(Branch::is_pending) => return,
+                _ => {}
+            }
+        }
+        let Some(branch) = self.branches.get_mut(index) else { return };
         branch.keep(Final { status: response.status, bytes: response.bytes.into() });
         if response.status >= 600 {
             // RFC 3261 §16.7 step 5: no new branch, and the others are cancelled.

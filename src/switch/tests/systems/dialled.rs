@@ -179,6 +179,7 @@ fn a_call_over_tcp_goes_to_the_next_address_of_the_name_where_the_first_is_silen
         let second = one(rig.opens(SECOND));
         assert_eq!(second.shown(), "INVITE to #61");
         assert_ne!(branch(&first), branch(&second));
+        assert_eq!(shown(&rig.phone(&second, "180 Ringing", SECOND)), ["180 to #50"]);
         if is_silent {
             // It has only been slow.
             let cancel = one(rig.phone(&first, "180 Ringing", FIRST));
@@ -189,6 +190,27 @@ fn a_call_over_tcp_goes_to_the_next_address_of_the_name_where_the_first_is_silen
         let moved = if is_silent { Reason::MovedSilent } else { Reason::MovedStatus };
         assert_eq!(rig.counted(moved), 1);
         assert_eq!(rig.switch.poll_callee(), None);
+    }
+}
+
+#[test]
+fn a_call_to_a_slow_server_with_two_addresses_goes_on_by_the_first_when_the_second_answers_482() {
+    for rings_first in [false, true] {
+        let mut rig = Rig::connected(1);
+        let first = rig.calls_name();
+        rig.passes(5_100);
+        rig.dials(SECOND);
+        let second = one(rig.opens(SECOND));
+        if rings_first {
+            assert_eq!(shown(&rig.phone(&first, "180 Ringing", FIRST)), ["180 to #50"]);
+        }
+        assert_eq!(shown(&rig.phone(&second, "482 Loop Detected", SECOND)), ["ACK to #61"]);
+        assert_eq!(rig.explained("out").last().unwrap(), "Dropped 0 late-response");
+        if !rings_first {
+            assert_eq!(shown(&rig.phone(&first, "180 Ringing", FIRST)), ["180 to #50"]);
+        }
+        assert_eq!(rig.hangs_up(SECOND), []);
+        assert_eq!(shown(&rig.hangs_up(FIRST)), ["503 to #50"], "nothing more comes of it");
     }
 }
 

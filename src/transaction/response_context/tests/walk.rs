@@ -118,7 +118,7 @@ fn walk(seed: u64) {
             }
             4 => context.on_response_to_cancel(seen.branch(draw(&mut random, 3) as u16 + 1), 200, now),
             5..8 => {
-                let statuses = [100, 180, 183, 200, 200, 302, 401, 408, 486, 487, 500, 503, 503, 504, 603];
+                let statuses = [100, 180, 183, 200, 200, 302, 401, 408, 482, 486, 487, 500, 503, 503, 504, 603];
                 let status = statuses[draw(&mut random, statuses.len() as u64) as usize];
                 let number = draw(&mut random, 3) as u16 + 1;
                 let (proxy, attempt) = seen.branch(number);

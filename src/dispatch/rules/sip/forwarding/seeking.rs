@@ -4,9 +4,9 @@
 //! The addresses of a name are tried one after the other (RFC 3263 §4.3). A request waits for four seconds at most for
 //! a connection to each. It goes to the next one, as an attempt with a branch of its own, where it cannot be sent or no
 //! connection can be opened, where the answer is 503, and where nothing is heard. An INVITE waits for five seconds
-//! then: a server that is there has sent 100 after 200 ms (RFC 3261 §17.2.1), and one that responds after all gets a
-//! CANCEL. Other requests stay for all the time that they have: nothing tells whether they have been carried out, and
-//! they cannot be cancelled.
+//! then: a server that is there has sent 100 after 200 ms (RFC 3261 §17.2.1). The attempt that is responded to first
+//! has the call, and another one gets a CANCEL when it responds. Other requests stay for all the time that they have:
+//! nothing tells whether they have been carried out, and they cannot be cancelled.
 //!
 //! That takes the state of a transaction, which each request to a name has. One that travels without it (RFC 3261
 //! §16.11) has one address only.

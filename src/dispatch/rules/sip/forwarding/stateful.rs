@@ -168,12 +168,13 @@ impl Dispatch {
         let side = under_way.forward.side.other();
         let UnderWay { back: to, arrival: Arrival { listener, local, .. }, .. } = *under_way;
         let was_answered = under_way.context.answered().is_some();
-        let is_late = under_way.context.is_late((proxy, attempt), status);
+        let had = under_way.context.in_use();
         let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
         if !under_way.context.on_response(Response { proxy, attempt, status, bytes: response }, now, effects) {
             return None;
         }
-        let entry = under_way.entry;
+        let is_late = under_way.context.is_late((proxy, attempt), status);
+        let (entry, has) = (under_way.entry, under_way.context.in_use());
         if (101..200).contains(&status) {
             // For a takeover, which leaves timer C behind.
             entry.into_iter().for_each(|entry| self.table.ring(entry, now));
@@ -188,14 +189,16 @@ impl Dispatch {
             let last = Final { status, retry_after: message.retry_after() };
             self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
         }
-        if (200..300).contains(&status)
-            && !was_answered
-            && let Some(entry) = entry
-            && self.table.get(entry).is_some_and(|entry| entry.target != TargetId::Proxy(proxy))
-        {
-            // The call stands at a proxy that had lost the request.
-            let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
-            self.give_back(hold, now);
+        if (200..300).contains(&status) && !was_answered {
+            // The call may stand at a proxy that had lost the request.
+            self.stands_at(entry, proxy, now);
+        }
+        if let Some(has) = has.filter(|has| Some(*has) != had) {
+            // The request has gone back.
+            self.stands_at(entry, has.proxy, now);
+            self.contexts.on_way(id, has.to);
+            let opened = self.opened_for(has.to);
+            self.contexts.get_mut(id).into_iter().for_each(|under_way| under_way.opened = opened.clone());
         }
         let reason = match self.carry_out(id, effects, Some(message), now) {
             Some(reason) => reason,
@@ -211,6 +214,16 @@ impl Dispatch {
             Target::Drop
         };
         Some(Decision { target, reason })
+    }
+
+    /// Takes note in the table that this proxy has a request under way.
+    fn stands_at(&mut self, entry: Option<EntryId>, proxy: ProxyId, now: Time) {
+        let is_elsewhere = |id: &EntryId| self.table.get(*id).is_some_and(|it| it.target != TargetId::Proxy(proxy));
+        if let Some(entry) = entry.filter(is_elsewhere) {
+            let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
+            let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
+            self.give_back(hold, now);
+        }
     }
 
     /// Decides about the response to a CANCEL of our own: it has no Via but ours.
