@@ -3,11 +3,11 @@
 //! A conference is entered provisionally when its first leg is handed over, so that two first legs in one batch meet.
 //! Its worker's `GroupOpen` confirms it. A provisional conference is removed when its last waiting leg has its answer.
 
-use hashbrown::HashTable;
-
 use super::decision::EntryId;
+use super::index::Index;
 use crate::fingerprint::Fingerprint;
 use crate::ids::TargetId;
+use crate::net::memory::fetch;
 use crate::pack::{Damaged, packed, saved};
 use crate::reservation::{Reservation, Weight};
 use crate::time::Time;
@@ -56,19 +56,14 @@ pub enum Opening {
 pub struct Groups {
     groups: Vec<Group>,
     free: Vec<u32>,
-    by_name: HashTable<u32>,
+    by_name: Index,
     cap: usize,
 }
 
 impl Groups {
     /// An empty list for `cap` conferences.
     pub fn new(cap: usize) -> Self {
-        Groups {
-            groups: Vec::with_capacity(cap),
-            free: Vec::with_capacity(cap),
-            by_name: HashTable::with_capacity(cap + cap / 2),
-            cap,
-        }
+        Groups { groups: Vec::with_capacity(cap), free: Vec::with_capacity(cap), by_name: Index::new(cap.max(1)), cap }
     }
 
     /// Adds a leg that waits for its answer at the conference's worker; the first one enters the conference for
@@ -171,9 +166,25 @@ impl Groups {
 
     /// The conference of this name.
     pub fn find(&self, name: Fingerprint) -> Option<GroupId> {
-        let groups = &self.groups;
-        let index = *self.by_name.find(name.short(), |&index| groups[index as usize].name == name)?;
-        Some(GroupId { index, generation: groups[index as usize].generation })
+        let index = self.by_name.get(name.short(), has(&self.groups, name))?;
+        Some(GroupId { index, generation: self.groups[index as usize].generation })
+    }
+
+    /// Asks the memory for what a search for this name reads, and does not wait for it.
+    pub fn expect(&self, name: Fingerprint) {
+        self.by_name.expect(name.short());
+    }
+
+    /// Asks the memory for a conference that is read soon, and does not wait for it.
+    pub fn fetch(&self, id: GroupId) {
+        self.groups.get(id.index as usize).into_iter().for_each(fetch);
+    }
+
+    /// Asks the memory for what the end of a conference reads besides itself, and does not wait for it.
+    pub fn expect_end(&self, id: GroupId) {
+        if let Some(group) = self.get(id) {
+            self.expect(group.name);
+        }
     }
 
     /// The conference, if its place still holds the same one.
@@ -187,7 +198,7 @@ impl Groups {
     }
 
     /// Number of conferences.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.by_name.len()
     }
 
@@ -197,8 +208,8 @@ impl Groups {
     }
 
     /// Whether the list is empty.
-    pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Panics if the index does not agree with the list. For tests: it reads everything.
@@ -224,13 +235,14 @@ impl Groups {
             return Err(Damaged("too many conferences"));
         }
         self.free.clear();
-        self.by_name.clear();
+        if !self.is_empty() {
+            self.by_name.clear();
+        }
         for (index, group) in (0..).zip(&self.groups) {
-            if group.is_live {
-                let groups = &self.groups;
-                self.by_name.insert_unique(group.name.short(), index, |&other| groups[other as usize].name.short());
-            } else {
+            if !group.is_live {
                 self.free.push(index);
+            } else if self.by_name.set(group.name.short(), index, has(&self.groups, group.name)).is_some() {
+                return Err(Damaged("a conference twice"));
             }
         }
         Ok(())
@@ -257,19 +269,21 @@ impl Groups {
             }
             None => return None,
         };
-        let groups = &self.groups;
-        self.by_name.insert_unique(name.short(), index, |&other| groups[other as usize].name.short());
+        self.by_name.set(name.short(), index, has(&self.groups, name));
         Some(GroupId { index, generation: group.generation })
     }
 
     fn remove(&mut self, index: u32) {
         let group = &mut self.groups[index as usize];
         group.is_live = false;
-        if let Ok(found) = self.by_name.find_entry(group.name.short(), |&other| other == index) {
-            found.remove();
-        }
+        self.by_name.remove(group.name.short(), index);
         self.free.push(index);
     }
+}
+
+/// A check for the conference at a place of the index.
+fn has(groups: &[Group], name: Fingerprint) -> impl Fn(u32) -> bool {
+    move |place| groups.get(place as usize).is_some_and(|group| group.name == name)
 }
 
 #[cfg(test)]
