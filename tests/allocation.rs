@@ -113,8 +113,8 @@ impl Lane {
             self.waiting[at].clear();
             let dispatch = &mut self.dispatch;
             link.on_frame(self.answers.bytes(), &mut |event| {
-                if let FromWorker::Answered { note: Note { entry: Some(entry), .. }, .. } = event {
-                    dispatch.on_answered(entry, now);
+                if let FromWorker::Answered(all) = event {
+                    dispatch.on_answered_together(all.iter().filter_map(|(_, note)| note.entry), now);
                 }
             })
             .unwrap();

@@ -26,7 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
     ("access", &["ids", "time", "pack", "fingerprint", "words", "wire::handoff", "config::Network", "access"]),
     ("stream", &["time", "words", "wire", "stream"]),
-    ("link", &["ids", "time", "pack", "words", "wire::handoff", "link"]),
+    // A fetch is a hint to the processor: no value depends on it.
+    ("link", &["ids", "time", "pack", "words", "wire::handoff", "link", "net::memory::fetch"]),
     (
         "dispatch",
         &[
@@ -43,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "access",
             "dispatch",
-            // A hint to the processor: no value depends on it.
+            // A hint to the processor, as above.
             "net::memory::fetch",
         ],
     ),

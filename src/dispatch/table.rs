@@ -160,6 +160,11 @@ impl Table {
         self.by_call.expect(call.short());
     }
 
+    /// Asks the memory for an entry that is read soon, and does not wait for it.
+    pub fn fetch(&self, id: EntryId) {
+        self.entries.get(id.index as usize).into_iter().for_each(Entry::fetch);
+    }
+
     /// The transaction of this name.
     pub fn by_name(&self, name: Fingerprint) -> Option<EntryId> {
         let found = self.by_name.get(name.short(), has(&self.entries, |entry| entry.name == name));

@@ -13,6 +13,16 @@ use crate::wire::sip::Message;
 use crate::words;
 
 impl Dispatch {
+    /// Takes note that the final responses to the messages that made these entries have been sent. What has waited for
+    /// them lies far apart in memory: all of it is asked for before any of it is waited for.
+    pub fn on_answered_together(&mut self, entries: impl Iterator<Item = EntryId> + Clone, now: Time) {
+        let group = |id| self.table.get(id).and_then(Entry::group);
+        entries.clone().for_each(|id| self.table.fetch(id));
+        entries.clone().filter_map(group).for_each(|id| self.groups.fetch(id));
+        entries.clone().filter_map(group).for_each(|id| self.groups.expect_end(id));
+        entries.for_each(|id| self.on_answered(id, now));
+    }
+
     /// Takes note that the final response to the message that made this entry has been sent.
     pub fn on_answered(&mut self, entry: EntryId, now: Time) {
         let hold = self.table.answered(entry, now);

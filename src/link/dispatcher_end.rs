@@ -56,6 +56,8 @@ pub struct DispatcherEnd<N> {
     sent: Seq,
     taken: Seq,
     report: u64,
+    /// Room for the messages that are taken out together.
+    answered: Vec<(Seq, N)>,
     stats: Stats,
 }
 
@@ -104,6 +106,12 @@ pub struct Stats {
     pub unread: u64,
 }
 
+/// The bucket for the message that comes so many numbers later is asked for in advance: by then it is there.
+const AHEAD: u64 = 8;
+
+/// Answered messages that are taken out at a time.
+const TOGETHER: usize = 8;
+
 #[derive(Debug)]
 struct Held<N> {
     seq: Seq,
@@ -135,6 +143,7 @@ impl<N: Copy> DispatcherEnd<N> {
             sent: Seq(0),
             taken: Seq(0),
             report: 0,
+            answered: Vec::with_capacity(TOGETHER),
             stats: Stats::default(),
         }
     }
@@ -182,8 +191,8 @@ impl<N: Copy> DispatcherEnd<N> {
         Ok(())
     }
 
-    /// Takes a control record (`Welcome`, `Drain`, `Access`, `Goodbye`). It leaves before the messages that
-    /// wait. On a link that takes nothing, a record that does not fit into 6 KiB is dropped, and the result is false.
+    /// Takes a control record (`Welcome`, `Drain`, `Access`, `Goodbye`). It leaves before the messages that wait. On a
+    /// link that takes nothing, a record that does not fit into 6 KiB is dropped, and the result is false.
     pub fn push_control(&mut self, record: &Record<'_>) -> bool {
         if self.control.len() > CONTROL_LIMIT {
             return false;
@@ -341,6 +350,7 @@ impl<N: Copy> DispatcherEnd<N> {
         let (seq, blocks, sent) = (held.seq, held.chain.blocks(), held.sent);
         let place = self.hold(held);
         self.index.insert(seq, place);
+        self.index.expect(Seq(seq.0 + AHEAD));
         if sent {
             return;
         }

@@ -5,6 +5,7 @@
 //! numbers are the dispatcher's own: no peer can choose ones that collide.
 
 use crate::ids::Seq;
+use crate::net::memory::fetch;
 
 /// Places by sequence number.
 #[derive(Debug)]
@@ -44,9 +45,13 @@ impl Index {
         self.used += 1;
     }
 
+    /// Asks the memory for the bucket where a search for `seq` starts, and does not wait for it.
+    pub(super) fn expect(&self, seq: Seq) {
+        fetch(&self.buckets[self.home(seq.0)]);
+    }
+
     /// The place of `seq`.
-    #[cfg(test)]
-    fn get(&self, seq: Seq) -> Option<u32> {
+    pub(super) fn get(&self, seq: Seq) -> Option<u32> {
         self.find(seq).map(|at| self.buckets[at].1 - 1)
     }
 

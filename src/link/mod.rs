@@ -1,8 +1,8 @@
 //! A link between dispatcher and worker: [`dispatcher_end`] and [`worker_end`] are its two ends, both as values;
 //! [`store`] keeps messages that have been handed over and not answered. A link over a network is a [`session`] of
-//! several connections, and [`clock`] bounds the difference of the two hosts' clocks,
-//! [`permits`] say to whom its worker may have answers sent. `wire::handoff` is the format of
-//! the bytes. Nothing here touches a socket; `server` and `worker` carry the bytes.
+//! several connections, and [`clock`] bounds the difference of the two hosts' clocks, [`permits`] say to whom its
+//! worker may have answers sent. `wire::handoff` is the format of the bytes. Nothing here touches a socket; `server`
+//! and `worker` carry the bytes.
 //!
 //! ```
 //! use pointsman::ids::{ListenerId, Seq};
@@ -46,7 +46,7 @@
 //! worker.poll_transmit(due, |pieces| Ok(pieces.iter().for_each(|piece| frame.extend_from_slice(piece)))).unwrap();
 //! let mut told = Vec::new();
 //! dispatcher.on_frame(&frame, &mut |record| told.push(format!("{record:?}"))).unwrap();
-//! assert_eq!(told, [format!("{:?}", FromWorker::Answered { seq: Seq(1), note: "note" })]);
+//! assert_eq!(told, [format!("{:?}", FromWorker::Answered(&[(Seq(1), "note")]))]);
 //! assert_eq!(dispatcher.stats().retained_bytes, 0);
 //! ```
 

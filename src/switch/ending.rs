@@ -174,11 +174,11 @@ impl<C: Channel> Switch<C> {
         let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
         *frames_left -= 1;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
-            FromWorker::Answered { note, .. } => {
-                if let Some(entry) = note.entry {
+            FromWorker::Answered(all) => {
+                for entry in all.iter().filter_map(|(_, note)| note.entry) {
                     dispatch.on_answered_before_death(entry, *worker, life, now);
                 }
-                resumed.extend(note.chain);
+                resumed.extend(all.iter().filter_map(|(_, note)| note.chain));
             }
             // Only an outcome for the same incarnation counts: the numbers of a successor's messages begin anew.
             FromWorker::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {

@@ -42,7 +42,7 @@ use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::note::Note;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::returned::{Cause, Returned};
-use crate::dispatch::{Dispatch, Incoming};
+use crate::dispatch::{Dispatch, Foreseen, Incoming};
 use crate::ids::{ConnId, Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::link::permits::Permits;
@@ -186,18 +186,15 @@ impl<C: Channel> Switch<C> {
 
     /// A message came to a socket; several of MGCP may have come in one datagram.
     pub fn on_message(&mut self, bytes: &[u8], way: &Way, now: Time) {
-        if self.is_own(bytes, way, now) {
+        if way.arrival.transport == Transport::Mgcp {
+            self.on_datagram(bytes, way, now);
+        } else if self.is_own(bytes, way) {
             self.decide_in_turn(bytes, way, now);
         }
     }
 
-    /// Whether a message of SIP that came to a socket is for this lane. One for another lane goes into its parcel;
-    /// those of MGCP are acted on.
-    fn is_own(&mut self, bytes: &[u8], way: &Way, now: Time) -> bool {
-        if way.arrival.transport == Transport::Mgcp {
-            self.on_datagram(bytes, way, now);
-            return false;
-        }
+    /// Whether a message of SIP that came to a socket is for this lane. One for another lane goes into its parcel.
+    fn is_own(&mut self, bytes: &[u8], way: &Way) -> bool {
         self.count_received(way);
         let own = self.owners.own();
         if self.owners.lanes() == 1 {
@@ -227,7 +224,7 @@ impl<C: Channel> Switch<C> {
     /// Decides about a message of this lane. Returns whether its answer is still to come, for which `chain` waits.
     fn decide(&mut self, bytes: &[u8], way: &Way, chain: Option<ChainId>, now: Time) -> bool {
         if way.arrival.transport == Transport::Mgcp {
-            return self.decide_parsed(&mgcp::parse(bytes), way, chain, now);
+            return self.decide_parsed(&mgcp::parse(bytes), way, chain, None, now);
         }
         let Switch { scanner, dispatch, outbox, .. } = self;
         let waits = match scanner.scan(bytes) {
@@ -244,10 +241,11 @@ impl<C: Channel> Switch<C> {
         message: &Result<mgcp::Message<'_>, mgcp::Unparsable<'_>>,
         way: &Way,
         chain: Option<ChainId>,
+        foreseen: Option<&Foreseen<'_>>,
         now: Time,
     ) -> bool {
         let message = message.as_ref().map_or_else(Incoming::from, Incoming::from);
-        let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now }, None);
+        let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now }, foreseen);
         self.send_acks(way, now);
         self.place_not_taken(now);
         waits
@@ -347,11 +345,9 @@ impl<C: Channel> Switch<C> {
         let Some(link) = links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
-            FromWorker::Answered { note, .. } => {
-                if let Some(entry) = note.entry {
-                    dispatch.on_answered(entry, now);
-                }
-                resumed.extend(note.chain);
+            FromWorker::Answered(all) => {
+                dispatch.on_answered_together(all.iter().filter_map(|(_, note)| note.entry), now);
+                resumed.extend(all.iter().filter_map(|(_, note)| note.chain));
             }
             FromWorker::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
             FromWorker::Refused { message, reason } => {

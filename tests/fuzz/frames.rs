@@ -84,7 +84,8 @@ pub fn run(input: &[u8], seen: &mut Seen) {
             events += 1;
             seen.note(("event", std::mem::discriminant(&event)));
             match event {
-                FromWorker::Answered { .. } | FromWorker::Refused { .. } => settled += 1,
+                FromWorker::Answered(all) => settled += all.len() as u64,
+                FromWorker::Refused { .. } => settled += 1,
                 FromWorker::Report(report) => assert!(report.covers <= Seq(3) && report.taken_through <= Seq(3)),
                 _ => {}
             }

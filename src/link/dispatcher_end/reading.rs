@@ -1,9 +1,10 @@
 //! The frames of a worker, and the messages that it answers, gives back or leaves unanswered.
 
-use super::{DispatcherEnd, Held};
+use super::{DispatcherEnd, Held, TOGETHER};
 use crate::ids::Seq;
+use crate::net::memory::fetch;
 use crate::time::Time;
-use crate::wire::handoff::{FRAME_HEADER, Frame, FrameError, Record, deadline_of, frame_header};
+use crate::wire::handoff::{FRAME_HEADER, Frame, FrameError, Record, Seqs, deadline_of, frame_header};
 use crate::words::{Dispatched, HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report};
 
 /// Impossible records that a worker may send, besides two for each message that it was handed.
@@ -19,13 +20,9 @@ const WORDS_OF_BEFORE: u64 = 16_384;
 pub enum FromWorker<'a, N> {
     /// The worker introduces itself.
     Hello(Hello),
-    /// The first final response to a message has been sent, or none will be: the message is no longer retained.
-    Answered {
-        /// The message's number.
-        seq: Seq,
-        /// The note about it.
-        note: N,
-    },
+    /// The first final responses to these messages have been sent, or none will be: the messages are no longer
+    /// retained. Each has its number and the note about it.
+    Answered(&'a [(Seq, N)]),
     /// The final answer to a message.
     Outcome(Outcome<'a>),
     /// The worker gives a message back; the message is no longer retained.
@@ -92,7 +89,7 @@ impl<N: Copy> DispatcherEnd<N> {
     pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FromWorker<'_, N>)) -> Result<(), WorkerFault> {
         for record in Frame::parse(frame)? {
             match record? {
-                Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
+                Record::Answered(seqs) => self.on_answered(seqs, sink),
                 Record::Report(report) => self.on_report(report, sink),
                 Record::Refuse { seq, reason } => {
                     if let Some(message) = self.give_back(seq) {
@@ -178,11 +175,25 @@ impl<N: Copy> DispatcherEnd<N> {
         Orphans { front: self, order: order.into_iter() }
     }
 
-    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FromWorker<'_, N>)) {
-        if let Some(held) = self.release(seq) {
-            self.store.free(held.chain);
-            sink(FromWorker::Answered { seq, note: held.note });
+    /// Takes out the messages with these numbers. Their records lie far apart in memory: those of some messages are
+    /// asked for before any of them is waited for.
+    fn on_answered(&mut self, seqs: Seqs<'_>, sink: &mut impl FnMut(FromWorker<'_, N>)) {
+        let mut answered = std::mem::take(&mut self.answered);
+        for some in seqs.some_at_a_time(TOGETHER) {
+            some.iter().for_each(|seq| self.index.expect(seq));
+            some.iter().filter_map(|seq| self.held.get(self.index.get(seq)? as usize)).for_each(fetch);
+            answered.clear();
+            for seq in some.iter() {
+                if let Some(held) = self.release(seq) {
+                    self.store.free(held.chain);
+                    answered.push((seq, held.note));
+                }
+            }
+            if !answered.is_empty() {
+                sink(FromWorker::Answered(&answered));
+            }
         }
+        self.answered = answered;
     }
 
     fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FromWorker<'_, N>)) {

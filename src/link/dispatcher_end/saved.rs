@@ -43,6 +43,7 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
         let DispatcherEnd {
             store,
             index: _,
+            answered: _,
             held,
             vacant: _,
             unsent: _,

@@ -65,7 +65,9 @@ fn hear(front: &mut DispatcherEnd<u64>, frame: &[u8]) -> Vec<String> {
     let mut heard = Vec::new();
     let mut sink = |event: FromWorker<'_, u64>| {
         heard.push(match event {
-            FromWorker::Answered { seq, note } => format!("answered {} {}", seq.0, note - 7),
+            FromWorker::Answered(all) => {
+                return heard.extend(all.iter().map(|(seq, note)| format!("answered {} {}", seq.0, note - 7)));
+            }
             FromWorker::Refused { message: returned, reason } => {
                 format!("refused {} {reason:?}", returned.envelope.seq.0)
             }

@@ -201,7 +201,7 @@ fn both_ends_agree() {
     let (mut answered, mut refused, mut reports) = (0, 0, 0);
     for frame in transmit(&mut back, NOW) {
         let mut sink = |event: FromWorker<'_, ()>| match event {
-            FromWorker::Answered { .. } => answered += 1,
+            FromWorker::Answered(all) => answered += all.len(),
             FromWorker::Refused { message: returned, .. } => {
                 assert_eq!(returned.payload, [returned.envelope.seq.0 as u8; 3000]);
                 refused += 1;

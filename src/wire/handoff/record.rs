@@ -70,6 +70,11 @@ pub enum Record<'a> {
 pub struct Seqs<'a>(pub(super) &'a [u8]);
 
 impl Seqs<'_> {
+    /// The same numbers in their order, `most` at a time.
+    pub fn some_at_a_time(&self, most: usize) -> impl Iterator<Item = Seqs<'_>> {
+        self.0.chunks(8 * most).map(Seqs)
+    }
+
     /// The numbers, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
         self.0.chunks_exact(8).map(|chunk| Seq(u64_at(chunk, 0)))
