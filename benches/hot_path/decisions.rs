@@ -7,7 +7,7 @@ use pointsman::config::{Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::decision::{Arrival, Forward, Hop, Target};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
-use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::dispatch::{Dispatch, Foreseen, Setup};
 use pointsman::ids::{ConnId, ListenerId};
 use pointsman::time::Time;
 use pointsman::transaction::forwarded::{Flow, ForwardedBranch};
@@ -142,7 +142,7 @@ impl Step for InvitesTogether {
         let came = arrival(NOW);
         let foreseen = messages.each_ref().map(|message| self.dispatch.foresee(message, &came, NOW));
         for (message, foreseen) in messages.iter().zip(&foreseen) {
-            let decision = self.dispatch.on_foreseen(message, foreseen.as_ref(), &came, NOW);
+            let decision = self.dispatch.on_foreseen(message, foreseen.as_ref().map(Foreseen::Request), &came, NOW);
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
             self.dispatch.on_answered(handoff.entry.unwrap(), NOW);
             black_box(handoff.seq);

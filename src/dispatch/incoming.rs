@@ -24,7 +24,20 @@ pub enum Incoming<'m> {
 
 /// A request of which everything is read that most decisions ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct Foreseen<'m>(sip::Case<'m>);
+pub struct ReadRequest<'m>(sip::Case<'m>);
+
+/// The same of a command of MGCP.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadCommand<'m>(mgcp::Case<'m>);
+
+/// A message that was read ahead of its decision.
+#[derive(Clone, Copy, Debug)]
+pub enum Foreseen<'m> {
+    /// A request of SIP.
+    Request(&'m ReadRequest<'m>),
+    /// A command of MGCP.
+    Command(&'m ReadCommand<'m>),
+}
 
 impl<'m> Incoming<'m> {
     /// Its bytes, as far as it could be read.
@@ -53,8 +66,19 @@ impl Dispatch {
         message: &'m wire::sip::Message<'m>,
         arrival: &'m Arrival,
         now: Time,
-    ) -> Option<Foreseen<'m>> {
-        sip::foresee(self, message, arrival, now).map(Foreseen)
+    ) -> Option<ReadRequest<'m>> {
+        sip::foresee(self, message, arrival, now).map(ReadRequest)
+    }
+
+    /// Reads a command that is decided about soon, as [`Dispatch::foresee`] does a request.
+    #[inline]
+    pub fn foresee_command<'m>(
+        &self,
+        command: &'m wire::mgcp::Command<'m>,
+        arrival: &'m Arrival,
+        now: Time,
+    ) -> Option<ReadCommand<'m>> {
+        mgcp::foresee(self, command, arrival, now).map(ReadCommand)
     }
 
     /// Decides about a message from a well-known socket, of which something may have been read ahead.
@@ -62,13 +86,14 @@ impl Dispatch {
     pub fn on_foreseen<'m>(
         &mut self,
         message: impl Into<Incoming<'m>>,
-        foreseen: Option<&Foreseen<'_>>,
+        foreseen: Option<Foreseen<'_>>,
         arrival: &Arrival,
         now: Time,
     ) -> Decision {
         let message = message.into();
         let decision = match (message, foreseen) {
-            (Incoming::Sip(message), Some(Foreseen(case))) => sip::decide_foreseen(self, message, case),
+            (Incoming::Sip(message), Some(Foreseen::Request(read))) => sip::decide_foreseen(self, message, &read.0),
+            (Incoming::Mgcp(_), Some(Foreseen::Command(read))) => mgcp::decide_foreseen(self, read.0),
             _ => self.decide(message, arrival, now),
         };
         self.counters.on_decision(&decision);

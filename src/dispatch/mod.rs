@@ -56,7 +56,7 @@ use decision::{Admin, Decision, Redirect, Target};
 use group::Groups;
 use history::{Explained, History};
 use identity::{Directory, Keyring};
-pub use incoming::{Foreseen, Incoming};
+pub use incoming::{Foreseen, Incoming, ReadCommand, ReadRequest};
 use mgcp::{Acks, Gatherings};
 use reason::Reason;
 use rules::Rules;

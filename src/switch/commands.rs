@@ -47,12 +47,20 @@ impl<C: Channel> Switch<C> {
     /// Acts on a message that is alone in its datagram.
     fn on_single(&mut self, part: &[u8], way: &Way, now: Time) {
         let message = parse(part);
-        let lane = self.lane_of_message(&message, way);
+        if !self.is_passed(part, &message, way) {
+            self.decide_parsed(&message, way, None, None, now);
+        }
+    }
+
+    /// Whether a message that is alone in its datagram belongs to another lane: it goes into its parcel.
+    pub(super) fn is_passed(&mut self, part: &[u8], message: &Result<Message<'_>, Unparsable<'_>>, way: &Way) -> bool {
+        let lane = self.lane_of_message(message, way);
         match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != self.owners.own() => parcel.add(part, way),
-            _ => {
-                self.decide_parsed(&message, way, None, now);
+            Some(parcel) if lane != self.owners.own() => {
+                parcel.add(part, way);
+                true
             }
+            _ => false,
         }
     }
 
@@ -67,7 +75,7 @@ impl<C: Channel> Switch<C> {
                     self.outbox.answers.join_last();
                 }
                 Err(bad) if number >= MOST_PARTS => {
-                    self.decide_parsed(&Err(bad), way, None, now);
+                    self.decide_parsed(&Err(bad), way, None, None, now);
                     self.outbox.answers.join_last();
                 }
                 Ok(Message::Command(_)) => {
@@ -78,7 +86,7 @@ impl<C: Channel> Switch<C> {
                     separator(&mut commands);
                 }
                 message @ (Ok(Message::Response(_)) | Err(_)) => {
-                    self.decide_parsed(&message, way, None, now);
+                    self.decide_parsed(&message, way, None, None, now);
                 }
             }
         }

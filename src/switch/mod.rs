@@ -241,7 +241,7 @@ impl<C: Channel> Switch<C> {
         message: &Result<mgcp::Message<'_>, mgcp::Unparsable<'_>>,
         way: &Way,
         chain: Option<ChainId>,
-        foreseen: Option<&Foreseen<'_>>,
+        foreseen: Option<Foreseen<'_>>,
         now: Time,
     ) -> bool {
         let message = message.as_ref().map_or_else(Incoming::from, Incoming::from);

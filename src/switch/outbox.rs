@@ -75,7 +75,7 @@ impl<C: Channel> Outbox<C> {
         &mut self,
         dispatch: &mut Dispatch,
         in_hand: &InHand<'_>,
-        foreseen: Option<&Foreseen<'_>>,
+        foreseen: Option<Foreseen<'_>>,
     ) -> bool {
         let InHand { message, way: Way { owner, arrival }, now, .. } = *in_hand;
         let decision = match owner {

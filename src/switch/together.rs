@@ -5,9 +5,11 @@
 use super::in_hand::InHand;
 use super::links::Channel;
 use super::{Switch, Way};
-use crate::dispatch::Foreseen;
+use crate::dispatch::{Foreseen, ReadCommand, ReadRequest};
 use crate::time::Time;
+use crate::wire::mgcp;
 use crate::wire::sip::{Message, Scanner, Unparsable};
+use crate::words::Transport;
 
 /// Messages that are read before the first of them is decided about.
 const TOGETHER: usize = 4;
@@ -28,13 +30,16 @@ impl Scanners {
 impl<C: Channel> Switch<C> {
     /// Messages of one transport have come to a socket together.
     pub fn on_messages<'m>(&mut self, came: impl IntoIterator<Item = Came<'m>>, now: Time) {
-        let mut group = Group::default();
+        let (mut group, mut commands) = (Group::default(), Commands::default());
         for (bytes, way) in came {
-            if self.is_own(bytes, &way, now) {
+            if way.arrival.transport == Transport::Mgcp {
+                self.add_datagram(&mut commands, (bytes, way), now);
+            } else if self.is_own(bytes, &way) {
                 self.add(&mut group, (bytes, way), now);
             }
         }
         self.decide_group(&group, now);
+        self.decide_commands(&mut commands, now);
     }
 
     /// Adds a message of this lane to those that are decided about together.
@@ -58,7 +63,7 @@ impl<C: Channel> Switch<C> {
         let mut scanned = scanners.0.iter_mut().zip(group.0.iter().flatten());
         let read: [Option<(Read<'_>, &Came<'_>)>; TOGETHER] =
             std::array::from_fn(|_| scanned.next().map(|(scanner, came)| (scanner.scan(came.0), came)));
-        let foreseen: [Option<Foreseen<'_>>; TOGETHER] = std::array::from_fn(|at| match &read[at] {
+        let foreseen: [Option<ReadRequest<'_>>; TOGETHER] = std::array::from_fn(|at| match &read[at] {
             Some((Ok(message), (_, way))) => self.dispatch.foresee(message, &way.arrival, now),
             _ => None,
         });
@@ -69,12 +74,53 @@ impl<C: Channel> Switch<C> {
                 Err(bad) => bad.into(),
             };
             let in_hand = InHand { message, way, chain: None, now };
-            self.outbox.decide(&mut self.dispatch, &in_hand, foreseen.as_ref());
+            self.outbox.decide(&mut self.dispatch, &in_hand, foreseen.as_ref().map(Foreseen::Request));
             self.place_not_taken(now);
         }
         self.scanners = scanners;
     }
+
+    /// Adds the message of a datagram of MGCP to those that are decided about together. Several messages in one
+    /// datagram wait for each other: they are acted on by themselves, after those that came before.
+    fn add_datagram<'m>(&mut self, commands: &mut Commands<'m>, (bytes, way): Came<'m>, now: Time) {
+        let mut parts = mgcp::parts(bytes);
+        let first = parts.next().unwrap_or(bytes);
+        if parts.next().is_some() {
+            self.decide_commands(commands, now);
+            return self.on_datagram(bytes, &way, now);
+        }
+        self.count_received(&way);
+        let message = mgcp::parse(first);
+        if self.is_passed(first, &message, &way) {
+            return;
+        }
+        if commands.0.iter().all(Option::is_some) {
+            self.decide_commands(commands, now);
+        }
+        if let Some(place) = commands.0.iter_mut().find(|place| place.is_none()) {
+            *place = Some((message, way));
+        }
+    }
+
+    /// Decides about the messages of MGCP that have been put together, and takes them out.
+    fn decide_commands(&mut self, commands: &mut Commands<'_>, now: Time) {
+        let foreseen: [Option<ReadCommand<'_>>; TOGETHER] = std::array::from_fn(|at| match &commands.0[at] {
+            Some((Ok(mgcp::Message::Command(command)), way)) => {
+                self.dispatch.foresee_command(command, &way.arrival, now)
+            }
+            _ => None,
+        });
+        for ((message, way), foreseen) in commands.0.iter().flatten().zip(&foreseen) {
+            self.decide_parsed(message, way, None, foreseen.as_ref().map(Foreseen::Command), now);
+            self.go_on_chains(now);
+        }
+        *commands = Commands::default();
+    }
 }
+
+/// Messages of MGCP that are decided about together.
+#[derive(Debug, Default)]
+struct Commands<'m>([Option<(Result<mgcp::Message<'m>, mgcp::Unparsable<'m>>, Way)>; TOGETHER]);
 
 /// A message as the scanner found it.
 type Read<'m> = Result<Message<'m>, Unparsable<'m>>;

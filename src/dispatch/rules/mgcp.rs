@@ -146,8 +146,8 @@ impl case::Request for MgcpCommand<'_> {
     fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}
 }
 
-/// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many
-/// datagrams wait.
+/// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many datagrams
+/// wait.
 pub(in crate::dispatch) fn decide_overflow(
     dispatch: &mut Dispatch,
     message: &Message<'_>,
@@ -212,6 +212,32 @@ pub(in crate::dispatch) fn decide(
     }
     let case = Case::of(command, arrival, now, &dispatch.printer);
     dispatch.table.expect(case.name, case.call);
+    decide_foreseen(dispatch, case)
+}
+
+/// Reads a command that is decided about soon, and asks the memory for what its decision reads. `None` where most of it
+/// is not asked for.
+pub(in crate::dispatch) fn foresee<'m>(
+    dispatch: &Dispatch,
+    command: &'m Command<'m>,
+    arrival: &'m Arrival,
+    now: Time,
+) -> Option<Case<'m>> {
+    if dispatch.access.denies(arrival.source.ip()) || now.since(arrival.received) > LIFETIME {
+        return None;
+    }
+    let case = Case::of(command, arrival, now, &dispatch.printer);
+    dispatch.table.expect(case.name, case.call);
+    if let Some(call) = case.request.call {
+        dispatch.groups.expect(call);
+    }
+    Some(case)
+}
+
+/// Decides about a command that [`foresee`] has read.
+pub(in crate::dispatch) fn decide_foreseen(dispatch: &mut Dispatch, case: Case<'_>) -> Decision {
+    let Case { arrival, now, .. } = case;
+    let command = case.request.command;
     let case = dispatch.told_apart(case);
     let decision = match case.request.verb {
         Verb::Crcx => dispatch.create(&case),

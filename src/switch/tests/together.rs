@@ -30,10 +30,32 @@ fn datagrams(calls: u32) -> Vec<String> {
     (0..calls).flat_map(of).collect()
 }
 
+/// Datagrams of MGCP: CRCX, a copy of it, one that cannot be read, another connection of the call, its DLCX together
+/// with a command for nobody, and the acknowledgement of the first.
+fn commands(calls: u32) -> Vec<String> {
+    let of = |call: u32| {
+        let crcx = |id: u32| format!("CRCX {id} ann/$@ms.example.net MGCP 1.0\r\nC: {call}\r\nM: sendrecv\r\n");
+        let id = 10 * call + 1;
+        [
+            crcx(id),
+            crcx(id),
+            "CRCX x ann/$@ms.example.net MGCP 1.0\r\n".to_owned(),
+            crcx(id + 1),
+            format!(
+                "DLCX {} ann/$@ms.example.net MGCP 1.0\r\nC: {call}\r\n.\r\nMDCX {} a/b@c MGCP 1.0\r\n",
+                id + 2,
+                id + 3
+            ),
+            format!("000 {id}\r\n"),
+        ]
+    };
+    (0..calls).flat_map(of).collect()
+}
+
 /// The counts of a switch that gets these datagrams by `give`, where a link may refuse everything, the answers that it
 /// sends, and what `explain` tells.
 fn outcome(
-    datagrams: &[String],
+    (transport, datagrams): (Transport, &[String]),
     refuses: bool,
     give: impl Fn(&mut Switch<Mute>, &[(&[u8], Way)]),
 ) -> (String, Vec<Vec<u8>>, String) {
@@ -42,7 +64,7 @@ fn outcome(
         spoil(&mut switch, 0);
     }
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), transport, (source, local), NOW);
     let came: Vec<(&[u8], Way)> = datagrams.iter().map(|text| (text.as_bytes(), way)).collect();
     give(&mut switch, &came);
     let mut answers = Vec::new();
@@ -55,13 +77,14 @@ fn outcome(
 
 #[test]
 fn messages_that_come_together_are_decided_about_as_if_each_came_alone() {
-    let datagrams = datagrams(8);
-    for (count, refuses) in [1, 2, 3, 5, 8, 31, 64].into_iter().flat_map(|count| [(count, false), (count, true)]) {
-        let datagrams = &datagrams[..count];
+    let of = [(Transport::Udp, datagrams(8)), (Transport::Mgcp, commands(11))];
+    let runs = [1, 2, 3, 5, 8, 31, 64].into_iter().flat_map(|count| [(count, false), (count, true)]);
+    for ((transport, datagrams), (count, refuses)) in of.iter().flat_map(|of| runs.clone().map(move |run| (of, run))) {
+        let datagrams = (*transport, &datagrams[..count]);
         let alone = outcome(datagrams, refuses, |switch, came| {
             came.iter().for_each(|(bytes, way)| switch.on_message(bytes, way, NOW));
         });
         let together = outcome(datagrams, refuses, |switch, came| switch.on_messages(came.iter().copied(), NOW));
-        assert_eq!(together, alone, "{count} datagrams");
+        assert_eq!(together, alone, "{count} datagrams, {transport:?}");
     }
 }
