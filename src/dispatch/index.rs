@@ -120,9 +120,12 @@ impl Index {
         self.used -= 1;
     }
 
-    /// Asks the memory for the bucket where a search for a hash starts, and does not wait for it.
+    /// Asks the memory for the bucket where a search for a hash starts, and does not wait for it. Most searches end
+    /// within the next few, which may lie in the next line of the cache.
     pub(super) fn expect(&self, hash: u64) {
-        fetch(&self.buckets[self.home(hash)]);
+        let home = self.home(hash);
+        fetch(&self.buckets[home]);
+        fetch(&self.buckets[(home + 4) & (self.buckets.len() - 1)]);
     }
 
     /// Number of places in the index.

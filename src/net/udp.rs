@@ -461,6 +461,7 @@ impl Batch {
     }
 
     /// The datagram at `place`. `None` after the last one, or for one without a usable source address.
+    #[inline]
     pub fn get(&self, place: usize) -> Option<Datagram<'_>> {
         let received = self.received[..self.filled].get(place)?;
         let buffer = &self.buffers[place * self.stride..][..self.size];
