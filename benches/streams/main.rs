@@ -173,7 +173,7 @@ impl Rig {
         });
         conns.flush();
         switch.flush_answers(|leaving| {
-            socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: None }), |_| ());
+            socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: None }), |_, _| ());
         });
         switch.flush_links();
     }

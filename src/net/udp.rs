@@ -52,6 +52,19 @@ pub enum Delivery {
     Undeliverable(i32),
 }
 
+impl Delivery {
+    /// Whether it failed because of the address that the datagram was for, so that no other can be sent there: not for
+    /// its size, and not by a firewall, which may refuse this one alone.
+    pub const fn is_of_address(self) -> bool {
+        match self {
+            Delivery::Left | Delivery::Blocked => false,
+            Delivery::Undeliverable(errno) => {
+                !matches!(errno, libc::EMSGSIZE | libc::EPERM | libc::ECONNREFUSED | libc::ECONNRESET)
+            }
+        }
+    }
+}
+
 /// A datagram to send with [`Socket::send_batch`].
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
@@ -195,16 +208,13 @@ impl Socket {
         }
     }
 
-    /// Sends many datagrams without waiting, with a few system calls for all. Returns the number of those that the
-    /// kernel has not taken; none of them stops those after it. `unreachable` gets the destination of each where
-    /// nothing can be sent: not that of a datagram that is too large, or that a firewall refuses, perhaps this one
-    /// alone.
+    /// Sends many datagrams without waiting, with a few system calls for all, in their order. None that the kernel does
+    /// not take stops those after it: `unsent` gets each of these, and its fate as [`Socket::send`] tells it.
     pub fn send_batch<'a>(
         &self,
         mut answers: impl ExactSizeIterator<Item = Answer<'a>> + Clone,
-        mut unreachable: impl FnMut(SocketAddr),
-    ) -> usize {
-        let mut lost = 0;
+        mut unsent: impl FnMut(Answer<'a>, io::Result<Delivery>),
+    ) {
         while answers.len() > 1 {
             let batch = answers.clone();
             let mut outgoing: [Outgoing<'_>; BATCH] =
@@ -220,12 +230,8 @@ impl Socket {
                     Ok(sent) => sent,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                     Err(error) => {
-                        lost += 1;
-                        if let (Ok(Delivery::Undeliverable(errno)), Some(first)) =
-                            (outcome(error), batch.clone().nth(count - rest.len()))
-                            && is_of_address(errno)
-                        {
-                            unreachable(first.to);
+                        if let Some(first) = batch.clone().nth(count - rest.len()) {
+                            unsent(first, outcome(error));
                         }
                         1
                     }
@@ -234,16 +240,12 @@ impl Socket {
             }
         }
         // One alone costs one system call either way, and this one needs no list of datagrams.
-        if let Some(Answer { bytes, to, from }) = answers.next() {
-            let delivery = self.send(bytes, to, from);
-            lost += usize::from(!matches!(delivery, Ok(Delivery::Left)));
-            if let Ok(Delivery::Undeliverable(errno)) = delivery
-                && is_of_address(errno)
-            {
-                unreachable(to);
+        if let Some(answer) = answers.next() {
+            match self.send(answer.bytes, answer.to, answer.from) {
+                Ok(Delivery::Left) => {}
+                fate => unsent(answer, fate),
             }
         }
-        lost
     }
 
     /// Whether the kernel keeps the time at which each datagram arrives, for [`Batch::waited`]. It holds for all
@@ -367,11 +369,6 @@ fn undeliverable(error: &io::Error) -> Option<i32> {
             | libc::ENODEV
     );
     known.then_some(code)
-}
-
-/// Whether a datagram could not be sent because of the address that it was for, so that no other can be sent there.
-const fn is_of_address(errno: i32) -> bool {
-    !matches!(errno, libc::EMSGSIZE | libc::EPERM | libc::ECONNREFUSED | libc::ECONNRESET)
 }
 
 /// Whether an error of a receive call is an ICMP message about an earlier datagram, or a signal.

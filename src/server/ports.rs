@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::DatagramListener;
 use super::stats::ListenerCounters;
 use crate::ids::{ListenerId, WorkerId};
-use crate::net::udp;
+use crate::net::udp::{self, Delivery};
 use crate::switch::answers::Leaving;
 use crate::switch::owner::Owner;
 use crate::words::Transport;
@@ -171,8 +171,9 @@ impl Ports {
         let from = leaving.from;
         if let Some(socket) = self.socket_of(leaving.owner, from) {
             let datagrams = leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) });
-            socket.send_batch(datagrams, |to| {
-                if undeliverable.last() != Some(&to) && undeliverable.len() < UNDELIVERABLE {
+            socket.send_batch(datagrams, |udp::Answer { to, .. }, fate| {
+                let is_of_address = fate.is_ok_and(Delivery::is_of_address);
+                if is_of_address && undeliverable.last() != Some(&to) && undeliverable.len() < UNDELIVERABLE {
                     undeliverable.push(to);
                 }
             });

@@ -61,7 +61,7 @@ impl Flood {
     fn send(&mut self) {
         let batch: Vec<(Vec<u8>, IpAddr)> = (self.sent..self.sent + BATCH).map(|number| self.message(number)).collect();
         let answers = batch.iter().map(|(bytes, from)| Answer { bytes, to: self.target, from: Some(*from) });
-        self.socket.send_batch(answers, |_| ());
+        self.socket.send_batch(answers, |_, _| ());
         self.sent += BATCH;
     }
 

@@ -87,7 +87,7 @@ fn a_wildcard_socket_says_which_address_was_meant_and_answers_from_it() {
         assert_eq!(listener.send(b"one", question.1, Some(question.2.ip())).unwrap(), Delivery::Left);
         let answer = Answer { bytes: b"many", to: question.1, from: Some(question.2.ip()) };
         let elsewhere = Answer { from: Some(Ipv4Addr::new(127, 0, 0, 3).into()), ..answer };
-        assert_eq!(listener.send_batch([answer, elsewhere].into_iter(), |to| panic!("{to}")), 0);
+        listener.send_batch([answer, elsewhere].into_iter(), |Answer { to, .. }, fate| panic!("{to} {fate:?}"));
         let sources: Vec<_> =
             read(&caller, &mut batch, 3).into_iter().map(|answer| answer.1.ip().to_string()).collect();
         assert_eq!(sources, ["127.0.0.2", "127.0.0.2", "127.0.0.3"]);
@@ -124,9 +124,30 @@ fn an_undeliverable_datagram_is_no_error_and_stops_no_other() {
     let bad = Answer { from: not_ours, ..good };
     let answers: Vec<_> = (0..70).map(|number| if number % 3 == 1 { bad } else { good }).collect();
     let mut named = 0;
-    assert_eq!(one.send_batch(answers.into_iter(), |to| named += usize::from(to == two.local_addr())), 23);
+    one.send_batch(answers.into_iter(), |Answer { from, .. }, fate| {
+        assert_eq!((from, fate.unwrap().is_of_address()), (not_ours, true));
+        named += 1;
+    });
     assert_eq!(named, 23);
     assert_eq!(read(&two, &mut Batch::new(), 47).len(), 47);
+}
+
+#[test]
+fn a_datagram_that_is_too_large_in_a_batch_is_named_with_its_fate_and_the_others_leave_in_their_order() {
+    let (one, two) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+    let small: Vec<[u8; 1]> = (0..40).map(|number| [number]).collect();
+    let (largest, to) = (vec![0; 65_508], two.local_addr());
+    let bytes = |number: usize| if matches!(number, 0 | 7 | 8 | 31 | 39) { &largest[..] } else { &small[number] };
+    let mut fates = Vec::new();
+    one.send_batch(
+        (0..40).map(|number| Answer { bytes: bytes(number), to, from: None }),
+        |Answer { bytes, .. }, fate| {
+            fates.push((bytes.len(), fate.unwrap()));
+        },
+    );
+    assert_eq!(fates, [(65_508, Delivery::Undeliverable(libc::EMSGSIZE)); 5]);
+    let came: Vec<usize> = read(&two, &mut Batch::new(), 35).iter().map(|it| usize::from(it.0[0])).collect();
+    assert_eq!(came, (0..40).filter(|number| bytes(*number).len() == 1).collect::<Vec<_>>());
 }
 
 #[test]
