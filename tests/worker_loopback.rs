@@ -105,26 +105,35 @@ impl Front {
 
     /// Hands a message over as if `source` had sent it to the well-known port.
     fn hand(&mut self, text: &str, source: SocketAddr) -> Seq {
-        self.seq += 1;
-        let envelope = Envelope {
-            seq: Seq(self.seq),
-            received: clock::now(),
-            deadline: None,
-            reply_to: ReplyTo::Datagram,
-            size: 1,
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            pinned: false,
-            again: false,
-            ring_first: false,
-            alias: false,
-            names_size: false,
-            follows: false,
-            source,
-            local: self.well_known.local_addr().unwrap(),
-        };
-        self.send(&Record::Message(Message { envelope, payload: text.as_bytes() }));
+        self.hand_together(&[(text.to_owned(), source)]);
         Seq(self.seq)
+    }
+
+    /// Hands messages over in one frame, each with its source.
+    fn hand_together(&mut self, messages: &[(String, SocketAddr)]) {
+        let mut frame = FrameBuilder::new();
+        for (text, source) in messages {
+            self.seq += 1;
+            let envelope = Envelope {
+                seq: Seq(self.seq),
+                received: clock::now(),
+                deadline: None,
+                reply_to: ReplyTo::Datagram,
+                size: 1,
+                listener: ListenerId(0),
+                transport: Transport::Udp,
+                pinned: false,
+                again: false,
+                ring_first: false,
+                alias: false,
+                names_size: false,
+                follows: false,
+                source: *source,
+                local: self.well_known.local_addr().unwrap(),
+            };
+            frame.push(&Record::Message(Message { envelope, payload: text.as_bytes() }));
+        }
+        self.link.send(&[IoSlice::new(frame.bytes())], &[]).unwrap();
     }
 
     fn send(&self, record: &Record<'_>) {
@@ -267,6 +276,34 @@ fn a_call_is_answered_from_the_well_known_port_and_goes_on_at_the_workers_own_wi
     front.wait_for_sessions(0);
     let report = front.reports.last().unwrap();
     assert_eq!((report.units_used, report.units_total, report.answered, report.covers), (0, 10, 1, seq));
+    front.stop();
+}
+
+#[test]
+fn messages_of_one_frame_are_answered_in_their_order_though_one_answer_cannot_be_sent() {
+    let mut front = Front::start(1_000, rtp_range(1));
+    let sip = caller();
+    let from = sip.local_addr().unwrap();
+    // No socket of the loopback sends there (RFC 5737).
+    let far: SocketAddr = "203.0.113.9:5060".parse().unwrap();
+    // More than leave with one system call.
+    let messages: Vec<(String, SocketAddr)> = (0..70)
+        .map(|number| {
+            let source = if number % 10 == 3 { far } else { from };
+            let words = Words { call: "options", transport: "UDP", from: source };
+            (words.request("OPTIONS", number, "", ""), source)
+        })
+        .collect();
+    front.hand_together(&messages);
+    for number in (0..70).filter(|number| number % 10 != 3) {
+        let (answer, source) = receive(&sip);
+        assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+        assert_eq!(
+            (header(&answer, "CSeq"), source),
+            (&*format!("{number} OPTIONS"), front.well_known.local_addr().unwrap())
+        );
+    }
+    front.wait(|front| front.answered.len() == 70, |_| ());
     front.stop();
 }
 

@@ -1,6 +1,7 @@
 //! The built-in worker's process: the slot's sockets, streams, media and name look-ups around a
 //! [`MediaServer`].
 
+mod held;
 mod ports;
 
 use std::os::fd::AsRawFd;
@@ -27,6 +28,7 @@ use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{RESOLVER, Sources};
 use crate::worker::turn::Rank;
 
+use self::held::Held;
 use self::ports::Sockets;
 
 /// The slot's UDP sockets, by number.
@@ -124,6 +126,6 @@ impl Sockets {
         let wake = move || drop(waker.wake());
         let resolver = Resolver::new(wake).map_err(WorkerError::system("cannot start the look-up of names"))?;
         let (batch, rtp_batch) = (Batch::new(), Batch::sized(32, 2_048));
-        Ok(Sockets { settings, own, mgcp, streams, resolver, batch, rtp_batch })
+        Ok(Sockets { settings, own, mgcp, streams, resolver, batch, rtp_batch, held: Held::default() })
     }
 }

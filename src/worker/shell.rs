@@ -57,7 +57,12 @@ pub(super) trait Ports<S: Sessions> {
     /// Does what the station asks for.
     fn carry_out(&mut self, effect: S::Effect, shell: &mut Shell<S>, now: Time);
 
-    /// Sends what has been held back during the turn. More may be left to read then.
+    /// Sends the datagrams that have been held back; true when the station was told that one of them cannot be sent.
+    fn send_held(&mut self, _shell: &mut Shell<S>, _now: Time) -> bool {
+        false
+    }
+
+    /// Writes to connections what the turn has left for them. More may be left to read then.
     fn flush(&mut self, _sources: &mut Sources) {}
 
     /// Tells the station what could not be carried out; false when there is nothing of the kind.
@@ -253,14 +258,18 @@ impl<S: Sessions> Shell<S> {
         true
     }
 
-    /// Does what the station asks for, until it asks for nothing more.
+    /// Does what the station asks for, until it asks for nothing more. Every datagram has left then.
     pub(super) fn carry_out(&mut self, ports: &mut impl Ports<S>) {
         loop {
             let now = clock::now();
             match self.station.poll_output(now) {
                 Some(Output::Effect(effect)) => ports.carry_out(effect, self, now),
-                Some(Output::DispatcherLost(lost)) => self.on_dispatcher_lost(lost),
-                None if ports.tell_failed(&mut self.station) => {}
+                Some(Output::DispatcherLost(lost)) => {
+                    // The sockets that datagrams are held back for may be closed now.
+                    ports.send_held(self, now);
+                    self.on_dispatcher_lost(lost);
+                }
+                None if ports.send_held(self, now) || ports.tell_failed(&mut self.station) => {}
                 None => return,
             }
         }

@@ -16,8 +16,7 @@ use crate::net::conns::Origin;
 use crate::net::resolve::Resolver;
 use crate::net::streams::{Lost, Remote, Streams};
 use crate::net::tls::{Identity, client_config, server_config};
-use crate::net::udp::{Batch, Delivery, Socket};
-use crate::station::call_log::call_id_of;
+use crate::net::udp::{Batch, Socket};
 use crate::station::{Application, Effect, MediaServer, Question, Station};
 use crate::stream::{Received, is_alias};
 use crate::time::Time;
@@ -28,6 +27,7 @@ use crate::worker::settings::Settings;
 use crate::worker::shell::{Ports, Shell};
 use crate::worker::sources::{RESOLVER, Sources, TURNS};
 
+use super::held::{Exit, Held};
 use super::{OWN_MGCP, OWN_UDP, SOCKETS, STREAM_TOKENS, STREAMS};
 
 /// A name that takes longer is given up: the BYE's own time is 32 s.
@@ -42,6 +42,7 @@ pub(super) struct Sockets {
     pub(super) resolver: Resolver<Question>,
     pub(super) batch: Batch,
     pub(super) rtp_batch: Batch,
+    pub(super) held: Held,
 }
 
 /// The process that they belong to.
@@ -93,8 +94,8 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
 
     fn carry_out(&mut self, effect: Effect, shell: &mut Process<A>, now: Time) {
         match effect {
-            Effect::Sip(transmit) => self.transmit(&transmit, shell, now),
-            Effect::Mgcp(transmit) => self.transmit_mgcp(&transmit, shell),
+            Effect::Sip(transmit) => self.transmit(transmit, shell, now),
+            Effect::Mgcp(transmit) => self.transmit_mgcp(transmit, shell, now),
             Effect::LookUp(whose, question) => self.look_up(whose, question, &mut shell.station, now),
             Effect::Access => {
                 let sessions = shell.station.sessions();
@@ -102,6 +103,10 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
             }
             Effect::Certificates(file) => self.set_certificates(&file, &mut shell.station),
         }
+    }
+
+    fn send_held(&mut self, shell: &mut Process<A>, now: Time) -> bool {
+        self.send_all(shell, now)
     }
 
     fn tell_failed(&mut self, station: &mut Station<MediaServer<A, RtpMedia>>) -> bool {
@@ -242,56 +247,66 @@ impl Sockets {
         });
     }
 
-    /// Sends a message. One that cannot be sent is lost like a packet on the way: the transaction's timers repeat it. A
-    /// request without a route goes to its next address, if it has one.
-    fn transmit<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>, now: Time) {
-        let Transmit { hop, to, peer, from, bytes } = transmit;
+    /// Sends a message. A request without a route goes to its next address, if it has one.
+    fn transmit<A: Application>(&mut self, transmit: Transmit, shell: &mut Process<A>, now: Time) {
+        let Transmit { hop, to, ref peer, from, ref bytes } = transmit;
         let sessions = shell.station.sessions();
         let carries_call = |conn| sessions.carries_call(conn);
-        let socket = match *hop {
-            Hop::Own(number) => self.own.get(usize::from(number)),
+        let exit = match hop {
+            Hop::Own(number) => Some(Exit::Sip(number)),
             Hop::Permitted(number, permit) => {
                 let (listener, from) = (ListenerId(number), from.unwrap_or(to.ip()));
-                return shell.station.send(number, Dispatched { listener, to: *to, from, permit, bytes });
+                return shell.station.send(number, Dispatched { listener, to, from, permit, bytes });
             }
+            Hop::Listener(number) if shell.duplicates.get(number).is_some() => Some(Exit::SipListener(number)),
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
-            Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
+            Hop::Listener(_) => own_towards(&self.own, to).map(Exit::Sip),
             Hop::Stream(conn) => return self.streams.send(conn, bytes, now),
-            Hop::Dial => return self.streams.dial(Remote { to: *to, name: None }, bytes, now, carries_call),
+            Hop::Dial => return self.streams.dial(Remote { to, name: None }, bytes, now, carries_call),
             Hop::DialSecure => {
                 let Some(name) = peer.clone() else { return };
-                return self.streams.dial(Remote { to: *to, name: Some(name) }, bytes, now, carries_call);
+                return self.streams.dial(Remote { to, name: Some(name) }, bytes, now, carries_call);
             }
             Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
             Hop::Gone => return,
         };
-        let Some(socket) = socket else { return };
-        match socket.send(bytes, *to, *from) {
-            Ok(Delivery::Undeliverable(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH))) => {
-                tracing::debug!(call_id = call_id_of(bytes), errno, %to, "no route leads to where a message goes");
-                shell.station.sessions_mut().on_unsent(bytes, now);
-            }
-            // Other faults pass with time.
-            Ok(_) => {}
-            Err(error) => tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent"),
-        }
+        self.hold(exit, transmit, shell, now);
     }
 
-    fn transmit_mgcp<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>) {
-        let Transmit { hop, to, from, bytes, .. } = transmit;
-        let socket = match *hop {
-            Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
-            Hop::Own(number) => self.mgcp.get(usize::from(number)),
+    fn transmit_mgcp<A: Application>(&mut self, transmit: Transmit, shell: &mut Process<A>, now: Time) {
+        let exit = match transmit.hop {
+            Hop::Dispatcher(to) => return shell.station.reply(to, &transmit.bytes),
+            Hop::Own(number) => Some(Exit::Mgcp(number)),
+            Hop::Listener(number) if shell.duplicates.get(number).is_some() => Some(Exit::MgcpListener(number)),
             // A listener that a new dispatcher has given up: from our own port then.
-            Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
+            Hop::Listener(_) => own_towards(&self.mgcp, transmit.to).map(Exit::Mgcp),
             // MGCP runs over UDP alone, and its answers need not leave from the port that a command came to.
             Hop::Permitted(..) | Hop::Stream(_) | Hop::Dial | Hop::DialSecure | Hop::Gone => None,
         };
-        // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
-        let Some(socket) = socket else { return };
-        if let Err(error) = socket.send(bytes, *to, *from) {
-            tracing::debug!(%error, %to, "an MGCP message could not be sent");
+        self.hold(exit, transmit, shell, now);
+    }
+
+    /// Holds a datagram back for those after it, if it has a socket to leave by.
+    fn hold<A: Application>(&mut self, exit: Option<Exit>, transmit: Transmit, shell: &mut Process<A>, now: Time) {
+        if exit.is_some_and(|exit| self.held.push(exit, transmit)) {
+            self.send_all(shell, now);
         }
+    }
+
+    /// Sends the datagrams that are held back; true when the station was told that a route is missing.
+    fn send_all<A: Application>(&mut self, shell: &mut Process<A>, now: Time) -> bool {
+        let (Sockets { own, mgcp, held, .. }, Shell { station, duplicates, .. }) = (self, shell);
+        let socket_of = |exit| match exit {
+            Exit::Sip(number) => own.get(usize::from(number)),
+            Exit::Mgcp(number) => mgcp.get(usize::from(number)),
+            Exit::SipListener(number) | Exit::MgcpListener(number) => duplicates.get(number),
+        };
+        let mut has_told = false;
+        held.send(socket_of, |bytes| {
+            station.sessions_mut().on_unsent(bytes, now);
+            has_told = true;
+        });
+        has_told
     }
 
     /// Looks up the address that a message goes to.
@@ -324,7 +339,7 @@ impl Sockets {
     }
 }
 
-/// The socket of our own whose address family is that of `to`.
-fn own_towards(own: &[Socket], to: SocketAddr) -> Option<&Socket> {
-    own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())
+/// The number of the socket of our own whose address family is that of `to`.
+fn own_towards(own: &[Socket], to: SocketAddr) -> Option<u16> {
+    own.iter().position(|own| own.local_addr().is_ipv4() == to.is_ipv4()).map(|number| number as u16)
 }
