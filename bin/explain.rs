@@ -47,6 +47,9 @@ fn sentence(decided: &Decided) -> String {
             format!("forwarded to {proxy}, weight {}{took}", decided.weight)
         }
         Action::Forwarded if decided.sent_by == Some(Sender::Proxy) => format!("forwarded from {proxy} to the caller"),
+        Action::Forwarded if decided.sent_by == Some(Sender::Other) => {
+            format!("not from {proxy}, forwarded to the caller")
+        }
         Action::Forwarded => format!("forwarded to {proxy}"),
         Action::Stays => format!("stays with {proxy}"),
         Action::Response if decided.sent_by == Some(Sender::Caller) => format!("of the caller, forwarded to {proxy}"),

@@ -101,8 +101,8 @@ pub enum ShortTarget {
     Forwarded {
         /// The proxy.
         proxy: ProxyId,
-        /// The side that sent it.
-        side: Side,
+        /// The side that sent it; `None`: it goes the way of the proxy's requests, and does not come from the proxy.
+        sent_by: Option<Side>,
         /// Its weight then; 0 for a request that follows another.
         weight: u16,
     },
@@ -192,14 +192,21 @@ impl History {
         History { ring: Ring::new(), finals: Ring::new(), streams: Ring::new() }
     }
 
-    /// Notes a decision about a message of the call whose Call-ID hashes to `call`.
-    pub(super) fn note(&mut self, call: u64, about: About<'_>, decision: &Decision, now: Time) {
+    /// Notes a decision about a message of the call whose Call-ID hashes to `call`. `sent_by`: the side that has sent a
+    /// request that is forwarded, if it comes from either.
+    pub(super) fn note(
+        &mut self,
+        call: u64,
+        about: About<'_>,
+        (decision, sent_by): (&Decision, Option<Side>),
+        now: Time,
+    ) {
         let target = match decision.target {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 ShortTarget::Worker { worker, size, pinned, follows }
             }
             Target::Forward(Forward { proxy, .. }) if decision.reason.stays() => ShortTarget::Stays { proxy },
-            Target::Forward(Forward { proxy, side, weight, .. }) => ShortTarget::Forwarded { proxy, side, weight },
+            Target::Forward(Forward { proxy, weight, .. }) => ShortTarget::Forwarded { proxy, sent_by, weight },
             Target::ForwardResponse(ForwardedResponse { proxy, side, .. }) | Target::Passed(proxy, side) => {
                 ShortTarget::Response { proxy, side }
             }
@@ -208,7 +215,7 @@ impl History {
             Target::Return(answer) => ShortTarget::Answered(answer.code.0),
             Target::Everyone(_) => ShortTarget::Everyone,
             Target::Gathered(_) => ShortTarget::AnsweredAgain,
-            Target::Waits(proxy) => ShortTarget::Forwarded { proxy, side: Side::Server, weight: 0 },
+            Target::Waits(proxy) => ShortTarget::Forwarded { proxy, sent_by: Some(Side::Server), weight: 0 },
             Target::Prober | Target::Drop => ShortTarget::Dropped,
         };
         let seq = match decision.target {
@@ -320,8 +327,8 @@ mod tests {
         ];
         for (transport, reply_to, at) in ways {
             let arrival = arrival(transport, reply_to);
-            history.note(1, about(Label::Invite, &arrival), &drop, Time(at));
-            history.note(2, about(Label::Bye, &arrival), &drop, Time(at));
+            history.note(1, about(Label::Invite, &arrival), (&drop, None), Time(at));
+            history.note(2, about(Label::Bye, &arrival), (&drop, None), Time(at));
         }
         let told = history.of(1);
         let told: Vec<_> = told.iter().map(|it| (it.transport.label(), it.connection.map(|it| it.0))).collect();
@@ -333,7 +340,12 @@ mod tests {
         let mut history = History::new();
         let drop = Decision { target: Target::Drop, reason: Reason::Stun };
         for at in 0..History::LEN as u64 + 3 {
-            history.note(at % 2, about(Label::Invite, &arrival(Transport::Udp, ReplyTo::Datagram)), &drop, Time(at));
+            history.note(
+                at % 2,
+                about(Label::Invite, &arrival(Transport::Udp, ReplyTo::Datagram)),
+                (&drop, None),
+                Time(at),
+            );
         }
         let odd = history.of(1);
         assert_eq!(odd.len(), History::LEN / 2);
@@ -365,12 +377,12 @@ mod tests {
         let arrival = arrival(Transport::Udp, ReplyTo::Datagram);
         let (invite, bye) = (about(Label::Invite, &arrival), about(Label::Bye, &arrival));
         let outcome = |seq, status, why| words::Outcome { seq: Seq(seq), status, why };
-        history.note(1, invite, &handed(0, 7), Time(1));
+        history.note(1, invite, (&handed(0, 7), None), Time(1));
         history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
         history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));
         // The worker starts anew, and its link counts from the beginning.
-        history.note(1, invite, &handed(0, 7), Time(4));
-        history.note(1, bye, &handed(1, 8), Time(5));
+        history.note(1, invite, (&handed(0, 7), None), Time(4));
+        history.note(1, bye, (&handed(1, 8), None), Time(5));
         let ends = |history: &History| {
             history.of(1).into_iter().map(|it| it.answered.map(|end| end.status)).collect::<Vec<_>>()
         };

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use super::decision::{Arrival, Decision};
+use super::decision::{Arrival, Decision, Forward, Side, Target};
 use super::history::About;
 use super::returned::Returned;
 use super::{Dispatch, mgcp, sip};
@@ -173,7 +173,16 @@ impl Dispatch {
 
     /// Notes a decision under a name.
     pub(super) fn note_text(&mut self, name: &[u8], about: About<'_>, decision: &Decision, now: Time) {
-        self.history.note(self.call_hash.hash_one(name), about, decision, now);
+        let sent_by = self.sent_by(decision, about.arrival);
+        self.history.note(self.call_hash.hash_one(name), about, (decision, sent_by), now);
+    }
+
+    /// The side that has sent a request that is forwarded; `None`: neither. Anyone may know the token of a dialog, which
+    /// leads a request the way of those of its server.
+    fn sent_by(&self, decision: &Decision, arrival: &Arrival) -> Option<Side> {
+        let Target::Forward(Forward { proxy, side, .. }) = decision.target else { return None };
+        let is_known = side == Side::Caller || self.proxies.is_from(proxy, arrival.source.ip(), arrival.certified);
+        is_known.then_some(side)
     }
 }
 

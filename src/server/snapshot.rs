@@ -76,9 +76,10 @@ impl<C: Channel> Switch<C> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {
             let (proxy, sent_by) = match explained.target {
-                ShortTarget::Forwarded { proxy, side, .. } | ShortTarget::Response { proxy, side } => {
-                    (Some(proxy), Some(side.into()))
+                ShortTarget::Forwarded { proxy, sent_by, .. } => {
+                    (Some(proxy), Some(sent_by.map_or(Sender::Other, Sender::from)))
                 }
+                ShortTarget::Response { proxy, side } => (Some(proxy), Some(side.into())),
                 ShortTarget::Stays { proxy } => (Some(proxy), None),
                 _ => (None, None),
             };

@@ -459,6 +459,8 @@ pub enum Sender {
     Caller,
     /// The downstream proxy.
     Proxy,
+    /// Neither: a request that is forwarded as those of the proxy are, and does not come from the proxy.
+    Other,
 }
 
 /// Four digits after the point are enough. A value that is not a number is shown as 0, never as null.

@@ -406,12 +406,12 @@ fn a_request_inside_a_dialog_follows_our_record_route() {
     rig.now = rig.now + Duration::from_secs(3600);
     rig.dispatch.handle_timeout(rig.now);
     let bye = with_header(&in_dialog("a", "BYE", "s"), &format!("Route: {values}"));
-    let decision = rig.send_from("192.0.2.1", &bye);
+    let decision = rig.send_from(&sent.to.to_string().replace(":5060", ""), &bye);
     assert_eq!(decision.reason, Reason::RecordRouted);
     let back = forward(decision);
     assert_eq!((back.to.to_string(), back.routes.own.count), (rig.arrival.source.to_string(), 2));
     let explained = rig.dispatch.explain(b"a").pop().unwrap();
-    let from_the_server = ShortTarget::Forwarded { proxy: back.proxy, side: Side::Server, weight: 0 };
+    let from_the_server = ShortTarget::Forwarded { proxy: back.proxy, sent_by: Some(Side::Server), weight: 0 };
     assert_eq!(explained.target, from_the_server, "not as one that went to the server");
     let forged = bye.replace("Call-ID: a", "Call-ID: b");
     assert_eq!(answer(rig.send(&forged)).status, 481);

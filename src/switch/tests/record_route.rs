@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use super::*;
 use crate::config::RecordRoute;
 use crate::ids::ConnId;
+use crate::server::stats::Sender;
 
 const CALLER: &str = "198.51.100.7:4711";
 const SERVER: &str = "192.0.2.9:5080";
+const STRANGER: &str = "203.0.113.66:5060";
 const CALLERS_CONTACT: &str = "10.0.0.1:5062";
 const CONN: ConnId = ConnId(7);
 
@@ -120,6 +122,17 @@ fn response(request: &str, status: &str) -> String {
 
 fn reversed(values: &[String]) -> Vec<String> {
     values.iter().rev().cloned().collect()
+}
+
+#[test]
+fn a_strangers_bye_with_the_token_of_a_server_is_not_explained_as_one_from_that_server() {
+    let mut rig = Rig::new(RecordRoute::Auto);
+    let values = rig.call();
+    for (number, (source, sent_by)) in [(SERVER, Sender::Proxy), (STRANGER, Sender::Other)].into_iter().enumerate() {
+        let bye = inside("BYE", "sip:b@10.0.0.1:5062", &values, true);
+        one(rig.udp(&bye.replace("z9hG4bK-", &format!("z9hG4bK-{number}")), source));
+        assert_eq!(rig.0.explain(b"c", NOW).last().unwrap().sent_by, Some(sent_by), "{source}");
+    }
 }
 
 #[test]
