@@ -219,9 +219,12 @@ impl Lane {
         while let Some((address, load)) = self.switch.poll_report() {
             let _ = self.control.send(Event::Reported { address, load });
         }
-        while let Some(look_up) = self.switch.poll_look_up() {
-            if !self.mailbox.as_ref().is_some_and(|mailbox| mailbox.ask(&look_up)) {
-                self.switch.on_found(&[look_up.found(Vec::new(), now)], now);
+        // After a start, and a takeover, the prober comes a moment later.
+        if let Some(mailbox) = &self.mailbox {
+            while let Some(look_up) = self.switch.poll_look_up() {
+                if !mailbox.ask(&look_up) {
+                    self.switch.on_found(&[look_up.found(Vec::new(), now)], now);
+                }
             }
         }
         while let Some(change) = self.switch.poll_proxy_change() {
