@@ -1,8 +1,9 @@
 //! Requests that are forwarded with the state of a transaction, while they are under way in a lane, and messages of
 //! theirs that are to leave: those of `stateful` pools, and those that come or leave on a connection (RFC 3261 §16.11).
 //!
-//! A takeover leaves them behind: from then on the table alone knows their proxies, and they go on as those of mode
-//! `proxy` do. Those that have gone nowhere yet are decided about anew.
+//! A takeover leaves those behind that the table has: from then on it alone knows their proxies, and they go on as
+//! those of mode `proxy` do. The others go on where they stand ([`Carried`]): nothing else knows the way of their
+//! CANCEL and ACK. Those that have gone nowhere yet are decided about anew.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,19 +16,19 @@ use hashbrown::HashMap;
 
 use super::awaiting::Destination;
 use super::callees::Callee;
-use super::decision::{Answer, Arrival, EntryId, Forward, Hop, Reason, Side};
+use super::decision::{Answer, Arrival, EntryId, Forward, Hop, OwnRoutes, Reason, Routes, Side};
 use super::share::Shares;
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
 use crate::config::Pool;
 use crate::few::Few;
 use crate::fingerprint::{Fingerprint, SourcePrint};
-use crate::ids::{ConnId, ProxyId};
-use crate::pack::packed;
+use crate::ids::{ConnId, ListenerId, ProxyId};
+use crate::pack::{Damaged, packed, saved};
 use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
-use crate::transaction::response_context::{Effect, ResponseContext, Terms};
+use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Standing, Terms};
 use crate::wire::sip::{Edits, Message, Name};
 use crate::words::Transport;
 
@@ -74,8 +75,12 @@ pub(super) struct Contexts {
     /// The terms of each pool, by how its requests move, made anew when its settings change.
     terms: Vec<(PoolId, Moves, Arc<Terms>)>,
     leaving: VecDeque<Leaving>,
+    /// Requests of an earlier dispatcher that nothing has been done for.
+    carried: Vec<Carried>,
     scratch: Scratch,
 }
+
+saved!(Contexts by Vec<Carried>: Contexts::carried, Contexts::set_carried);
 
 /// The grounds on which a request goes on to another proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +191,30 @@ pub struct Sought {
 
 packed!(Sought { request, arrival });
 
+/// A request that has left and has no final response, and that the table does not have.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    /// Its bytes.
+    pub(super) request: Vec<u8>,
+    /// The way on which it came.
+    pub(super) arrival: Arrival,
+    pub(super) standing: Standing,
+    pub(super) side: Side,
+    /// The well-known socket that it has left from.
+    pub(super) listener: ListenerId,
+    pub(super) rewrites_uri: bool,
+    pub(super) records_route: bool,
+    pub(super) routes: Routes,
+}
+
+packed!(Carried { request, arrival, standing, side, listener, rewrites_uri, records_route, routes });
+packed!(Standing { at, is_heard, is_bound, is_cancelled });
+packed!(Candidate { proxy, attempt, to });
+packed!(Hop as Address(address) = 0, Connection(conn) = 1);
+packed!(Side as Caller = 0, Server = 1);
+packed!(Routes { own, restores_uri, is_strict });
+packed!(OwnRoutes { count, end });
+
 /// The message that leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LeavingMessage {
@@ -280,8 +309,29 @@ impl Contexts {
             spare: Vec::new(),
             terms: Vec::new(),
             leaving: VecDeque::new(),
+            carried: Vec::new(),
             scratch: Scratch::default(),
         }
+    }
+
+    fn carried(&self) -> Vec<Carried> {
+        let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.entry.is_none());
+        let carried = all.filter_map(|UnderWay { context, request, arrival, forward, .. }| {
+            let &Forward { side, listener, rewrites_uri, records_route, routes, .. } = forward;
+            let (request, arrival, standing) = (request.to_vec(), *arrival, context.standing()?);
+            Some(Carried { request, arrival, standing, side, listener, rewrites_uri, records_route, routes })
+        });
+        carried.collect()
+    }
+
+    fn set_carried(&mut self, carried: Vec<Carried>) -> Result<(), Damaged> {
+        self.carried = carried;
+        Ok(())
+    }
+
+    /// Takes out the requests of an earlier dispatcher.
+    pub(super) fn take_carried(&mut self) -> Vec<Carried> {
+        std::mem::take(&mut self.carried)
     }
 
     /// The terms of a pool, for requests that move like this.

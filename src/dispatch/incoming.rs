@@ -177,8 +177,8 @@ impl Dispatch {
         self.history.note(self.call_hash.hash_one(name), about, (decision, sent_by), now);
     }
 
-    /// The side that has sent a request that is forwarded; `None`: neither. Anyone may know the token of a dialog, which
-    /// leads a request the way of those of its server.
+    /// The side that has sent a request that is forwarded; `None`: neither. Anyone may know the token of a dialog,
+    /// which leads a request the way of those of its server.
     fn sent_by(&self, decision: &Decision, arrival: &Arrival) -> Option<Side> {
         let Target::Forward(Forward { proxy, side, .. }) = decision.target else { return None };
         let is_known = side == Side::Caller || self.proxies.is_from(proxy, arrival.source.ip(), arrival.certified);

@@ -20,6 +20,7 @@ saved!(Dispatch {
     pool,
     proxies,
     table,
+    contexts,
     groups,
     access,
     counters,
@@ -37,7 +38,6 @@ saved!(Dispatch {
     forgotten_until,
     forgotten_cancels,
     taken_over,
-    contexts,
     awaiting,
     callees,
     selector,
@@ -59,7 +59,7 @@ impl Dispatch {
     fn resume(&mut self) -> Result<(), Damaged> {
         self.forgotten_until = Time(0);
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
-        // The requests of contexts are forgotten with them.
+        // Requests of contexts that the table has are forgotten with them.
         let held: HashSet<(ProxyId, Sent), FixedState> = self.table.holds().filter_map(unheard).collect();
         self.proxies.keep_waiting(|proxy, sent| held.contains(&(proxy, sent)));
         Ok(())

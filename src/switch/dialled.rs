@@ -73,6 +73,11 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_connection_kept(conn, to, transport, now)
     }
 
+    /// All connections of an earlier dispatcher are known: its requests under way go on.
+    pub fn on_taken_over(&mut self, now: Time) {
+        self.dispatch.on_taken_over(now);
+    }
+
     /// A downstream proxy takes the bytes that are sent on a connection again, or does not.
     pub fn on_connection_taken(&mut self, conn: ConnId, is_taken: bool) {
         self.dispatch.on_connection_taken(conn, is_taken);

@@ -106,6 +106,7 @@ impl Lane {
         };
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;
         self.keep_dialled(clock::now());
+        self.switch.on_taken_over(clock::now());
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;
         }

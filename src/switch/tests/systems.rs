@@ -4,6 +4,7 @@ mod dialled;
 mod leaving;
 mod outbound;
 mod secure;
+mod taken_over;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -297,6 +297,10 @@ impl Branch {
         may
     }
 
+    pub(super) const fn set_attempt(&mut self, attempt: u8) {
+        self.to.attempt = attempt;
+    }
+
     pub(super) const fn to(&self) -> Candidate {
         self.to
     }

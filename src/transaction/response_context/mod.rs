@@ -221,6 +221,19 @@ pub struct Response<'a> {
     pub bytes: &'a [u8],
 }
 
+/// The standing of a request that has left and has no final response: another owner goes on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The branch that is in use.
+    pub at: Candidate,
+    /// Whether a provisional response has come.
+    pub is_heard: bool,
+    /// Whether no other proxy gets the request.
+    pub is_bound: bool,
+    /// Whether the caller has cancelled it.
+    pub is_cancelled: bool,
+}
+
 impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
@@ -248,6 +261,31 @@ impl ResponseContext {
         };
         first.into_iter().for_each(|first| context.branch_to(first, now, out));
         context
+    }
+
+    /// Where it stands, if an outcome is still awaited.
+    pub fn standing(&self) -> Option<Standing> {
+        let last = self.branches.last().filter(|last| last.is_pending())?;
+        let (is_bound, is_cancelled) = (self.is_bound, self.is_cancelled);
+        let standing = Standing { at: last.to(), is_heard: !last.is_unheard(), is_bound, is_cancelled };
+        (self.server.is_proceeding() && !self.is_expired).then_some(standing)
+    }
+
+    /// Goes on, after it has begun with the same branch, where another owner has left it. All timers begin anew.
+    /// Nothing leaves: what was due then has left.
+    pub fn go_on(&mut self, from: Standing, now: Time) {
+        let mut left = Vec::new();
+        let Some(branch) = self.branches.last_mut() else { return };
+        branch.set_attempt(from.at.attempt);
+        self.is_bound = from.is_bound;
+        if from.is_heard {
+            let status = if from.is_bound { 180 } else { 100 };
+            branch.on_provisional(status, self.terms.pending_max, now, &mut left);
+            self.server.pass(status, None, now);
+        }
+        if from.is_cancelled {
+            self.on_cancel(now, &mut left);
+        }
     }
 
     /// Whether the request is an INVITE.

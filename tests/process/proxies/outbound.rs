@@ -321,6 +321,29 @@ fn a_call_to_a_phone_over_tcp_outlives_a_takeover_on_its_connection() {
 }
 
 #[test]
+fn a_systems_call_that_rings_at_a_phone_over_tcp_during_a_takeover_is_cancelled_there_afterwards() {
+    let system = System::start(None);
+    let (mut front, at) = front(&system);
+    let phone = System::played();
+    let uri = format!("sip:phone@{};transport=tcp", phone.address());
+    let mut line = line_from(system.address(), at);
+    let text = request("INVITE", &uri, system.address(), ("rings", ""), &[]);
+    line.send(text.as_bytes()).unwrap();
+    let invite = phone.expect("the INVITE", is("INVITE", "rings"));
+    phone.respond(&invite, 180, "");
+    while !line.receive().unwrap().starts_with("SIP/2.0 180 ") {}
+    front.pointsman.take_over();
+    line.send(text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL").as_bytes()).unwrap();
+    assert!(line.receive_final("CANCEL").unwrap().starts_with("SIP/2.0 200 "));
+    let cancel = phone.expect("the CANCEL", is("CANCEL", "rings"));
+    assert_eq!(cancel.message.header("Via"), invite.message.header("Via"));
+    phone.respond(&cancel, 200, "");
+    phone.respond(&invite, 487, "");
+    phone.expect("the ACK", is("ACK", "rings"));
+    assert!(line.receive_final("INVITE").unwrap().starts_with("SIP/2.0 487 "));
+}
+
+#[test]
 fn a_system_is_known_by_its_certificate_wherever_its_connection_comes_from() {
     let ca = Authority::new();
     let system = System::start(Some(ca.certify("system.example.test")));

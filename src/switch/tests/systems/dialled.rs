@@ -15,14 +15,14 @@ type Fails<'a> = &'a dyn Fn(&mut Rig, ConnId) -> Vec<Sent>;
 
 impl Rig {
     /// The lane opens a connection that is asked for: it begins to.
-    fn dials(&mut self, conn: ConnId) -> SocketAddr {
+    pub(super) fn dials(&mut self, conn: ConnId) -> SocketAddr {
         let to = self.switch.poll_callee().expect("a connection that is asked for");
         self.switch.on_callee_dialled(&to, Some(conn), self.now);
         assert!(self.left().is_empty(), "it is not open yet");
         to.address
     }
 
-    fn opens(&mut self, conn: ConnId) -> Vec<Sent> {
+    pub(super) fn opens(&mut self, conn: ConnId) -> Vec<Sent> {
         self.switch.on_connection_open(conn, self.now);
         self.left()
     }
@@ -39,7 +39,7 @@ impl Rig {
     }
 
     /// The phone answers by a connection.
-    fn phone(&mut self, request: &Sent, status: &str, conn: ConnId) -> Vec<Sent> {
+    pub(super) fn phone(&mut self, request: &Sent, status: &str, conn: ConnId) -> Vec<Sent> {
         self.stream(&answer(request, status), conn, PHONE)
     }
 

@@ -20,6 +20,7 @@ impl Rig {
             let is_wanted = self.switch.on_connection_kept(ConnId(*conn), A.parse().unwrap(), Transport::Tcp, self.now);
             assert!(is_wanted, "#{conn}");
         }
+        self.switch.on_taken_over(self.now);
     }
 
     /// The next connection that is to be closed until `until` (ms).

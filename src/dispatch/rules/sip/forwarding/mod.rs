@@ -4,6 +4,7 @@
 //! weights change: a retransmission, the CANCEL and the ACK to a refusal follow their request, whatever has changed
 //! meanwhile.
 
+mod carried;
 mod following;
 mod forgotten;
 mod identified;

@@ -1,0 +1,33 @@
+//! Requests under way that the table does not have, after a takeover.
+
+use super::Case;
+use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::Carried;
+use crate::dispatch::decision::{Forward, Reason, Target};
+use crate::time::Time;
+use crate::wire::sip::Scanner;
+
+impl Dispatch {
+    /// Goes on with the requests of an earlier dispatcher, once all connections that were kept are known.
+    pub fn on_taken_over(&mut self, now: Time) {
+        for carried in self.contexts.take_carried() {
+            self.go_on_with(&carried, now);
+        }
+    }
+
+    fn go_on_with(&mut self, carried: &Carried, now: Time) {
+        let &Carried { ref request, arrival, standing, side, listener, rewrites_uri, records_route, routes } = carried;
+        let mut scanner = Scanner::new();
+        let Ok(message) = scanner.scan(request) else { return };
+        let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
+        let way = (standing.at.to, standing.at.proxy, side);
+        let decision = self.forward_to(&case, way, Reason::Retransmission, listener);
+        let Target::Forward(forward) = decision.target else { return };
+        let forward = Forward { rewrites_uri, records_route, routes, ..forward };
+        if self.begin_context(&case, &forward, None)
+            && let Some(id) = self.contexts.of(case.name)
+        {
+            self.happen(id, now, |context, _| context.go_on(standing, now));
+        }
+    }
+}

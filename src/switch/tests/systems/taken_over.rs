@@ -1,0 +1,134 @@
+//! Requests under way at a takeover that the table does not have: those that systems send by themselves, and those
+//! inside dialogs.
+
+use super::outbound::{PHONE, answer, inside, of_call, to_uri};
+use super::*;
+
+/// Connections that are opened to the two addresses of a name.
+const FIRST: ConnId = ConnId(60);
+const SECOND: ConnId = ConnId(61);
+const ELSEWHERE: &str = "203.0.113.8:5062";
+
+/// A call of a system to a name whose first address answers 503: the INVITE at the second one.
+fn at_second_address(rig: &mut Rig, is_stream: bool) -> Sent {
+    let uri = uri(is_stream);
+    assert_eq!(rig.system(&to_uri("INVITE", uri, &[])), []);
+    let sent = rig.finds(&[PHONE, ELSEWHERE]);
+    if !is_stream {
+        let refused = rig.datagram(&answer(&one(sent), "503 Service Unavailable"), PHONE);
+        return refused.into_iter().find(|sent| sent.shown().starts_with("INVITE")).unwrap();
+    }
+    rig.dials(FIRST);
+    let first = one(rig.opens(FIRST));
+    rig.phone(&first, "503 Service Unavailable", FIRST);
+    rig.dials(SECOND);
+    one(rig.opens(SECOND))
+}
+
+fn uri(is_stream: bool) -> &'static str {
+    if is_stream { "sip:phone@example.org;transport=tcp" } else { "sip:phone@example.org" }
+}
+
+/// Messages by what they are: which of several leaves first does not matter.
+fn sorted(mut sent: Vec<Sent>) -> Vec<Sent> {
+    sent.sort_by_key(Sent::shown);
+    sent
+}
+
+impl Rig {
+    /// Another dispatcher takes over, with the connection to a and that to the second address.
+    fn is_taken_over(&mut self) {
+        self.switch.settle(self.now);
+        assert_eq!(self.left(), []);
+        self.take_over(&[1]);
+    }
+
+    /// The phone at the second address responds.
+    fn second(&mut self, request: &Sent, status: &str, is_stream: bool) -> Vec<Sent> {
+        match is_stream {
+            true => self.stream(&answer(request, status), SECOND, ELSEWHERE),
+            false => self.datagram(&answer(request, status), ELSEWHERE),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_rings_at_the_second_address_of_a_name_is_cancelled_there_after_a_takeover() {
+    for is_stream in [false, true] {
+        let mut rig = Rig::connected(1);
+        let invite = at_second_address(&mut rig, is_stream);
+        assert_eq!(shown(&rig.second(&invite, "180 Ringing", is_stream)), ["180 to #50"]);
+        rig.is_taken_over();
+        let to = if is_stream { "#61" } else { ELSEWHERE };
+        let cancel = to_uri("CANCEL", uri(is_stream), &[]).replace("-CANCEL", "-INVITE");
+        let cancelled = sorted(rig.system(&cancel));
+        assert_eq!(shown(&cancelled), ["200 to #50".to_owned(), format!("CANCEL to {to}")]);
+        assert_eq!(cancelled[1].field("Via"), invite.field("Via"), "with the branch of that attempt");
+        let ended = sorted(rig.second(&invite, "487 Request Terminated", is_stream));
+        assert_eq!(shown(&ended), ["487 to #50".to_owned(), format!("ACK to {to}")]);
+        assert_eq!(ended[1].field("Via"), invite.field("Via"));
+        let ack = to_uri("ACK", uri(is_stream), &[]).replace("-ACK", "-INVITE");
+        assert_eq!(rig.system(&ack.replace("example.net>\r\nCall", "example.net>;tag=p1\r\nCall")), []);
+        assert_eq!(rig.switch.poll_look_up(), None);
+    }
+}
+
+#[test]
+fn a_systems_call_that_is_answered_after_a_takeover_stands_and_one_that_was_cancelled_before_ends() {
+    for is_cancelled in [false, true] {
+        let mut rig = Rig::connected(1);
+        let invite = at_second_address(&mut rig, true);
+        if is_cancelled {
+            let cancel = to_uri("CANCEL", uri(true), &[]).replace("-CANCEL", "-INVITE");
+            assert_eq!(shown(&rig.system(&cancel)), ["200 to #50"], "nothing to cancel before a response");
+        }
+        rig.is_taken_over();
+        let rings = shown(&sorted(rig.second(&invite, "180 Ringing", true)));
+        let status = if is_cancelled { "487 Request Terminated" } else { "200 OK" };
+        let ends = shown(&sorted(rig.second(&invite, status, true)));
+        match is_cancelled {
+            false => assert_eq!((rings, ends), (vec!["180 to #50".to_owned()], vec!["200 to #50".to_owned()])),
+            true => {
+                assert_eq!(rings, ["180 to #50", "CANCEL to #61"]);
+                assert_eq!(ends, ["487 to #50", "ACK to #61"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_systems_call_in_a_datagram_that_is_lost_during_a_takeover_is_sent_again_and_ends_in_time() {
+    let mut rig = Rig::connected(1);
+    let invite = at_second_address(&mut rig, false);
+    rig.is_taken_over();
+    let again = one(rig.passes(600).into_iter().filter(|sent| sent.shown().starts_with("INVITE")).collect());
+    assert_eq!((&again.to, &again.text), (&invite.to, &invite.text), "the same bytes");
+    assert_eq!(shown(&rig.passes(40_000)).last().unwrap(), "408 to #50");
+}
+
+#[test]
+fn a_request_inside_a_dialog_is_repeated_and_its_connection_is_watched_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.system(&to_uri("INVITE", "sip:phone@203.0.113.9:5062", &[])));
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    one(rig.datagram(&answer(&sent, "200 OK"), PHONE));
+    let info = inside("INFO", "sip:phone@203.0.113.9:5062", "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+    let info = one(rig.system(&info));
+    let by_stream = to_uri("OPTIONS", "sip:x@192.0.2.12:5080;transport=tcp", &[]);
+    assert_eq!(one(rig.system(&of_call(&by_stream, "other"))).shown(), "OPTIONS to #102");
+    rig.is_taken_over();
+    assert_eq!(shown(&rig.passes(600)), [format!("INFO to {PHONE}")]);
+    assert_eq!(shown(&rig.datagram(&answer(&info, "200 OK"), PHONE)), ["200 to #50"]);
+    assert_eq!(rig.passes(1_500), []);
+}
+
+#[test]
+fn a_takeover_that_comes_to_nothing_changes_nothing_for_requests_under_way() {
+    let mut rig = Rig::connected(1);
+    let invite = at_second_address(&mut rig, true);
+    rig.switch.settle(rig.now);
+    rig.switch.save(&mut Vec::new());
+    assert_eq!(rig.left(), []);
+    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    assert_eq!(shown(&rig.second(&invite, "486 Busy Here", true)), ["ACK to #61", "486 to #50"]);
+}
