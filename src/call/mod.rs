@@ -68,4 +68,4 @@ mod uas;
 
 pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Load, Output, Path, ResolveKey, StandaloneKey, Transmit};
 pub use identity::{Identity, Limits, MediaPlace, SessionTimer};
-pub use uas::{Delivery, Uas};
+pub use uas::{Delivery, Request, Uas};

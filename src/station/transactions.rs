@@ -11,15 +11,14 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::call::exchange::{Arrival, Path};
+use crate::call::{Arrival, Path, Request};
 use crate::fingerprint::Printer;
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
-use crate::transaction::name::{self, sip::Names};
+use crate::transaction::name::mgcp::Names;
 use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
-use crate::wire::sip::Message;
 use crate::words::{Envelope, OpenTransaction};
 
 /// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
@@ -59,11 +58,11 @@ impl OpenTransactions {
         }
     }
 
-    /// A message was handed over.
-    pub(super) fn on_message(&mut self, message: &Message<'_>, envelope: &Envelope, now: Time) {
+    /// A request was handed over.
+    pub(super) fn on_request(&mut self, request: &Request<'_>, envelope: &Envelope, now: Time) {
         let Some((_, printer)) = &self.key else { return };
-        let Some(opened) = Names::opened_by(message, printer) else {
-            let cancelled = Names::cancelled_by(message, printer);
+        let Some(opened) = request.opened(printer) else {
+            let cancelled = request.cancelled(printer);
             if let Some(held) = cancelled.and_then(|name| self.held.get_mut(&name)) {
                 held.is_cancelled = true;
             }
@@ -89,7 +88,7 @@ impl OpenTransactions {
     pub(super) fn on_mgcp(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, now: Time) {
         let (Some((_, printer)), mgcp::Message::Command(command)) = (&self.key, message) else { return };
         let Path::Handoff { seq, .. } = arrival.path else { return };
-        if let Some(opened) = name::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
+        if let Some(opened) = Names::opened_by(command, arrival.source.ip(), printer) {
             self.open(opened, seq, None, now);
         }
     }
@@ -152,12 +151,18 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
+    fn take(transactions: &mut OpenTransactions, text: &str, seq: u64, now: u64) {
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(text.as_bytes()).unwrap();
+        transactions.on_request(&Request::read(&message).unwrap(), &Envelope::plain(seq), Time(now));
+    }
+
     fn hand_over(transactions: &mut OpenTransactions, name: &str, seq: u64, now: u64) {
         let text = format!(
             "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{name}\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: {name}\r\nCSeq: 1 INVITE\r\n\r\n"
         );
-        transactions.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(seq), Time(now));
+        take(transactions, &text, seq, now);
     }
 
     fn with_key() -> OpenTransactions {
@@ -216,7 +221,7 @@ mod tests {
         hand_over(&mut transactions, "b", 2, 0);
         let text = "CANCEL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKb\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: b\r\nCSeq: 1 CANCEL\r\n\r\n";
-        transactions.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(3), Time(0));
+        take(&mut transactions, text, 3, 0);
         let mut cancelled: Vec<bool> = transactions.all(Time(0)).iter().map(|held| held.is_cancelled).collect();
         cancelled.sort_unstable();
         assert_eq!(cancelled, [false, true]);
@@ -242,7 +247,7 @@ mod tests {
         assert_eq!(answered(&mut transactions, 1), [true]);
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let source = "192.0.2.1".parse().unwrap();
-        let name = name::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
+        let name = Names::transaction(source, mgcp::TransactionId(7), &printer);
         assert_eq!(transactions.all(Time(1))[0].name, name.to_bytes());
     }
 

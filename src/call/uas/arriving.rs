@@ -27,7 +27,8 @@ impl Uas {
         }
     }
 
-    pub(super) fn on_request(&mut self, case: &Case<'_>) {
+    /// Serves a request, whatever it is.
+    pub(super) fn serve(&mut self, case: &Case<'_>) {
         let Case { request, name, .. } = *case;
         let known = self.servers.find(name);
         match (request.method, known) {

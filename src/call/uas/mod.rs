@@ -43,7 +43,7 @@ use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::carried::Carried;
 use crate::call::uas::client::{Client, ClientKey};
 use crate::call::uas::given_back::GivenBack;
-use crate::call::uas::request::{Case, Fingerprints, Request, without_prefix};
+use crate::call::uas::request::{Case, Fingerprints, without_prefix};
 use crate::call::uas::rooms::Rooms;
 use crate::call::uas::server::{Server, ServerKey, Servers};
 use crate::ids::{Seq, decode, encode};
@@ -52,6 +52,7 @@ use crate::time::{Time, Wheel};
 use crate::wire::sip::{Message, Scanner};
 
 pub use self::reliable::Delivery;
+pub use self::request::Request;
 
 /// The user agent of one worker.
 #[derive(Debug)]
@@ -123,15 +124,18 @@ impl Uas {
             self.dealt_with(arrival);
             return;
         }
-        if arrival.alias
-            && let Some(via) = msg.via()
-        {
-            self.aliases.note(&via, arrival, self.way(Some(&via), arrival).hop);
-        }
         match Request::read(msg) {
-            Some(request) => self.on_request(&Case::new(&request, &self.prints, arrival, now)),
+            Some(request) => self.on_request(&request, arrival, now),
             None => self.on_incomplete(msg, arrival),
         }
+    }
+
+    /// Takes a request that has been read already, as [`Uas::on_message`] does.
+    pub fn on_request(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        if arrival.alias {
+            self.aliases.note(&request.via, arrival, self.way(Some(&request.via), arrival).hop);
+        }
+        self.serve(&Case::new(request, &self.prints, arrival, now));
     }
 
     /// The next output; `None` when there is none until the next input or [`Uas::poll_timeout`].

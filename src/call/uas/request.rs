@@ -8,10 +8,11 @@ use crate::fingerprint::{Fingerprint, Printer, Source};
 use crate::time::Time;
 use crate::transaction::name::sip::Fields;
 use crate::wire::sip::{CSeq, Message, Method, Name, Via};
+use crate::words::OpenTransaction;
 
 /// A request with all fields that RFC 3261 §8.1.1 makes mandatory.
 #[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
+pub struct Request<'a> {
     pub(super) msg: &'a Message<'a>,
     pub(super) method: Method<'a>,
     pub(super) via: Via<'a>,
@@ -23,7 +24,7 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Reads a request; `None` when a mandatory header is missing or unreadable, or CSeq names another method.
-    pub(super) fn read(msg: &'a Message<'a>) -> Option<Self> {
+    pub fn read(msg: &'a Message<'a>) -> Option<Self> {
         let method = msg.method()?;
         let cseq = msg.cseq().filter(|cseq| cseq.method == method)?;
         Some(Request {
@@ -36,6 +37,16 @@ impl<'a> Request<'a> {
             to_tag: msg.to()?.tag(),
             cseq,
         })
+    }
+
+    /// As [`Fields::opened`].
+    pub fn opened(&self, printer: &Printer) -> Option<OpenTransaction> {
+        self.named_by().opened(self.method, self.to_tag, printer)
+    }
+
+    /// The name of the transaction that a CANCEL is for: both have the same branch (RFC 3261 §9.1).
+    pub fn cancelled(&self, printer: &Printer) -> Option<[u8; 16]> {
+        (self.method == Method::Cancel).then(|| self.named_by().transaction(printer).to_bytes())
     }
 
     /// The fields that name its transaction.

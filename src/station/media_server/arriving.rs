@@ -1,6 +1,6 @@
 //! Input: messages that the dispatcher has handed over, and those that come to the worker's own ports.
 
-use crate::call::{Arrival, Path};
+use crate::call::{Arrival, Path, Request};
 use crate::time::Time;
 use crate::wire::framing::StreamFault;
 use crate::wire::mgcp::MOST_PARTS;
@@ -25,14 +25,20 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         if !gate.lets_in_from_link(envelope, now, || uas.begins(&msg)) {
             return false;
         }
-        transactions.on_message(&msg, envelope, now);
         let mut arrival = Arrival::handed_over(envelope);
         if arrival.size == 0 {
             // The dispatcher has not weighed this message, because it follows something of ours (its conference, its
             // first try without credentials). An INVITE opens a session all the same.
             arrival = weighing(arrival, &msg);
         }
-        uas.on_message(&msg, &arrival, now);
+        match Request::read(&msg) {
+            Some(request) => {
+                transactions.on_request(&request, envelope, now);
+                uas.on_request(&request, &arrival, now);
+            }
+            // A response, or a request that lacks something.
+            None => uas.on_message(&msg, &arrival, now),
+        }
         true
     }
 

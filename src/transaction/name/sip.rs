@@ -38,7 +38,17 @@ pub struct Fields<'a> {
     pub cseq: u32,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    fn of(message: &'a Message<'a>, read: &'a Essentials<'a>) -> Self {
+        Fields {
+            message,
+            via: read.via.as_ref(),
+            call_id: message.call_id(),
+            from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
+            cseq: message.cseq().map_or(0, |cseq| cseq.number),
+        }
+    }
+
     /// The name that an INVITE shares with its ACK, if that is to a 300–699, and with its CANCEL (RFC 3261 §9.1,
     /// §17.1.1.3): branch and sent-by.
     #[inline]
@@ -84,6 +94,23 @@ impl Fields<'_> {
     pub fn call(&self, printer: &Printer) -> Fingerprint {
         call(self.call_id, self.from_tag, printer)
     }
+
+    /// The transaction that the request, handed over, has opened in the dispatcher's table, with its names; `None` for
+    /// requests that only find one there (ACK, CANCEL) or that belong to a dialog.
+    pub fn opened(
+        &self,
+        method: Method<'_>,
+        to_tag: Option<&[u8]>,
+        printer: &Printer,
+    ) -> Option<words::OpenTransaction> {
+        if matches!(method, Method::Ack | Method::Cancel) || to_tag.is_some() {
+            return None;
+        }
+        let Names { transaction, call, cseq } = Names::of_fields(self, printer);
+        let (name, call) = (transaction.to_bytes(), call.to_bytes());
+        let is_invite = method == Method::Invite;
+        Some(words::OpenTransaction { name, call, cseq, is_invite, ..words::OpenTransaction::default() })
+    }
 }
 
 /// The name of the call with this Call-ID and From-tag.
@@ -111,34 +138,17 @@ pub struct Names {
 impl Names {
     /// The names of the transaction that a request belongs to.
     pub fn of(message: &Message<'_>, read: &Essentials<'_>, printer: &Printer) -> Self {
-        let fields = Fields {
-            message,
-            via: read.via.as_ref(),
-            call_id: message.call_id(),
-            from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
-            cseq: message.cseq().map_or(0, |cseq| cseq.number),
-        };
-        Names { transaction: fields.transaction(printer), call: fields.call(printer), cseq: fields.cseq }
+        Names::of_fields(&Fields::of(message, read), printer)
     }
 
-    /// The transaction that a handed-over request has opened in the dispatcher's table, with its names; `None` for
-    /// requests that only find one there (ACK, CANCEL) or that belong to a dialog.
+    /// The transaction that a handed-over request has opened in the dispatcher's table: [`Fields::opened`].
     pub fn opened_by(message: &Message<'_>, printer: &Printer) -> Option<words::OpenTransaction> {
-        let method = message.method()?;
-        let read = message.essentials();
-        if matches!(method, Method::Ack | Method::Cancel) || read.to.and_then(|to| to.tag()).is_some() {
-            return None;
-        }
-        let Names { transaction, call, cseq } = Names::of(message, &read, printer);
-        let (name, call) = (transaction.to_bytes(), call.to_bytes());
-        let is_invite = method == Method::Invite;
-        Some(words::OpenTransaction { name, call, cseq, is_invite, ..words::OpenTransaction::default() })
+        let (method, read) = (message.method()?, message.essentials());
+        Fields::of(message, &read).opened(method, read.to.and_then(|to| to.tag()), printer)
     }
 
-    /// The name of the transaction that a CANCEL is for: both have the same branch (RFC 3261 §9.1).
-    pub fn cancelled_by(message: &Message<'_>, printer: &Printer) -> Option<[u8; 16]> {
-        (message.method()? == Method::Cancel)
-            .then(|| Names::of(message, &message.essentials(), printer).transaction.to_bytes())
+    fn of_fields(fields: &Fields<'_>, printer: &Printer) -> Self {
+        Names { transaction: fields.transaction(printer), call: fields.call(printer), cseq: fields.cseq }
     }
 }
 
