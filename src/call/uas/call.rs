@@ -8,7 +8,7 @@ use crate::call::uas::dialog::Dialog;
 use crate::call::uas::reliable::Reliable;
 use crate::call::uas::rooms::RoomSeat;
 use crate::call::uas::server::ServerKey;
-use crate::call::uas::session_timer::Session;
+use crate::call::uas::session_timer::{Proposal, Session};
 use crate::time::Time;
 
 /// One call.
@@ -32,6 +32,8 @@ pub(super) struct Call {
     pub(super) offered: bool,
     /// A refresh of ours that is under way.
     pub(super) refresh: Option<ClientKey>,
+    /// The proposal of its INVITE for session timers.
+    pub(super) proposal: Proposal,
     pub(super) session: Option<Session>,
     pub(super) reliable: Option<Box<Reliable>>,
     /// The session description we gave last; a refresh offers it again.
@@ -83,6 +85,7 @@ impl Call {
             asked: None,
             offered: false,
             refresh: None,
+            proposal: Proposal::default(),
             session: None,
             reliable: None,
             sdp: None,

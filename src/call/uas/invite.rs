@@ -87,12 +87,11 @@ impl Uas {
         call.reliable = call.reliable.take().and_then(|reliable| reliable.without_repetition());
         call.phase = Phase::Accepted(None);
         call.sdp = sdp.or(call.sdp.as_deref()).map(Into::into);
-        let addresses = call.addresses;
+        let (addresses, agreement) = (call.addresses, Agreement::with(&call.proposal, &self.session_timer));
         let contact = self.contact(&addresses);
-        let ours = self.session_timer;
         self.with_request(server, |uas, request| {
-            let agreement = Agreement::with(request, &ours);
-            let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
+            let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(5);
+            headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);
             headers.extend(agreement.iter().flat_map(Agreement::headers));
             if let Some(call) = uas.calls.get_mut(key) {
                 call.session = agreement.as_ref().map(|agreement| agreement.begin(call.addresses.heard.transport, now));
@@ -152,9 +151,10 @@ impl Uas {
         if arrival.seq().is_none() {
             self.load.direct += 1;
         }
-        if let Err(refusal) = self.check_interval(request) {
-            return self.refuse_request(case, &refusal, None);
-        }
+        let proposal = match self.check_interval(request) {
+            Ok(proposal) => proposal,
+            Err(refusal) => return self.refuse_request(case, &refusal, None),
+        };
         let replaces = match self.replaced(request) {
             Ok(replaces) => replaces,
             Err(refusal) => return self.refuse_request(case, &refusal, None),
@@ -197,6 +197,7 @@ impl Uas {
             size: arrival.size,
             seat,
             claim,
+            proposal,
             replaces,
             ring_first: arrival.ring_first,
             expires: expires(request, now),

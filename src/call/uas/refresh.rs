@@ -15,10 +15,11 @@ use crate::time::Time;
 use crate::wire::sip::{Message, Name};
 
 impl Uas {
-    /// Refuses a request whose session interval is too short (RFC 4028 §9).
-    pub(super) fn check_interval(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    /// The proposal of a request for session timers; the refusal if its interval is too short (RFC 4028 §9).
+    pub(super) fn check_interval(&self, request: &Request<'_>) -> Result<Proposal, Refusal> {
         let too_short = |floor: u32| Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
-        Proposal::of(request).agree(&self.session_timer).map(drop).map_err(too_short)
+        let proposal = Proposal::of(request);
+        proposal.agree(&self.session_timer).map(|_| proposal).map_err(too_short)
     }
 
     /// A session timer has run out.

@@ -8,7 +8,7 @@ use crate::call::uas::options::Refusal;
 use crate::call::uas::request::Case;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
-use crate::call::uas::session_timer::Agreement;
+use crate::call::uas::session_timer::{Agreement, Proposal};
 use crate::time::Time;
 use crate::wire::sip::Method;
 
@@ -148,7 +148,7 @@ impl Uas {
                 call.dialog.refresh_target(contact.uri, limit);
             }
             // RFC 4028 §7.4: every refresh settles the session timer anew.
-            let agreement = Agreement::with(request, &ours);
+            let agreement = Agreement::with(&Proposal::of(request), &ours);
             let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(5);
             if request.method != Method::Prack {
                 headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);

@@ -181,9 +181,8 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
-    /// The agreement with the sender of a request; `None` for no session timer.
-    pub(super) fn with(request: &Request<'_>, ours: &SessionTimer) -> Option<Self> {
-        let proposal = Proposal::of(request);
+    /// The agreement with the sender of a proposal; `None` for no session timer.
+    pub(super) fn with(proposal: &Proposal, ours: &SessionTimer) -> Option<Self> {
         let interval = proposal.agree(ours).ok()??;
         let mut value = Vec::with_capacity(24);
         push_number(&mut value, interval.seconds);
