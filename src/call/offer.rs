@@ -64,15 +64,15 @@ impl Default for Capabilities {
 
 /// A peer's session description, read: an offer, or the answer to ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct Offer<'a> {
     /// Start and stop time, which the answer repeats (RFC 3264 §6).
     time: (u64, u64),
-    lines: Vec<Line>,
+    lines: Vec<Line<'a>>,
 }
 
-impl Offer {
+impl<'a> Offer<'a> {
     /// Reads a body of type `application/sdp`.
-    pub fn parse(body: &[u8]) -> Result<Self, OfferError> {
+    pub fn parse(body: &'a [u8]) -> Result<Self, OfferError> {
         let Description { time, session, media } = Description::read(body)?;
         let lines = media.into_iter().map(|(media, section)| Line::read(media, &section, &session)).collect();
         Ok(Offer { time: time.unwrap_or_default(), lines })

@@ -43,17 +43,13 @@ impl Codec {
     }
 
     /// The codec that an `rtpmap` names: `PCMU/8000`, with or without `/1`. Names are compared without regard to case.
-    pub fn of_rtpmap(encoding: &str) -> Option<Self> {
-        let mut parts = encoding.trim().split('/');
-        let name = parts.next()?;
-        let rate: u32 = parts.next()?.trim().parse().ok()?;
-        let channels: u32 = parts.next().map_or(Some(1), |text| text.trim().parse().ok())?;
-        if rate != CLOCK_RATE || channels != 1 {
-            return None;
-        }
-        [Codec::Pcmu, Codec::Pcma, Codec::TelephoneEvent]
-            .into_iter()
-            .find(|codec| codec.name().eq_ignore_ascii_case(name))
+    pub fn of_rtpmap(encoding: &[u8]) -> Option<Self> {
+        let mut parts = encoding.trim_ascii().split(|byte| *byte == b'/');
+        let (name, rate, channels) = (parts.next()?, parts.next()?, parts.next().unwrap_or(b"1"));
+        let mut codecs = [Codec::Pcmu, Codec::Pcma, Codec::TelephoneEvent].into_iter();
+        let codec = codecs.find(|codec| codec.name().as_bytes().eq_ignore_ascii_case(name))?;
+        let number = |text: &[u8]| std::str::from_utf8(text.trim_ascii()).ok()?.parse::<u32>().ok();
+        (number(rate) == Some(CLOCK_RATE) && number(channels) == Some(1)).then_some(codec)
     }
 
     /// Whether it carries sound by itself; events only accompany a sound.
@@ -181,11 +177,11 @@ mod tests {
 
     #[test]
     fn an_rtpmap_names_a_codec_in_any_case_and_with_one_channel_only() {
-        assert_eq!(Codec::of_rtpmap("PCMU/8000"), Some(Codec::Pcmu));
-        assert_eq!(Codec::of_rtpmap("pcma/8000/1"), Some(Codec::Pcma));
-        assert_eq!(Codec::of_rtpmap("Telephone-Event/8000"), Some(Codec::TelephoneEvent));
+        assert_eq!(Codec::of_rtpmap(b"PCMU/8000"), Some(Codec::Pcmu));
+        assert_eq!(Codec::of_rtpmap(b"pcma/8000/1"), Some(Codec::Pcma));
+        assert_eq!(Codec::of_rtpmap(b"Telephone-Event/8000"), Some(Codec::TelephoneEvent));
         for other in ["PCMU/16000", "PCMU/8000/2", "PCMU", "opus/48000/2", "telephone-event/48000", "", "/", "PCMU/x"] {
-            assert_eq!(Codec::of_rtpmap(other), None, "{other}");
+            assert_eq!(Codec::of_rtpmap(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -45,7 +45,7 @@ pub fn terms_of(streams: &[Stream]) -> Vec<(usize, Terms)> {
     active.map(|stream| (stream.line, stream.terms)).collect()
 }
 
-impl Offer {
+impl Offer<'_> {
     /// The lines that will carry media and need a port; the error if the offer cannot be answered at all.
     pub fn lines_to_open(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<usize>, OfferError> {
         let judged = self.judge(capabilities, local)?;
@@ -96,7 +96,7 @@ impl Offer {
             streams.push(line.stream(number, terms, place));
             let ip = place.map_or_else(|| self.address_at(number, local), |place| place.ip());
             lines.push(LocalLine::Audio(Audio {
-                proto: line.proto.clone(),
+                proto: line.proto.into(),
                 ip,
                 rtp: place,
                 direction,
@@ -124,7 +124,7 @@ impl Offer {
     }
 }
 
-impl Offer {
+impl Offer<'_> {
     /// The first audio stream that can be taken, for MGCP. The directions in the description do not count there (RFC
     /// 3435 §3.4): the connection mode does. `rtp` is `None` in it, because no port has been opened. A stream whose
     /// address is "nowhere" has no remote.
@@ -248,7 +248,7 @@ impl Capabilities {
 }
 
 /// The formats of our offer that the answer takes, in the answer's order: received under our number, sent under theirs.
-fn agreed(offered: &Payloads, answer: &Line) -> Payloads {
+fn agreed(offered: &Payloads, answer: &Line<'_>) -> Payloads {
     let ours = |codec| offered.iter().find(|payload| payload.codec == codec);
     let taken = answer
         .formats
@@ -257,9 +257,10 @@ fn agreed(offered: &Payloads, answer: &Line) -> Payloads {
     taken.collect()
 }
 
-impl Line {
+impl Line<'_> {
     fn refused(&self) -> LocalLine {
-        LocalLine::Refused { media: self.media.clone(), proto: self.proto.clone(), fmt: self.fmt.clone() }
+        let formats: Vec<&str> = self.fmt.split_ascii_whitespace().collect();
+        LocalLine::Refused { media: self.media.into(), proto: self.proto.into(), fmt: formats.join(" ") }
     }
 
     fn stream(&self, line: usize, terms: Terms, rtp: Option<SocketAddr>) -> Stream {

@@ -29,17 +29,17 @@ pub(super) struct Description<'a> {
     /// The part before the first media line.
     pub(super) session: Section<'a>,
     /// The media lines, each with its section.
-    pub(super) media: Vec<(MediaLine, Section<'a>)>,
+    pub(super) media: Vec<(MediaLine<'a>, Section<'a>)>,
 }
 
 /// A media line.
 #[derive(Debug)]
-pub(super) struct MediaLine {
-    pub(super) media: String,
+pub(super) struct MediaLine<'a> {
+    pub(super) media: &'a str,
     pub(super) port: u16,
-    pub(super) proto: String,
-    /// The formats with one space between them.
-    pub(super) fmt: String,
+    pub(super) proto: &'a str,
+    /// The formats with spaces between them.
+    pub(super) fmt: &'a str,
     /// The refusal that the line must get, because its sender wrote it wrong. It has port 0 then.
     pub(super) fault: Option<LineRefusal>,
 }
@@ -96,41 +96,31 @@ impl<'a> Description<'a> {
     }
 }
 
-impl MediaLine {
+impl<'a> MediaLine<'a> {
     /// Reads a media line. RFC 8866 §5.14 requires a media type, a port, a protocol and at least one format. A disabled
     /// line that lacks something is only mended.
-    fn read(value: &[u8]) -> Result<Self, OfferError> {
+    fn read(value: &'a [u8]) -> Result<Self, OfferError> {
         let is_text = value.len() <= LENGTH_LIMIT && value.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let Some(text) = std::str::from_utf8(value).ok().filter(|_| is_text) else {
             return Err(OfferError::Malformed("a media line with impossible characters or length".into()));
         };
-        let mut fields = text.split_ascii_whitespace();
-        let Some(media) = fields.next() else {
+        let (media, rest) = first_field(text);
+        if media.is_empty() {
             return Err(OfferError::Malformed("a media line without a media type".into()));
-        };
-        let port = fields.next().unwrap_or_default();
-        let proto = fields.next();
-        let mut fmt = String::with_capacity(text.len());
-        fields.for_each(|format| {
-            if !fmt.is_empty() {
-                fmt.push(' ');
-            }
-            fmt.push_str(format);
-        });
+        }
+        let (port, rest) = first_field(rest);
+        let (proto, fmt) = first_field(rest);
         let (port, count) = port.split_once('/').unwrap_or((port, "1"));
         let fault = match (port.parse::<u16>(), count.parse::<u16>()) {
-            (Ok(_), Ok(_)) if proto.is_none() => Some(LineRefusal::Transport),
+            (Ok(_), Ok(_)) if proto.is_empty() => Some(LineRefusal::Transport),
             (Ok(_), Ok(_)) => fmt.is_empty().then_some(LineRefusal::Format),
             _ => Some(LineRefusal::Port),
         };
-        if fmt.is_empty() {
-            fmt.push('0');
-        }
         Ok(MediaLine {
-            media: media.to_owned(),
+            media,
             port: port.parse().ok().filter(|_| fault.is_none()).unwrap_or(0),
-            proto: proto.unwrap_or("RTP/AVP").to_owned(),
-            fmt,
+            proto: if proto.is_empty() { "RTP/AVP" } else { proto },
+            fmt: if fmt.is_empty() { "0" } else { fmt },
             fault: fault.filter(|_| port != "0"),
         })
     }
@@ -179,6 +169,12 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// The first field of a media line, and those after it.
+fn first_field(text: &str) -> (&str, &str) {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (first, rest.trim_ascii_start())
+}
+
 /// The lines of a body without white space around them, those that hold something.
 fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(body);
@@ -212,9 +208,7 @@ fn time_of(value: &[u8]) -> Option<(u64, u64)> {
 fn map_of(value: &[u8]) -> Option<(u8, Option<Codec>)> {
     let value = trimmed(value);
     let (payload_type, encoding) = value.split_at_checked(value.iter().position(|byte| is_space(*byte))?)?;
-    // An encoding in bytes that are no text is none of ours.
-    let encoding = std::str::from_utf8(trimmed(encoding)).ok();
-    Some((std::str::from_utf8(payload_type).ok()?.parse().ok()?, encoding.and_then(Codec::of_rtpmap)))
+    Some((std::str::from_utf8(payload_type).ok()?.parse().ok()?, Codec::of_rtpmap(trimmed(encoding))))
 }
 
 /// White space, or a control character, which counts as such.
@@ -257,10 +251,7 @@ mod tests {
         assert_eq!(session.direction, Some(Direction::SendOnly));
         let [(line, section)] = &media[..] else { panic!("{media:?}") };
         let MediaLine { media, port, proto, fmt, fault } = line;
-        assert_eq!(
-            (media.as_str(), port, proto.as_str(), fmt.as_str(), *fault),
-            ("audio", &4000, "RTP/AVP", "0", None)
-        );
+        assert_eq!((*media, *port, *proto, *fmt, *fault), ("audio", 4000, "RTP/AVP", "0", None));
         let connection = section.connection.unwrap();
         assert_eq!((connection.is_ipv4, connection.address), (false, "::1"));
         assert_eq!((section.direction, section.ptime, section.maxptime), (None, Some(30), None));

@@ -9,16 +9,16 @@ use super::{Capabilities, Local};
 
 /// One stream as the peer describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct Line<'a> {
     /// `audio`, `video`, …, as written.
-    pub(super) media: String,
+    pub(super) media: &'a str,
     pub(super) port: u16,
     /// The refusal that the line must get, whatever else it says.
     pub(super) fault: Option<LineRefusal>,
     /// `RTP/AVP`, as written.
-    pub(super) proto: String,
+    pub(super) proto: &'a str,
     /// The format list, as written.
-    pub(super) fmt: String,
+    pub(super) fmt: &'a str,
     /// The direction, seen from the peer.
     pub(super) direction: Direction,
     pub(super) remote: Remote,
@@ -96,9 +96,9 @@ impl LineRefusal {
     }
 }
 
-impl Line {
+impl<'a> Line<'a> {
     /// The stream of a media line, with the lines of its section and of the part before the first one.
-    pub(super) fn read(line: MediaLine, section: &Section<'_>, session: &Section<'_>) -> Self {
+    pub(super) fn read(line: MediaLine<'a>, section: &Section<'_>, session: &Section<'_>) -> Self {
         let MediaLine { media, port, proto, fmt, fault } = line;
         let connection = section.connection.or(session.connection);
         let remote = connection.map_or(Remote::Missing, |connection| Remote::read(connection.address, port));
@@ -107,7 +107,7 @@ impl Line {
             _ => connection.map(|connection| connection.is_ipv4),
         };
         Line {
-            formats: formats_of(&fmt, section),
+            formats: formats_of(fmt, section),
             media,
             port,
             fault,
