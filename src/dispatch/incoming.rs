@@ -113,7 +113,7 @@ impl Dispatch {
 
     /// Decides about a request whose way was sought when another dispatcher took over.
     pub fn on_sought(&mut self, request: &wire::sip::Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide(request.into(), arrival, now);
+        let decision = sip::decide_sought(self, request, arrival, now);
         self.counters.on_returned(&decision);
         self.note(request.into(), &decision, arrival, now);
         decision

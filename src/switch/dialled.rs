@@ -73,9 +73,11 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_connection_kept(conn, to, transport, now)
     }
 
-    /// All connections of an earlier dispatcher are known: its requests under way go on.
+    /// All connections of an earlier dispatcher are known: its requests under way go on, before anything is read that
+    /// belongs to them.
     pub fn on_taken_over(&mut self, now: Time) {
         self.dispatch.on_taken_over(now);
+        self.decide_sought(now);
     }
 
     /// A downstream proxy takes the bytes that are sent on a connection again, or does not.

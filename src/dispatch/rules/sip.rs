@@ -198,6 +198,20 @@ pub(in crate::dispatch) fn decide_unparsable(
     bad.message.map_or(decision, |message| unamplified(decision, &message, arrival))
 }
 
+/// Decides anew about a request of a system that has gone nowhere yet. It was counted against the rate of its source
+/// when it came.
+pub(in crate::dispatch) fn decide_sought(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
+    let case =
+        Case::of(message, arrival, now, &dispatch.printer).filter(|_| !dispatch.access.denies(arrival.source.ip()));
+    let again = case.and_then(|case| dispatch.lead_again(&case));
+    again.unwrap_or_else(|| dispatch.judge(message, arrival, now))
+}
+
 /// Notes the decision about a message.
 pub(in crate::dispatch) fn note(
     dispatch: &mut Dispatch,

@@ -3,6 +3,7 @@
 
 use super::outbound::{PHONE, answer, inside, of_call, to_uri};
 use super::*;
+use crate::words::{AccessAction, AccessRule};
 
 /// Connections that are opened to the two addresses of a name.
 const FIRST: ConnId = ConnId(60);
@@ -131,4 +132,28 @@ fn a_takeover_that_comes_to_nothing_changes_nothing_for_requests_under_way() {
     assert_eq!(rig.left(), []);
     assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
     assert_eq!(shown(&rig.second(&invite, "486 Busy Here", true)), ["ACK to #61", "486 to #50"]);
+}
+
+#[test]
+fn a_systems_request_whose_way_is_sought_at_a_takeover_counts_once_against_the_rate_of_its_source() {
+    let mut rig = Rig::connected(1);
+    let action = AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 };
+    let rule = AccessRule { network: "192.0.2.11".parse().unwrap(), prefix: 32, action };
+    rig.set_rules(|rules| rules.access = vec![rule]);
+    assert_eq!(rig.system(&to_uri("MESSAGE", uri(false), &[])), []);
+    rig.is_taken_over();
+    let another = |call: &str| of_call(&to_uri("MESSAGE", "sip:phone@203.0.113.9:5062", &[]), call);
+    assert_eq!(shown(&rig.system(&another("one"))), [format!("MESSAGE to {PHONE}")]);
+    assert_eq!(shown(&rig.system(&another("two"))), ["503 to #50"]);
+    assert_eq!(shown(&rig.finds(&[ELSEWHERE])), [format!("MESSAGE to {ELSEWHERE}")]);
+}
+
+#[test]
+fn a_call_whose_way_is_sought_at_a_takeover_is_cancelled_by_the_first_message_that_is_read_then() {
+    let mut rig = Rig::connected(1);
+    assert_eq!(rig.system(&to_uri("INVITE", uri(false), &[])), []);
+    rig.is_taken_over();
+    let cancel = to_uri("CANCEL", uri(false), &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
+    assert_eq!(rig.finds(&[ELSEWHERE]), []);
 }

@@ -124,6 +124,12 @@ impl Dispatch {
         if is_workers { None } else { self.forward_outbound(case) }
     }
 
+    /// Forwards a system's request that was forwarded before, as it was then. `None`: the settings are others by now.
+    pub(in crate::dispatch::rules::sip) fn lead_again(&mut self, case: &Case<'_>) -> Option<Decision> {
+        let routed = if case.request.to_tag.is_some() { self.forward_routed(case) } else { None };
+        routed.or_else(|| self.forward_outbound(case))
+    }
+
     /// Forwards a system's request to where it names. `None`: it is none of a system, or names us.
     pub(super) fn forward_outbound(&mut self, case: &Case<'_>) -> Option<Decision> {
         let system = self.system_of(case.arrival)?;
