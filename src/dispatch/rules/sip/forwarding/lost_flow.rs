@@ -10,7 +10,7 @@ use crate::dispatch::awaiting::{Awaited, Waiter};
 use crate::dispatch::callees::Callee;
 use crate::dispatch::contexts::{Around, ContextId, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Hop, Reason, Side, Target};
-use crate::ids::ConnId;
+use crate::ids::{ConnId, ProxyId};
 use crate::time::Time;
 use crate::transaction::forwarded::ForwardedBranch;
 use crate::transaction::response_context::Candidate;
@@ -60,7 +60,7 @@ impl Dispatch {
         let opened = under_way.opened.take();
         self.contexts.leave_way(id);
         match (opened, contact) {
-            _ if !may_go => self.cut(id, now),
+            _ if !may_go => self.cut(id, proxy, now),
             _ if around != Around::No => self.lose_unheard(id, now),
             (Some(callee), _) => self.go_around_by(id, callee, now),
             (None, Some((to, Transport::Udp))) => self.go_around(id, Hop::Address(to), now),
@@ -102,13 +102,10 @@ impl Dispatch {
     }
 
     /// Tells the sender of a request that its connection is gone, and that there is no other way.
-    fn cut(&mut self, id: ContextId, now: Time) {
-        let Some(UnderWay { forward, context, is_cut, .. }) = self.contexts.get_mut(id) else { return };
-        if context.answered().is_some() {
-            return;
-        }
-        *is_cut = true;
-        let proxy = forward.proxy;
+    pub(super) fn cut(&mut self, id: ContextId, proxy: ProxyId, now: Time) {
+        let Some(under_way) = self.contexts.get_mut(id) else { return };
+        // Copies of an answer that has left stay the same.
+        under_way.is_cut |= under_way.context.answered().is_none();
         self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
     }
 
@@ -122,7 +119,7 @@ impl Dispatch {
         let is_last = under_way.others.is_empty() && !under_way.context.is_seeking();
         match (under_way.context.is_unheard(proxy), is_last) {
             (false, _) => {}
-            (true, true) => self.cut(id, now),
+            (true, true) => self.cut(id, proxy, now),
             (true, false) => self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects)),
         }
     }

@@ -306,10 +306,7 @@ impl Dispatch {
                     sent.into_iter().for_each(|sent| self.proxies.on_transport_error(proxy, sent, now));
                     self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
                 }
-                (false, _) => {
-                    under_way.is_cut = true;
-                    self.happen(id, now, |context, effects| context.on_cut(proxy, now, effects));
-                }
+                (false, _) => self.cut(id, proxy, now),
             }
         }
     }
