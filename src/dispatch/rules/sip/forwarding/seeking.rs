@@ -32,6 +32,16 @@ use crate::transaction::response_context::{self as context, Candidate, Effect, N
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
+/// A way to a destination.
+enum Way<'a> {
+    /// It is there, and for this reason a request goes by it.
+    Open(Hop, Reason),
+    /// A connection to this far end has to be opened.
+    Opens(&'a Callee),
+    /// There is none.
+    None,
+}
+
 impl Dispatch {
     /// Begins the response context of a system's request whose way is still sought. Returns whether there is room for
     /// one.
@@ -93,19 +103,13 @@ impl Dispatch {
     /// Has an ACK go to the first of its destinations that were not tried.
     fn lead_ack(&mut self, mut ack: Box<WaitingAck>, now: Time) {
         while let Some(destination) = ack.others.pop() {
-            let way = match destination {
-                Destination::Datagram(to) => Some(Hop::Address(to)),
-                Destination::Proxy(proxy) => self.proxies.hop_to(proxy),
-                Destination::Connection(to) => match self.find_connection(&to, ack.source) {
-                    Some(None) => {
-                        let source = ack.source;
-                        return self.awaiting.wait((Waiter::Ack(ack), source), Awaited::Connection(to), now);
-                    }
-                    found => found.flatten().map(Hop::Connection),
-                },
-            };
-            if let Some(to) = way {
-                return self.send_ack(&ack, to, now);
+            let source = ack.source;
+            match self.way_to(&destination, source) {
+                Way::Open(to, reason) => return self.send_ack(&ack, (to, reason), now),
+                Way::Opens(to) => {
+                    return self.awaiting.wait((Waiter::Ack(ack), source), Awaited::Connection(to.clone()), now);
+                }
+                Way::None => {}
             }
         }
         let dropped = Decision { target: Target::Drop, reason: Reason::OutboundUnreachable };
@@ -113,12 +117,11 @@ impl Dispatch {
     }
 
     /// Sends an ACK that has waited.
-    fn send_ack(&mut self, ack: &WaitingAck, to: Hop, now: Time) {
+    fn send_ack(&mut self, ack: &WaitingAck, (to, reason): (Hop, Reason), now: Time) {
         let WaitingAck { request, arrival, call, forward, .. } = ack;
         let candidate = Candidate { proxy: forward.proxy, attempt: 0, to };
         let Some(forward) = self.forward_anew((request, arrival, *call), forward, candidate) else { return };
         let (request, arrival) = (request.clone(), *arrival);
-        let reason = if let Hop::Connection(_) = to { Reason::OutboundConnected } else { Reason::OutboundLookedUp };
         self.count_again((&request, &arrival), &Decision { target: Target::Forward(forward), reason }, now);
         self.contexts.leave(Leaving { request, arrival, message: LeavingMessage::Request(forward) });
     }
@@ -209,20 +212,30 @@ impl Dispatch {
     fn go_on(&mut self, id: ContextId, now: Time) {
         while let Some(under_way) = self.contexts.get_mut(id) {
             let source = under_way.source;
-            let found = match under_way.others.pop() {
-                Some(Destination::Connection(to)) => match self.find_connection(&to, source) {
-                    Some(None) => {
-                        return self.awaiting.wait((Waiter::Request(id), source), Awaited::Connection(to), now);
-                    }
-                    found => found.flatten().map(|conn| (Hop::Connection(conn), Reason::OutboundConnected)),
-                },
-                Some(Destination::Proxy(proxy)) => self.proxies.hop_to(proxy).map(|to| (to, Reason::OutboundLookedUp)),
-                Some(Destination::Datagram(to)) => Some((Hop::Address(to), Reason::OutboundLookedUp)),
-                None => return self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
+            let Some(destination) = under_way.others.pop() else {
+                return self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now);
             };
-            if let Some(way) = found {
-                return self.on_way_found(id, Ok(way), now);
+            match self.way_to(&destination, source) {
+                Way::Open(to, reason) => return self.on_way_found(id, Ok((to, reason)), now),
+                Way::Opens(to) => {
+                    return self.awaiting.wait((Waiter::Request(id), source), Awaited::Connection(to.clone()), now);
+                }
+                Way::None => {}
             }
+        }
+    }
+
+    /// The way to a destination for a request of this source.
+    fn way_to<'a>(&mut self, destination: &'a Destination, source: SourcePrint) -> Way<'a> {
+        let looked_up = |to| Way::Open(to, Reason::OutboundLookedUp);
+        match destination {
+            Destination::Datagram(to) => looked_up(Hop::Address(*to)),
+            Destination::Proxy(proxy) => self.proxies.hop_to(*proxy).map_or(Way::None, looked_up),
+            Destination::Connection(to) => match self.find_connection(to, source) {
+                Some(Some(conn)) => Way::Open(Hop::Connection(conn), Reason::OutboundConnected),
+                Some(None) => Way::Opens(to),
+                None => Way::None,
+            },
         }
     }
 
@@ -261,7 +274,7 @@ impl Dispatch {
         let to = Hop::Connection(conn);
         let id = match waiter {
             Waiter::Request(id) => *id,
-            Waiter::Ack(ack) => return self.send_ack(ack, to, now),
+            Waiter::Ack(ack) => return self.send_ack(ack, (to, Reason::OutboundConnected), now),
         };
         let Some(under_way) = self.contexts.get(id) else { return };
         if under_way.context.is_seeking() {
