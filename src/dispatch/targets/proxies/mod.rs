@@ -3,34 +3,38 @@
 //! Settings name entries; an entry whose URI has a host name is as many proxies as that has addresses, each with its
 //! own health. A proxy is one entry at one address: another address is another proxy, with another number and life.
 
+mod choosing;
 mod connections;
 mod entries;
 mod findings;
+mod knowing;
 mod pool;
+mod rows;
 mod slots;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Row, Sent, State as Health};
+use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Sent};
 use crate::config;
 use crate::dispatch::bits::Bits;
-use crate::dispatch::decision::Tried;
-use crate::dispatch::select::{Ask, Random, mix};
+use crate::dispatch::select::Random;
 use crate::ids::{ConnId, ProxyId};
 use crate::pack::{packed, saved};
 use crate::time::Time;
 use crate::transaction::identifier::{Identifier, Identifiers};
 use crate::wire::load::OverloadControl;
-use crate::words::{LoadReport, Transport};
+use crate::words::LoadReport;
 
+pub use choosing::{Refused, Several};
 pub use connections::Dial;
 pub use entries::Address;
 use entries::Entry;
+use pool::ProxyPool;
 pub use pool::{Choice, PoolId};
-use pool::{Link, ProxyPool, Situation};
+pub use rows::PoolRow;
 use slots::{KeptSlot, Slots};
 pub use slots::{STAYS, Security};
 
@@ -40,46 +44,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const CHANGES: usize = 4_096;
 /// Most reports of loads that wait: all are taken out after each batch of messages.
 const REPORTS: usize = 1_024;
-
-/// Most members that get a request whose proxy is not known.
-const POSSIBLE: usize = 16;
-
-/// The reason why no member of a pool takes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The pool has no member with an address, and neither have those after it.
-    Empty,
-    /// Those that could take it have had it.
-    AllTried,
-    /// Members that are up have no room; this one and others may have it again.
-    Full,
-    /// All are down, or the operator has them take nothing.
-    Down,
-}
-
-/// Members of a redirect pool, best first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Several {
-    ids: [ProxyId; Several::LIMIT],
-    count: usize,
-}
-
-impl Several {
-    /// Most members of one answer.
-    pub const LIMIT: usize = Tried::LIMIT;
-
-    /// The members.
-    pub fn as_slice(&self) -> &[ProxyId] {
-        &self.ids[..self.count]
-    }
-
-    fn add(&mut self, id: ProxyId) {
-        if let Some(place) = self.ids.get_mut(self.count) {
-            *place = id;
-            self.count += 1;
-        }
-    }
-}
 
 /// A change of the state in which this lane sees a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,29 +130,6 @@ impl Proxies {
             wishes: VecDeque::new(),
             reports: VecDeque::new(),
             seen: Time(0),
-        }
-    }
-
-    /// Sets the keys of identifiers.
-    pub fn set_naming(&mut self, naming: Identifiers) {
-        self.naming = Some(naming);
-        self.list_identifiers();
-    }
-
-    /// Lists the proxies of the settings by their identifiers.
-    fn list_identifiers(&mut self) {
-        let Some(naming) = &self.naming else { return };
-        let is_wanted = |slot: &slots::Slot| slot.removed.is_none() && slot.proxy.is_stream();
-        let wanted = self.slots.iter().filter(|(_, slot)| is_wanted(slot));
-        self.identifiers = wanted.flat_map(|(id, slot)| naming.known(&slot.name).map(move |it| (it, id))).collect();
-        self.identifiers.sort_unstable_by_key(|(identifier, _)| *identifier);
-        self.written.clear();
-        for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.proxy.is_stream()) {
-            let place = usize::from(id.0);
-            self.written.resize(self.written.len().max(place + 1), None);
-            if let Some(written) = self.written.get_mut(place) {
-                *written = Some(naming.of(&slot.name));
-            }
         }
     }
 
@@ -360,76 +301,6 @@ impl Proxies {
         self.reports.pop_front()
     }
 
-    /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
-    /// new work.
-    pub fn choose(&mut self, pool: PoolId, ask: &Ask, workers: usize, now: Time) -> Result<Choice, Refused> {
-        let Proxies { slots, pools, random, lanes, .. } = self;
-        let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
-        let chain = std::mem::take(&mut first.chain);
-        // A request that looks for another proxy was counted when it came.
-        if ask.tried.as_slice().is_empty() {
-            first.on_asked(now);
-        }
-        let mut situation = Situation { slots, random, workers, lanes: *lanes, now };
-        let mut found = chain.iter().find_map(|link| match link {
-            Link::Workers => (workers > 0).then_some(Choice::Workers),
-            Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
-        });
-        // A request that another proxy has had must not go to one that is known to be down.
-        let is_panic = found.is_none() && ask.tried.as_slice().is_empty();
-        if is_panic {
-            let panics =
-                [true, false].into_iter().flat_map(|by_probes| chain.iter().map(move |link| (by_probes, *link)));
-            found = panics.into_iter().find_map(|(by_probes_alone, link)| match link {
-                Link::Workers => None,
-                Link::Pool(id) => {
-                    pools.get_mut(usize::from(id.0))?.pick_in_panic(by_probes_alone, slots, now).map(Choice::Proxy)
-                }
-            });
-        }
-        let refused = found.is_none().then(|| self.refused(&chain, ask, now));
-        if let Some(first) = self.pools.get_mut(usize::from(pool.0)) {
-            first.chain = chain;
-            first.is_panic = is_panic && found.is_some();
-        }
-        found.ok_or(refused.unwrap_or(Refused::Empty))
-    }
-
-    /// The members of a pool that may have got a call: those that are up, that which a hash of the call names first.
-    pub fn possible(&mut self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
-        let Proxies { slots, pools, .. } = self;
-        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Vec::new() };
-        let is_up = |id: &ProxyId| slots.get(*id).is_some_and(|slot| slot.proxy.state(now) == Health::Up);
-        let first = pool.by_hash(call, is_up);
-        let mut drawn: Vec<(u64, ProxyId)> =
-            pool.with_names().filter(|(_, id)| is_up(id)).map(|(name, id)| (mix(call ^ name), id)).collect();
-        drawn.sort_unstable_by_key(|(drawn, id)| (Some(*id) != first, std::cmp::Reverse(*drawn)));
-        drawn.truncate(POSSIBLE);
-        drawn.into_iter().map(|(_, id)| id).collect()
-    }
-
-    /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights.
-    pub fn choose_several(&mut self, pool: PoolId, ask: &Ask, most: u8, now: Time) -> Result<Several, Refused> {
-        let mut several = Several::default();
-        // A redirect never names a worker: there is none to choose.
-        let Choice::Proxy(first) = self.choose(pool, ask, 0, now)? else { return Err(Refused::Empty) };
-        several.add(first);
-        let mut ask = *ask;
-        ask.tried.add(first);
-        let Proxies { slots, pools, random, lanes, .. } = self;
-        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now };
-        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(several) };
-        while several.count < usize::from(most).min(Several::LIMIT)
-            && let Some(next) = pool.pick_best(&ask, &mut situation)
-        {
-            several.add(next);
-            ask.tried.add(next);
-        }
-        let weight = |id: &ProxyId| situation.slots.weight(*id, now);
-        several.ids[1..several.count].sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-        Ok(several)
-    }
-
     /// Forgets the requests that wait, but those that `is_known` names: after a takeover.
     pub fn keep_waiting(&mut self, is_known: impl Fn(ProxyId, Sent) -> bool) {
         let ids: Vec<ProxyId> = self.slots.iter().map(|(id, _)| id).collect();
@@ -509,73 +380,6 @@ impl Proxies {
         lost.next().map(|(id, _)| id)
     }
 
-    /// The identifier of a proxy; `None`: messages do not name it.
-    pub fn identifier(&self, id: ProxyId) -> Option<Identifier> {
-        self.written.get(usize::from(id.0)).copied().flatten()
-    }
-
-    /// Whether any proxy has an identifier.
-    pub const fn has_identifiers(&self) -> bool {
-        !self.identifiers.is_empty()
-    }
-
-    /// The proxy that has this identifier.
-    pub fn identified(&self, text: &[u8]) -> Option<ProxyId> {
-        let identifier = Identifier::read(text)?;
-        let at = self.identifiers.binary_search_by_key(&identifier, |(of, _)| *of).ok()?;
-        self.identifiers.get(at).map(|(_, id)| *id)
-    }
-
-    /// The proxy that a connection over this transport leads to, or comes from: it is at this address, or else on this
-    /// host, or has this network.
-    pub fn system_at(&self, address: SocketAddr, transport: Transport) -> Option<ProxyId> {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let is_it = |id: &ProxyId| self.get(*id).is_some_and(|proxy| proxy.transport() == transport);
-        let from = self.addresses.partition_point(|(other, _)| *other < SocketAddr::new(address.ip(), 0));
-        let on_host = || {
-            let rest = self.addresses.get(from..).unwrap_or_default();
-            rest.iter().take_while(|(other, _)| other.ip() == address.ip()).map(|(_, id)| *id)
-        };
-        let of_network = || {
-            let sources = self.sources.iter().filter(|(network, _)| network.contains(address.ip()));
-            sources.map(|(_, id)| *id).find(is_it)
-        };
-        self.at(address).find(is_it).or_else(|| on_host().find(is_it)).or_else(of_network)
-    }
-
-    /// Whether what comes on a connection from this source comes from a proxy, or from another one of its entry: from
-    /// the host of an address of theirs, from one of their networks, or from a peer that has shown their certificate.
-    pub fn is_from(&self, id: ProxyId, source: IpAddr, certified: Option<ProxyId>) -> bool {
-        let source = source.to_canonical();
-        let is_at = |id: ProxyId| {
-            self.get(id).and_then(Proxy::address).is_some_and(|address| address.ip().to_canonical() == source)
-        };
-        let entry_of = |id: ProxyId| {
-            let name = &self.slots.get(id)?.entry;
-            self.entries.iter().find(|entry| entry.settings.name == *name)
-        };
-        is_at(id)
-            || entry_of(id).is_some_and(|entry| {
-                entry.proxies.iter().any(|other| is_at(*other) || certified == Some(*other))
-                    || entry.settings.from.iter().any(|network| network.contains(source))
-            })
-    }
-
-    /// The proxy over TLS that a peer has shown to be, by a certificate for this name.
-    pub fn certified(&self, has_shown: impl Fn(&str) -> bool) -> Option<ProxyId> {
-        let settings = self.entries.iter().map(|entry| &entry.settings);
-        let mut secure = settings.filter(|settings| settings.transport == Transport::Tls);
-        let of = secure.find(|settings| has_shown(settings.certified_name()))?;
-        let mut slots = self.slots.iter().filter(|(_, slot)| slot.removed.is_none());
-        slots.find(|(_, slot)| slot.entry == of.name).map(|(id, _)| id)
-    }
-
-    /// Whether the certificate of a proxy over TLS is for this host, in lower case.
-    pub fn is_named(&self, id: ProxyId, host: &str) -> bool {
-        let of = |slot: &slots::Slot| self.entries.iter().find(|entry| entry.settings.name == slot.entry);
-        self.slots.get(id).and_then(of).is_some_and(|entry| entry.settings.certified_name().eq_ignore_ascii_case(host))
-    }
-
     /// The proxies of the settings with their numbers and addresses: those to probe.
     pub fn iter(&self) -> impl Iterator<Item = (ProxyId, &Proxy)> {
         self.slots.iter().filter(|(_, slot)| slot.removed.is_none()).map(|(id, slot)| (id, &slot.proxy))
@@ -584,42 +388,6 @@ impl Proxies {
     /// Whether there is any proxy.
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// The proxies in the statistics, in the order of the settings.
-    pub fn rows(&self, now: Time) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for entry in &self.entries {
-            for id in &entry.proxies {
-                let Some(slot) = self.slots.get(*id) else { continue };
-                let mut row = slot.proxy.row(now);
-                if row.address.is_empty() {
-                    row.address = entry.host_and_port();
-                }
-                row.name.clone_from(&slot.name);
-                row.pool.clone_from(&entry.settings.pool);
-                row.handicap = entry.handicap();
-                row.stale = entry.is_stale;
-                rows.push(row);
-            }
-        }
-        rows
-    }
-
-    /// The pools in the statistics.
-    pub fn pool_rows(&self, now: Time) -> Vec<PoolRow> {
-        let row = |pool: &ProxyPool| {
-            let settings = pool.settings.as_ref()?;
-            Some(PoolRow {
-                name: pool.name.clone(),
-                mode: settings.mode.label(),
-                policy: settings.policy.label(),
-                up: pool.members().iter().filter(|id| self.slots.takes_new(**id, now)).count(),
-                panic: pool.is_panic,
-                calls: pool.calls,
-            })
-        };
-        self.pools.iter().filter_map(row).collect()
     }
 
     /// Panics if it contradicts itself. For tests: it reads everything.
@@ -664,48 +432,6 @@ impl Proxies {
         if is_busy && self.next_look.is_none() {
             self.next_look = Some(now + LOOK_EVERY);
         }
-    }
-
-    fn refused(&self, chain: &[Link], ask: &Ask, now: Time) -> Refused {
-        let pools = chain.iter().filter_map(|link| match link {
-            Link::Pool(id) => self.pools.get(usize::from(id.0)),
-            Link::Workers => None,
-        });
-        let members = || pools.clone().flat_map(|pool| pool.members()).filter_map(|id| Some((*id, self.get(*id)?)));
-        if members().any(|(id, proxy)| proxy.takes_new(now) && ask.tried.contains(id)) {
-            return Refused::AllTried;
-        }
-        if members().any(|(_, proxy)| proxy.is_full(now)) {
-            return Refused::Full;
-        }
-        if members().any(|(_, proxy)| proxy.address().is_some()) { Refused::Down } else { Refused::Empty }
-    }
-}
-
-/// One pool in the statistics.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct PoolRow {
-    /// Its name.
-    pub name: String,
-    /// Treatment of its requests.
-    pub mode: &'static str,
-    /// Its policy.
-    pub policy: &'static str,
-    /// Members that take new requests.
-    pub up: usize,
-    /// Whether all were down at the last request, so that they are tried in turn.
-    pub panic: bool,
-    /// Requests for it.
-    pub calls: u64,
-}
-
-impl PoolRow {
-    /// Adds the figures of the same pool in another lane: counts are added up, the rest is taken from the lane where it
-    /// is worse off.
-    pub fn add(&mut self, other: &PoolRow) {
-        self.calls += other.calls;
-        self.up = self.up.min(other.up);
-        self.panic |= other.panic;
     }
 }
 

@@ -1,9 +1,11 @@
 use super::*;
 use crate::config::PoolPolicy;
-use crate::dispatch::decision::{Admin, Hop};
+use crate::dispatch::decision::{Admin, Hop, Tried};
+use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxy;
 use crate::ids::TargetId;
 use crate::pack::{Packed, Saved};
+use crate::words::Transport;
 
 fn at(milliseconds: u64) -> Time {
     Time(1_000_000_000 + milliseconds * 1_000)

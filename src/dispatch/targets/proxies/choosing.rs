@@ -1,0 +1,136 @@
+//! The choice of a proxy for a request, over a pool and those after it.
+
+use super::pool::{Choice, Link, PoolId, Situation};
+use super::Proxies;
+use crate::dispatch::decision::Tried;
+use crate::dispatch::select::{Ask, mix};
+use crate::dispatch::targets::proxy::State as Health;
+use crate::ids::ProxyId;
+use crate::time::Time;
+
+/// Most members that get a request whose proxy is not known.
+const POSSIBLE: usize = 16;
+
+/// The reason why no member of a pool takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The pool has no member with an address, and neither have those after it.
+    Empty,
+    /// Those that could take it have had it.
+    AllTried,
+    /// Members that are up have no room; this one and others may have it again.
+    Full,
+    /// All are down, or the operator has them take nothing.
+    Down,
+}
+
+/// Members of a redirect pool, best first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Several {
+    ids: [ProxyId; Several::LIMIT],
+    count: usize,
+}
+
+impl Several {
+    /// Most members of one answer.
+    pub const LIMIT: usize = Tried::LIMIT;
+
+    /// The members.
+    pub fn as_slice(&self) -> &[ProxyId] {
+        &self.ids[..self.count]
+    }
+
+    fn add(&mut self, id: ProxyId) {
+        if let Some(place) = self.ids.get_mut(self.count) {
+            *place = id;
+            self.count += 1;
+        }
+    }
+}
+
+impl Proxies {
+    /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
+    /// new work.
+    pub fn choose(&mut self, pool: PoolId, ask: &Ask, workers: usize, now: Time) -> Result<Choice, Refused> {
+        let Proxies { slots, pools, random, lanes, .. } = self;
+        let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
+        let chain = std::mem::take(&mut first.chain);
+        // A request that looks for another proxy was counted when it came.
+        if ask.tried.as_slice().is_empty() {
+            first.on_asked(now);
+        }
+        let mut situation = Situation { slots, random, workers, lanes: *lanes, now };
+        let mut found = chain.iter().find_map(|link| match link {
+            Link::Workers => (workers > 0).then_some(Choice::Workers),
+            Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
+        });
+        // A request that another proxy has had must not go to one that is known to be down.
+        let is_panic = found.is_none() && ask.tried.as_slice().is_empty();
+        if is_panic {
+            let panics =
+                [true, false].into_iter().flat_map(|by_probes| chain.iter().map(move |link| (by_probes, *link)));
+            found = panics.into_iter().find_map(|(by_probes_alone, link)| match link {
+                Link::Workers => None,
+                Link::Pool(id) => {
+                    pools.get_mut(usize::from(id.0))?.pick_in_panic(by_probes_alone, slots, now).map(Choice::Proxy)
+                }
+            });
+        }
+        let refused = found.is_none().then(|| self.refused(&chain, ask, now));
+        if let Some(first) = self.pools.get_mut(usize::from(pool.0)) {
+            first.chain = chain;
+            first.is_panic = is_panic && found.is_some();
+        }
+        found.ok_or(refused.unwrap_or(Refused::Empty))
+    }
+
+    /// The members of a pool that may have got a call: those that are up, that which a hash of the call names first.
+    pub fn possible(&mut self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
+        let Proxies { slots, pools, .. } = self;
+        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Vec::new() };
+        let is_up = |id: &ProxyId| slots.get(*id).is_some_and(|slot| slot.proxy.state(now) == Health::Up);
+        let first = pool.by_hash(call, is_up);
+        let mut drawn: Vec<(u64, ProxyId)> =
+            pool.with_names().filter(|(_, id)| is_up(id)).map(|(name, id)| (mix(call ^ name), id)).collect();
+        drawn.sort_unstable_by_key(|(drawn, id)| (Some(*id) != first, std::cmp::Reverse(*drawn)));
+        drawn.truncate(POSSIBLE);
+        drawn.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights.
+    pub fn choose_several(&mut self, pool: PoolId, ask: &Ask, most: u8, now: Time) -> Result<Several, Refused> {
+        let mut several = Several::default();
+        // A redirect never names a worker: there is none to choose.
+        let Choice::Proxy(first) = self.choose(pool, ask, 0, now)? else { return Err(Refused::Empty) };
+        several.add(first);
+        let mut ask = *ask;
+        ask.tried.add(first);
+        let Proxies { slots, pools, random, lanes, .. } = self;
+        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now };
+        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(several) };
+        while several.count < usize::from(most).min(Several::LIMIT)
+            && let Some(next) = pool.pick_best(&ask, &mut situation)
+        {
+            several.add(next);
+            ask.tried.add(next);
+        }
+        let weight = |id: &ProxyId| situation.slots.weight(*id, now);
+        several.ids[1..several.count].sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+        Ok(several)
+    }
+
+    fn refused(&self, chain: &[Link], ask: &Ask, now: Time) -> Refused {
+        let pools = chain.iter().filter_map(|link| match link {
+            Link::Pool(id) => self.pools.get(usize::from(id.0)),
+            Link::Workers => None,
+        });
+        let members = || pools.clone().flat_map(|pool| pool.members()).filter_map(|id| Some((*id, self.get(*id)?)));
+        if members().any(|(id, proxy)| proxy.takes_new(now) && ask.tried.contains(id)) {
+            return Refused::AllTried;
+        }
+        if members().any(|(_, proxy)| proxy.is_full(now)) {
+            return Refused::Full;
+        }
+        if members().any(|(_, proxy)| proxy.address().is_some()) { Refused::Down } else { Refused::Empty }
+    }
+}
