@@ -1,7 +1,7 @@
 //! The choice of a proxy for a request, over a pool and those after it.
 
-use super::pool::{Choice, Link, PoolId, Situation};
 use super::Proxies;
+use super::pool::{Choice, Link, PoolId, Situation};
 use crate::dispatch::decision::Tried;
 use crate::dispatch::select::{Ask, mix};
 use crate::dispatch::targets::proxy::State as Health;

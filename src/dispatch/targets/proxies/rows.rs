@@ -1,7 +1,7 @@
 //! Proxies and pools in the statistics.
 
-use super::pool::ProxyPool;
 use super::Proxies;
+use super::pool::ProxyPool;
 use crate::dispatch::targets::proxy::Row;
 use crate::time::Time;
 

@@ -154,3 +154,59 @@ fn a_call_that_rang_when_the_settings_lost_its_server_gets_its_ack_there() {
         assert_eq!(bye.shown(), "480 to #7");
     }
 }
+
+#[test]
+fn a_call_that_rings_for_long_at_a_server_that_the_settings_have_lost_gets_its_answer() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    assert_eq!(sent.shown(), "INVITE to #1");
+    rig.reload(|proxies| proxies.retain(|proxy| proxy.name == "b"));
+    // Each 180 has timer C begin anew (RFC 3261 §16.7 step 2).
+    for at in [100, 300, 500, 700] {
+        assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+        assert_eq!(shown(&rig.passes(at * 1_000)), [""; 0]);
+        assert_eq!(rig.switch.poll_hang_up(rig.now), None, "after {at} s");
+    }
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to #7"]);
+    rig.passes(750_000);
+    assert_eq!(rig.switch.poll_hang_up(rig.now), Some(ConnId(1)), "nothing waits for an answer any more");
+}
+
+#[test]
+fn callers_hear_of_it_when_a_server_is_let_go_that_has_their_calls() {
+    let mut rig = Rig::connected(1);
+    let ringing = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+    rig.responds(&ringing, "180 Ringing");
+    let other = one(rig.stream(&another(BY_TCP, "d"), CALLERS, CALLER));
+    rig.responds(&other, "200 OK");
+    let unheard = one(rig.stream(&another(BY_TCP, "e"), CALLERS, CALLER));
+    assert_eq!((ringing.to.as_str(), unheard.to.as_str()), ("#1", "#1"));
+    // The settings lose so many others afterwards that the oldest of them goes before its time.
+    let other = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Proxy { name: format!("o{number}"), host: format!("10.1.{high}.{low}"), ..Proxy::default() }
+    };
+    rig.reload(|proxies| *proxies = proxies.drain(1..).chain((0..5_000).map(other)).collect());
+    rig.passes(1_000);
+    rig.reload(|proxies| proxies.truncate(1));
+    let mut told = shown(&rig.passes(2_000));
+    told.sort();
+    assert_eq!(told, ["503 to #7", "INVITE to #102"]);
+    assert_eq!(rig.switch.poll_hang_up(rig.now), Some(ConnId(1)));
+}
+
+#[test]
+fn a_copy_of_a_request_inside_a_dialog_is_absorbed_though_the_settings_have_lost_its_server_meanwhile() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    let mut routes = one(rig.responds(&sent, "200 OK")).routes();
+    routes.reverse();
+    let bye = request("BYE", BY_UDP, 2, &routes, ";tag=s");
+    let sent = one(rig.udp(&bye));
+    assert_eq!(sent.shown(), "BYE to #1");
+    rig.reload(|proxies| proxies.retain(|proxy| proxy.name == "b"));
+    assert_eq!(rig.udp(&bye), [], "its server answers it");
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), ["200 to 198.51.100.7:4711"]);
+    let other = one(rig.udp(&request("INFO", BY_UDP, 3, &routes, ";tag=s")));
+    assert_eq!(other.shown(), "480 to 198.51.100.7:4711");
+}
