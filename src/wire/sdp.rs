@@ -38,7 +38,7 @@ pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
 
 /// `lines` from the next that starts with an `m`: most lines are attributes that do not matter here.
 fn from_next_stream(lines: &[u8]) -> &[u8] {
-    find_pair(lines, *b"\nm").and_then(|line_feed| lines.get(line_feed + 1..)).unwrap_or_default()
+    find_pair(lines, b'\n', [b'm']).and_then(|line_feed| lines.get(line_feed + 1..)).unwrap_or_default()
 }
 
 /// The units of a stream, and whether its port is 0.

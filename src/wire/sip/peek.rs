@@ -1,7 +1,7 @@
 //! A look at a request that is not scanned yet: just enough to see which call it belongs to.
 
 use super::text::{is_lws, trim};
-use crate::wire::find::find;
+use crate::wire::find::{find, find_pair};
 
 /// The two fields that tell which call a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +15,20 @@ pub struct Peek<'a> {
 /// Looks at `bytes`; `None` where only the scanner can tell: no request, empty lines in front, no Call-ID or a folded
 /// one.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
-    let (uri, rest) = request_uri(bytes)?;
-    let (_, mut rest) = cut_at(rest, [b'\n'], b'\n')?;
+    let (uri, mut rest) = request_uri(bytes)?;
     loop {
-        let (line, behind) = cut_at(rest, [b'\n'], b'\n')?;
-        rest = behind;
-        let value = match line {
-            [] | [b'\r', ..] => return None,
+        // A line that may be a Call-ID, or the empty line.
+        rest = rest.get(find_pair(rest, b'\n', [b'C', b'c', b'I', b'i', b'\r', b'\n'])? + 1..)?;
+        let value = match rest {
+            [b'\r' | b'\n', ..] => return None,
             [b'C' | b'c', b'A' | b'a', b'L' | b'l', b'L' | b'l', b'-', b'I' | b'i', b'D' | b'd', value @ ..] => value,
             [b'I' | b'i', value @ ..] => value,
             _ => continue,
         };
+        let (value, behind) = cut_at(value, [b'\n'], b'\n')?;
         let Some((b':', value)) = value.trim_ascii_start().split_first() else { continue };
         let call_id = trim(value);
-        let is_folded = rest.first().is_some_and(|&byte| is_lws(byte) && !matches!(byte, b'\r' | b'\n'));
+        let is_folded = behind.first().is_some_and(|&byte| is_lws(byte) && !matches!(byte, b'\r' | b'\n'));
         return (!call_id.is_empty() && !is_folded).then_some(Peek { uri, call_id });
     }
 }
