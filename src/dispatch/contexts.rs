@@ -28,7 +28,7 @@ use crate::pack::{Damaged, packed, saved};
 use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
-use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Standing, Terms};
+use crate::transaction::response_context::{BranchStanding, Candidate, Effect, ResponseContext, Standing, Terms};
 use crate::wire::sip::{Edits, Message, Name};
 use crate::words::Transport;
 
@@ -208,7 +208,8 @@ pub(super) struct Carried {
 }
 
 packed!(Carried { request, arrival, standing, side, listener, rewrites_uri, records_route, routes });
-packed!(Standing { at, is_heard, is_bound, is_cancelled });
+packed!(Standing { branches, is_bound, is_cancelled, leads_to_flow, passed });
+packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed });
 packed!(Candidate { proxy, attempt, to });
 packed!(Hop as Address(address) = 0, Connection(conn) = 1);
 packed!(Side as Caller = 0, Server = 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::best::Final;
-use super::{Candidate, Effect, Terms};
+use super::{BranchStanding, Candidate, Effect, Terms};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::flow_token::Hop;
@@ -68,6 +68,35 @@ impl Branch {
             give_up_at: if kind == Kind::Invite { now + terms.pending_max } else { Time::NEVER },
             end: Time::NEVER,
         }
+    }
+
+    /// Where it stands.
+    pub(super) fn standing(&self) -> BranchStanding {
+        BranchStanding {
+            to: self.to,
+            is_heard: !self.request.is_trying(),
+            is_abandoned: self.is_abandoned,
+            is_cancelled: !matches!(self.cancel, Cancel::No),
+            has_failed: !self.is_pending(),
+        }
+    }
+
+    /// A branch that another owner has left so. Nothing leaves.
+    pub(super) fn go_on(kind: Kind, from: &BranchStanding, terms: &Terms, now: Time) -> Self {
+        let (mut branch, mut left) = (Branch::begin(kind, from.to, terms, now), Vec::new());
+        if from.has_failed {
+            // Copies of a refusal are acknowledged, and say nothing more.
+            branch.on_refusal(503, now, &mut left);
+        } else if from.is_heard {
+            branch.on_provisional(100, terms.pending_max, now, &mut left);
+        }
+        if from.is_abandoned {
+            branch.abandon();
+        }
+        if from.is_cancelled {
+            branch.cancel(now, &mut left);
+        }
+        branch
     }
 
     /// A provisional response has come. Returns whether it is one that still says something.
@@ -295,10 +324,6 @@ impl Branch {
             self.to.to = to;
         }
         may
-    }
-
-    pub(super) const fn set_attempt(&mut self, attempt: u8) {
-        self.to.attempt = attempt;
     }
 
     pub(super) const fn to(&self) -> Candidate {

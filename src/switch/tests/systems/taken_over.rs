@@ -157,3 +157,73 @@ fn a_call_whose_way_is_sought_at_a_takeover_is_cancelled_by_the_first_message_th
     assert_eq!(shown(&rig.system(&cancel)), ["200 to #50", "487 to #50"]);
     assert_eq!(rig.finds(&[ELSEWHERE]), []);
 }
+
+/// A call of a system to a name, as it goes to the first address in a datagram.
+fn at_first_address(rig: &mut Rig) -> Sent {
+    assert_eq!(rig.system(&to_uri("INVITE", uri(false), &[])), []);
+    one(rig.finds(&[PHONE, ELSEWHERE]))
+}
+
+fn invite_among(all: Vec<Sent>) -> Sent {
+    one(all.into_iter().filter(|sent| sent.shown() == format!("INVITE to {ELSEWHERE}")).collect())
+}
+
+#[test]
+fn a_refusal_that_the_first_address_repeats_after_a_takeover_is_acknowledged_and_the_second_one_rings_on() {
+    let mut rig = Rig::connected(1);
+    let first = at_first_address(&mut rig);
+    let second = invite_among(rig.datagram(&answer(&first, "503 Service Unavailable"), PHONE));
+    assert_eq!(shown(&rig.second(&second, "180 Ringing", false)), ["180 to #50"]);
+    rig.is_taken_over();
+    let ack = one(rig.datagram(&answer(&first, "503 Service Unavailable"), PHONE));
+    assert_eq!((ack.shown(), ack.field("Via")), (format!("ACK to {PHONE}"), first.field("Via")));
+    assert_eq!(shown(&rig.second(&second, "200 OK", false)), ["200 to #50"]);
+}
+
+#[test]
+fn the_first_address_of_a_call_that_has_left_it_is_cancelled_when_it_rings_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let first = at_first_address(&mut rig);
+    let second = invite_among(rig.passes(5_100));
+    assert_eq!(shown(&rig.second(&second, "180 Ringing", false)), ["180 to #50"]);
+    rig.is_taken_over();
+    let cancel = one(rig.datagram(&answer(&first, "180 Ringing"), PHONE));
+    assert_eq!((cancel.shown(), cancel.field("Via")), (format!("CANCEL to {PHONE}"), first.field("Via")));
+    // Another takeover knows as much.
+    rig.is_taken_over();
+    let ack = one(rig.datagram(&answer(&first, "486 Busy Here"), PHONE));
+    assert_eq!((ack.shown(), ack.field("Via")), (format!("ACK to {PHONE}"), first.field("Via")));
+    assert_eq!(
+        shown(&rig.second(&second, "486 Busy Here", false)),
+        [format!("ACK to {ELSEWHERE}"), "486 to #50".into()]
+    );
+}
+
+#[test]
+fn a_copy_of_an_invite_inside_a_dialog_gets_the_latest_provisional_response_again_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), [format!("200 to {CALLER}")]);
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let again = request("INVITE", BY_UDP, 2, &routes, ";tag=s").replace("CSeq: 1", "CSeq: 2");
+    let sent = one(rig.udp(&again));
+    let rings = one(rig.responds(&sent, "180 Ringing"));
+    assert_eq!(rings.shown(), format!("180 to {CALLER}"));
+    rig.is_taken_over();
+    assert_eq!(rig.udp(&again), [rings]);
+}
+
+#[test]
+fn an_invite_inside_a_dialog_of_which_nothing_is_heard_gets_a_100_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let sent = one(rig.udp(&invite(BY_UDP)));
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), [format!("200 to {CALLER}")]);
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let again = request("INVITE", BY_UDP, 2, &routes, ";tag=s").replace("CSeq: 1", "CSeq: 2");
+    let sent = one(rig.udp(&again));
+    assert_eq!(rig.responds(&sent, "100 Trying"), []);
+    rig.is_taken_over();
+    let trying = one(rig.passes(250));
+    assert_eq!(trying.shown(), format!("100 to {CALLER}"));
+    assert_eq!(rig.udp(&again), [trying]);
+}

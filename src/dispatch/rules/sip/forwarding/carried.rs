@@ -16,11 +16,13 @@ impl Dispatch {
     }
 
     fn go_on_with(&mut self, carried: &Carried, now: Time) {
-        let &Carried { ref request, arrival, standing, side, listener, rewrites_uri, records_route, routes } = carried;
+        let &Carried { ref request, arrival, ref standing, side, listener, .. } = carried;
+        let &Carried { rewrites_uri, records_route, routes, .. } = carried;
+        let Some(last) = standing.branches.last() else { return };
         let mut scanner = Scanner::new();
         let Ok(message) = scanner.scan(request) else { return };
         let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
-        let way = (standing.at.to, standing.at.proxy, side);
+        let way = (last.to.to, last.to.proxy, side);
         let decision = self.forward_to(&case, way, Reason::Retransmission, listener);
         let Target::Forward(forward) = decision.target else { return };
         let forward = Forward { rewrites_uri, records_route, routes, ..forward };
