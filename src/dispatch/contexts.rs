@@ -6,7 +6,7 @@
 //! CANCEL and ACK. Those that have gone nowhere yet are decided about anew.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +123,17 @@ struct Place {
     after: Option<ContextId>,
 }
 
+/// The way out of an attempt: its CANCEL and its ACK have the same topmost Via (RFC 3261 §9.1, §17.1.1.3).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WayOut {
+    pub(super) proxy: ProxyId,
+    pub(super) attempt: u8,
+    /// The well-known socket.
+    pub(super) listener: ListenerId,
+    pub(super) sent_by: (IpAddr, u16),
+    pub(super) transport: Transport,
+}
+
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct UnderWay {
@@ -148,6 +159,8 @@ pub(super) struct UnderWay {
     pub(super) pool: PoolId,
     /// The ways to its receiver that have not been tried, the last one first.
     pub(super) others: Vec<Destination>,
+    /// The ways out of its attempts, but that of one for which `forward` stands.
+    pub(super) ways_out: Few<WayOut>,
     /// The far end of the connection that it has gone by, where we have opened that.
     pub(super) opened: Option<Callee>,
     /// Why it goes on to its next address.
@@ -200,14 +213,15 @@ pub(super) struct Carried {
     pub(super) arrival: Arrival,
     pub(super) standing: Standing,
     pub(super) side: Side,
-    /// The well-known socket that it has left from.
-    pub(super) listener: ListenerId,
+    /// The ways out of its attempts: the last one is in use.
+    pub(super) ways_out: Vec<WayOut>,
     pub(super) rewrites_uri: bool,
     pub(super) records_route: bool,
     pub(super) routes: Routes,
 }
 
-packed!(Carried { request, arrival, standing, side, listener, rewrites_uri, records_route, routes });
+packed!(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes });
+packed!(WayOut { proxy, attempt, listener, sent_by, transport });
 packed!(Standing { branches, is_bound, is_cancelled, leads_to_flow, passed });
 packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed });
 packed!(Candidate { proxy, attempt, to });
@@ -254,6 +268,7 @@ impl UnderWay {
             forward: *forward,
             pool,
             others: Vec::new(),
+            ways_out: Few::None,
             opened: None,
             moved: None,
             unheard: first.map(|sent| (forward.proxy, sent)).into(),
@@ -280,9 +295,28 @@ impl UnderWay {
         self.unheard.take(|(of, _)| *of == proxy).map(|(_, sent)| sent)
     }
 
+    /// The way out that an attempt has left by.
+    pub(super) fn way_out(&self, proxy: ProxyId, attempt: u8) -> Option<&WayOut> {
+        self.ways_out.iter().find(|way| (way.proxy, way.attempt) == (proxy, attempt))
+    }
+
+    /// Takes note of the way out that an attempt leaves by.
+    pub(super) fn set_way_out(&mut self, attempt: u8, forward: &Forward) {
+        let way = WayOut::of(attempt, forward);
+        self.ways_out.take(|other| (other.proxy, other.attempt) == (way.proxy, way.attempt));
+        self.ways_out.push(way);
+    }
+
     /// A message of it that leaves.
     pub(super) fn leaving(&self, message: LeavingMessage) -> Leaving {
         Leaving { request: self.request.clone(), arrival: self.arrival, message }
+    }
+}
+
+impl WayOut {
+    /// The way out of an attempt that leaves like this.
+    pub(super) fn of(attempt: u8, &Forward { proxy, listener, sent_by, transport, .. }: &Forward) -> Self {
+        WayOut { proxy, attempt, listener, sent_by, transport }
     }
 }
 
@@ -317,10 +351,16 @@ impl Contexts {
 
     fn carried(&self) -> Vec<Carried> {
         let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.entry.is_none());
-        let carried = all.filter_map(|UnderWay { context, request, arrival, forward, .. }| {
-            let &Forward { side, listener, rewrites_uri, records_route, routes, .. } = forward;
+        let carried = all.filter_map(|under_way| {
+            let UnderWay { context, request, arrival, forward, .. } = under_way;
+            let &Forward { side, rewrites_uri, records_route, routes, .. } = forward;
             let (request, arrival, standing) = (request.to_vec(), *arrival, context.standing()?);
-            Some(Carried { request, arrival, standing, side, listener, rewrites_uri, records_route, routes })
+            let way_out = |&BranchStanding { to: Candidate { proxy, attempt, .. }, .. }: &BranchStanding| {
+                let first = WayOut { proxy, ..WayOut::of(attempt, forward) };
+                under_way.way_out(proxy, attempt).copied().unwrap_or(first)
+            };
+            let ways_out = standing.branches.iter().map(way_out).collect();
+            Some(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes })
         });
         carried.collect()
     }

@@ -15,7 +15,7 @@ const ITS: ConnId = ConnId(51);
 
 impl Rig {
     /// Two systems over this transport, and a listener for TLS.
-    fn secure(transport: Transport) -> Self {
+    pub(super) fn secure(transport: Transport) -> Self {
         let mut rig = Rig::with(1, |proxy| proxy.transport = transport);
         rig.set_rules(|rules| {
             rules.stream_listeners.push((ListenerId(2), Transport::Tls, "192.0.2.2:5061".parse().unwrap()))
@@ -25,7 +25,7 @@ impl Rig {
     }
 
     /// A message over TLS.
-    fn secured(&mut self, text: &str, conn: ConnId, source: &str) -> Vec<Sent> {
+    pub(super) fn secured(&mut self, text: &str, conn: ConnId, source: &str) -> Vec<Sent> {
         let ends: (SocketAddr, SocketAddr) = (source.parse().unwrap(), "192.0.2.2:5061".parse().unwrap());
         let way = Way::of_stream(conn, ListenerId(2), Transport::Tls, ends, self.now);
         self.switch.on_message(text.as_bytes(), &way, self.now);
@@ -38,7 +38,7 @@ impl Rig {
     }
 
     /// The lane opens the connection that is asked for, and this leaves.
-    fn calls(&mut self, conn: ConnId) -> (String, Sent) {
+    pub(super) fn calls(&mut self, conn: ConnId) -> (String, Sent) {
         let callee = self.switch.poll_callee().expect("a connection that is asked for");
         assert_eq!(callee.address, PHONE.parse().unwrap());
         self.switch.on_callee_dialled(&callee, Some(conn), self.now);

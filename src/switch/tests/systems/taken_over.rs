@@ -200,6 +200,30 @@ fn the_first_address_of_a_call_that_has_left_it_is_cancelled_when_it_rings_after
 }
 
 #[test]
+fn a_systems_call_over_tls_has_the_via_of_its_invite_and_ends_by_the_same_status_after_a_takeover() {
+    for (is_taken_over, is_cancelled) in [(false, true), (true, true), (false, false), (true, false)] {
+        let mut rig = Rig::secure(Transport::Tcp);
+        let tls = "sip:phone@phones.example.net:5062;transport=tls";
+        assert_eq!(rig.system(&to_uri("INVITE", tls, &[])), []);
+        assert_eq!(rig.finds(&[PHONE]), []);
+        let (_, invite) = rig.calls(FIRST);
+        assert_eq!(shown(&rig.secured(&answer(&invite, "180 Ringing"), FIRST, PHONE)), ["180 to #50"]);
+        if is_taken_over {
+            rig.is_taken_over();
+        }
+        if is_cancelled {
+            let cancelled = sorted(rig.system(&to_uri("CANCEL", tls, &[]).replace("-CANCEL", "-INVITE")));
+            assert_eq!(shown(&cancelled), ["200 to #50", "CANCEL to #60"]);
+            let ended = sorted(rig.secured(&answer(&invite, "487 Request Terminated"), FIRST, PHONE));
+            assert_eq!(shown(&ended), ["487 to #50", "ACK to #60"]);
+            assert_eq!([cancelled[1].field("Via"), ended[1].field("Via")], [invite.field("Via"); 2]);
+        } else {
+            assert_eq!(shown(&rig.hangs_up(FIRST)), ["503 to #50"]);
+        }
+    }
+}
+
+#[test]
 fn a_copy_of_an_invite_inside_a_dialog_gets_the_latest_provisional_response_again_after_a_takeover() {
     let mut rig = Rig::connected(1);
     let sent = one(rig.udp(&invite(BY_UDP)));

@@ -16,19 +16,22 @@ impl Dispatch {
     }
 
     fn go_on_with(&mut self, carried: &Carried, now: Time) {
-        let &Carried { ref request, arrival, ref standing, side, listener, .. } = carried;
+        let &Carried { ref request, arrival, ref standing, side, ref ways_out, .. } = carried;
         let &Carried { rewrites_uri, records_route, routes, .. } = carried;
-        let Some(last) = standing.branches.last() else { return };
+        let Some((last, way_out)) = standing.branches.last().zip(ways_out.last()) else { return };
         let mut scanner = Scanner::new();
         let Ok(message) = scanner.scan(request) else { return };
         let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
         let way = (last.to.to, last.to.proxy, side);
-        let decision = self.forward_to(&case, way, Reason::Retransmission, listener);
+        let decision = self.forward_to(&case, way, Reason::Retransmission, way_out.listener);
         let Target::Forward(forward) = decision.target else { return };
         let forward = Forward { rewrites_uri, records_route, routes, ..forward };
         if self.begin_context(&case, &forward, None)
             && let Some(id) = self.contexts.of(case.name)
         {
+            if let Some(under_way) = self.contexts.get_mut(id) {
+                ways_out.iter().for_each(|way| under_way.ways_out.push(*way));
+            }
             self.happen(id, now, |context, _| context.go_on(standing, now));
         }
     }

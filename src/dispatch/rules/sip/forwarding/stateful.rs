@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Case, way_back};
 use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay};
+use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay, WayOut};
 use crate::dispatch::decision::{
     Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
 };
@@ -452,12 +452,16 @@ impl Dispatch {
 
     /// Sends a message of a request under way.
     fn send_of(&mut self, id: ContextId, effect: Effect, in_hand: Option<&Message<'_>>) {
-        if let Effect::Send { to, .. } = effect {
-            self.contexts.on_way(id, to.to);
-        }
         let to_proxy = |to| self.forward_of(id, to);
         let message = match effect {
-            Effect::Send { to, .. } => to_proxy(to).map(LeavingMessage::Request),
+            Effect::Send { to, is_copy } => {
+                let forward = if is_copy { to_proxy(to) } else { self.forward_first(id, to) };
+                self.contexts.on_way(id, to.to);
+                if let (false, Some(forward), Some(under_way)) = (is_copy, &forward, self.contexts.get_mut(id)) {
+                    under_way.set_way_out(to.attempt, forward);
+                }
+                forward.map(LeavingMessage::Request)
+            }
             Effect::Cancel(to) => to_proxy(to).map(LeavingMessage::Cancel),
             Effect::Acknowledge(to) => to_proxy(to).map(|forward| {
                 let to = in_hand.and_then(|message| message.header(Name::To)).unwrap_or_default();
@@ -486,8 +490,18 @@ impl Dispatch {
         Some(Answer { retry_after, ..Answer::new(status, Some(tag).filter(|_| status > 100 && !has_tag)) })
     }
 
-    /// The way of a request under way to a proxy.
-    fn forward_of(&self, id: ContextId, Candidate { proxy, attempt, to }: Candidate) -> Option<Forward> {
+    /// The way of a request under way to a proxy that has it, with the Via that it has gone there with.
+    fn forward_of(&self, id: ContextId, to: Candidate) -> Option<Forward> {
+        let forward = self.forward_first(id, to)?;
+        // Its listener may be gone from the settings since.
+        let is_there = |way: &&WayOut| self.rules.listeners().any(|it| (it.0, it.1) == (way.listener, way.transport));
+        let way = self.contexts.get(id)?.way_out(to.proxy, to.attempt).filter(is_there);
+        let &WayOut { listener, sent_by, transport, .. } = way.unwrap_or(&WayOut::of(to.attempt, &forward));
+        Some(Forward { listener, sent_by, transport, ..forward })
+    }
+
+    /// The way of a request under way to a proxy that does not have it.
+    fn forward_first(&self, id: ContextId, Candidate { proxy, attempt, to }: Candidate) -> Option<Forward> {
         let under_way = self.contexts.get(id)?;
         let side = under_way.forward.side;
         let to = match to {
