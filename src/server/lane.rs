@@ -416,28 +416,28 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::config::Insert;
+    use crate::config::{Insert, Pool, Proxy};
     use crate::dispatch::identity::Keyring;
     use crate::dispatch::owner::Owners;
     use crate::dispatch::rules::Rules;
     use crate::dispatch::{self, Dispatch};
-    use crate::ids::TokenKey;
+    use crate::ids::{ListenerId, TokenKey};
+    use crate::words::Transport;
 
-    #[test]
-    fn one_explain_is_answered_in_a_turn_however_many_wait() {
+    fn lane(rules: Rules, commands: Receiver<Command>, control: UnboundedSender<Event>) -> (Lane, Waker) {
         let dispatch = Dispatch::new(dispatch::Setup {
-            rules: Rules::default(),
+            rules,
             keys: Keyring::new(TokenKey::new([1; 32])),
             table_cap: 100,
             group_cap: 10,
             workers: 1,
             seed: 1,
         });
-        let (commands, receiver) = crossbeam_channel::unbounded();
-        let (control, _events) = tokio::sync::mpsc::unbounded_channel();
         let setup = Setup {
             listeners: Vec::new(),
             dispatch,
@@ -451,7 +451,14 @@ mod tests {
             proxy_kinds: ProxyKinds::default(),
         };
         let (census, _) = crossbeam_channel::unbounded();
-        let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();
+        Lane::new(setup, census, commands, control).unwrap()
+    }
+
+    #[test]
+    fn one_explain_is_answered_in_a_turn_however_many_wait() {
+        let (commands, receiver) = crossbeam_channel::unbounded();
+        let (control, _events) = tokio::sync::mpsc::unbounded_channel();
+        let (mut lane, waker) = lane(Rules::default(), receiver, control);
         let mut answers: Vec<_> = (0..5)
             .map(|_| {
                 let (reply, answer) = oneshot::channel();
@@ -466,5 +473,41 @@ mod tests {
             let answered = answers.iter_mut().filter(|answer| !answer.is_empty()).count();
             assert_eq!(answered, turn);
         }
+    }
+
+    #[test]
+    fn a_call_whose_way_was_sought_is_cancelled_by_the_first_message_after_a_takeover_that_has_failed() {
+        let local: SocketAddr = "192.0.2.2:5060".parse().unwrap();
+        let (host, transport) = ("192.0.2.11".to_owned(), Transport::Tcp);
+        let rules = Rules {
+            proxies: vec![Proxy { name: "a".to_owned(), host, transport, ..Proxy::default() }],
+            pools: vec![Pool::default()],
+            udp_listeners: vec![(ListenerId(0), local)],
+            stream_listeners: vec![(ListenerId(1), transport, local)],
+            ..Rules::default()
+        };
+        let (_commands, receiver) = crossbeam_channel::unbounded();
+        let (control, _events) = tokio::sync::mpsc::unbounded_channel();
+        let (mut lane, _waker) = lane(rules, receiver, control);
+        let comes = |lane: &mut Lane, method: &str| {
+            let text = format!(
+                "{method} sip:phone@example.org SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.11;branch=z9hG4bK-1\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:ivr@192.0.2.11>;tag=1\r\nTo: <sip:phone@example.net>\r\n\
+                 Call-ID: 1\r\nCSeq: 1 {method}\r\nContact: <sip:ivr@192.0.2.11>\r\nContent-Length: 0\r\n\r\n"
+            );
+            let (now, ends) = (clock::now(), ("192.0.2.11:40000".parse().unwrap(), local));
+            let way = Way::of_stream(ConnId(50), ListenerId(1), transport, ends, now);
+            lane.switch.on_message(text.as_bytes(), &way, now);
+            let mut left = Vec::new();
+            lane.switch.flush_replies(|_, bytes: &[u8]| {
+                left.push(String::from_utf8_lossy(bytes).split(' ').nth(1).unwrap().to_owned());
+                true
+            });
+            left
+        };
+        assert_eq!(comes(&mut lane, "INVITE"), [""; 0]);
+        lane.give(Vec::new()).unwrap();
+        lane.resume();
+        assert_eq!(comes(&mut lane, "CANCEL"), ["200", "487"]);
     }
 }

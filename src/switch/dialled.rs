@@ -73,8 +73,7 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_connection_kept(conn, to, transport, now)
     }
 
-    /// All connections of an earlier dispatcher are known: its requests under way go on, before anything is read that
-    /// belongs to them.
+    /// All connections of an earlier dispatcher are known: its requests under way go on.
     pub fn on_taken_over(&mut self, now: Time) {
         self.dispatch.on_taken_over(now);
         self.decide_sought(now);

@@ -219,10 +219,11 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about everything that waits. All lanes rest: no message that another waits for will come any more.
     pub fn settle(&mut self, now: Time) {
-        self.sought.extend(self.dispatch.take_sought(now));
-        self.outbox.send_leaving(&mut self.dispatch);
+        // A CANCEL finds its request while that is still here.
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
+        self.sought.extend(self.dispatch.take_sought(now));
+        self.outbox.send_leaving(&mut self.dispatch);
         while self.has_orphans() || !self.given_back.is_empty() {
             (self.given_back_left, self.orphans_left) = (usize::MAX, usize::MAX);
             self.read_ending(now);
@@ -231,8 +232,9 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about requests whose way was sought when this dispatcher took over, or when another one failed to.
-    pub(super) fn decide_sought(&mut self, now: Time) {
+    /// Decides about requests whose way was sought when this dispatcher took over, or when another one failed to:
+    /// before anything is read that belongs to them.
+    pub fn decide_sought(&mut self, now: Time) {
         let Switch { sought, scanner, dispatch, outbox, .. } = self;
         for Sought { request, arrival } in sought.drain(..) {
             let Ok(message) = scanner.scan(&request) else { continue };

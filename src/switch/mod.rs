@@ -407,7 +407,6 @@ impl<C: Channel> Switch<C> {
         }
         self.tell_clock(now);
         self.answer_undelivered(now);
-        self.decide_sought(now);
         self.dispatch.handle_timeout(now);
         self.outbox.send_leaving(&mut self.dispatch);
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);

@@ -311,7 +311,11 @@ impl Dispatch {
             return false;
         }
         let case = Case::of(message, arrival, arrival.received, &self.printer);
-        case.is_some_and(|case| case.request.to_tag.is_none() && self.transaction_of_cancel(&case).is_none())
+        case.is_some_and(|case| {
+            case.request.to_tag.is_none()
+                && self.transaction_of_cancel(&case).is_none()
+                && self.contexts.of(case.name).is_none()
+        })
     }
 
     /// Decides about a response: it belongs to the worker whose token stands in the branch of the topmost Via. Only

@@ -55,6 +55,8 @@ impl Lane {
         // An edge that came during the pause is noted in its port; one that came before the socket was registered is
         // not.
         self.ports.read_all();
+        // A CANCEL that has waited in a socket finds its request.
+        self.switch.decide_sought(clock::now());
     }
 
     /// Returns the lane's state, between two messages. All lanes rest, so messages that another lane read for this one

@@ -486,6 +486,7 @@ fn a_request_whose_way_is_still_sought_at_a_takeover_goes_there_afterwards_also_
             rig.take_over(&[1]);
         } else {
             rig.switch.on_connection_closed(FIRST, Ended::Refused, rig.now);
+            rig.switch.decide_sought(rig.now);
         }
         assert!(rig.passes(0).is_empty());
         assert_eq!(shown(&rig.passes(250)), ["100 to #50"]);
@@ -496,6 +497,39 @@ fn a_request_whose_way_is_still_sought_at_a_takeover_goes_there_afterwards_also_
         assert_eq!(one(rig.finds(&["203.0.113.8:5060"])).shown(), "MESSAGE to 203.0.113.8:5060");
         let counters = rig.switch.dispatch().counters();
         assert_eq!((counters.received, counters.returned), (3, 2 + 2), "each is decided about once more");
+    }
+}
+
+#[test]
+fn a_cancel_that_another_lane_has_read_finds_its_call_whose_way_is_sought() {
+    let in_lane = |call: &usize| {
+        let text = of_call(&to_uri("INVITE", BY_CONNECTION, &[]), &call.to_string());
+        Owners::new(0, 2, 0).lane_of(&Scanner::new().scan(text.as_bytes()).unwrap()) == 0
+    };
+    let call = (1..).find(in_lane).unwrap().to_string();
+    let invite = of_call(&to_uri("INVITE", BY_CONNECTION, &[]), &call);
+    let cancel = of_call(&to_uri("CANCEL", BY_CONNECTION, &[]).replace("-CANCEL", "-INVITE"), &call);
+    for (is_early, is_taken_over) in [(false, false), (true, false), (true, true)] {
+        let mut rig = Rig::new(1);
+        let keys = Keyring::new(TokenKey::new([1; 32]));
+        let rules = rig.switch.dispatch().rules().clone();
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
+        rig.switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 2, 0));
+        rig.open();
+        let (first, second) = if is_early { (&cancel, &invite) } else { (&invite, &cancel) };
+        let ends = ("192.0.2.11:40000".parse().unwrap(), TCP.parse().unwrap());
+        let way = Way::of_stream(ConnId(50), ListenerId(1), Transport::Tcp, ends, rig.now);
+        rig.switch.on_message(first.as_bytes(), &way, rig.now);
+        rig.switch.on_message(second.as_bytes(), &way, rig.now);
+        let left = match (is_early, is_taken_over) {
+            (true, false) => rig.passes(11),
+            (true, true) => {
+                rig.switch.settle(rig.now);
+                rig.left()
+            }
+            (false, _) => rig.left(),
+        };
+        assert_eq!(shown(&left), ["200 to #50", "487 to #50"], "early: {is_early}, a takeover: {is_taken_over}");
     }
 }
 
