@@ -11,13 +11,15 @@ pub(super) struct Final {
     pub(super) status: u16,
     /// Without our Via.
     pub(super) bytes: Arc<[u8]>,
+    /// Whether it may only say that the server has the request by another attempt: any other refusal is better.
+    pub(super) is_merged: bool,
 }
 
 /// The response to the caller, and its status. `without`: the status where none has come. `nowhere`: any other request
 /// would get 503 as well.
 pub(super) fn choose<'a>(all: impl Iterator<Item = &'a Final> + Clone, without: u16, nowhere: bool) -> (u16, Answer) {
     // Of equals the last one: it is the answer of the proxy that was tried after the others had failed.
-    let best = all.clone().max_by_key(|refusal| std::cmp::Reverse(rank(refusal.status)));
+    let best = all.clone().max_by_key(|refusal| std::cmp::Reverse((refusal.is_merged, rank(refusal.status))));
     match best.map_or(without, |best| best.status) {
         // §16.7 step 6: a 503 says that no request can be served here, and would be tried anew at each hop.
         503 if nowhere => (503, Answer::Own(503)),

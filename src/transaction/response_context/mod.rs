@@ -31,8 +31,8 @@
 //!   then; its 2xx does.
 //! - Two addresses of one receiver may be those of one server. It answers the later attempt with 482, as it has the
 //!   request by the earlier one (§8.2.2.2): that 482 says nothing about the request, whose outcome is that of the
-//!   earlier attempt. So it counts for nothing while another branch may still be answered, and the request goes back to
-//!   that. For the same reason the attempt has the call whose response comes first.
+//!   earlier attempt. So the request goes back to that while it may still be answered, and any other refusal is better
+//!   than that 482. For the same reason the attempt has the call whose response comes first.
 //! - A branch without a final response is not waited for once the request has gone on to another and that one has
 //!   failed: the caller hears of it at once. A 2xx that comes afterwards passes all the same (§16.7 step 5).
 //! - A request that the caller has cancelled and that nobody answers ends by 487 (§9.2), where §16.7 step 6 has 408, or
@@ -633,6 +633,19 @@ impl ResponseContext {
         is_earlier && self.is_free() && (status > 100 || last.is_unheard() || !last.is_pending())
     }
 
+    /// Another attempt at the receiver of this one, by which its server may have the INVITE: the one in use, or one
+    /// that the request may go back to.
+    fn other_attempt(&self, index: usize) -> Option<usize> {
+        let proxy = self.branches.get(index).filter(|_| self.kind == Kind::Invite)?.to().proxy;
+        let may_have_it = |branch: &Branch| branch.to().proxy == proxy && branch.is_pending();
+        if self.is_in_use(index) {
+            let other = self.branches.iter().rposition(|branch| may_have_it(branch) && branch.is_left());
+            return other.filter(|_| self.is_free());
+        }
+        let last = self.branches.len().checked_sub(1)?;
+        self.branches.get(last).filter(|branch| may_have_it(branch)).map(|_| last)
+    }
+
     /// Takes the request back to a branch that it has left, and leaves the one that has it.
     fn go_back(&mut self, index: usize, now: Time, out: &mut Vec<Effect>) {
         if let Some(last) = self.branches.last_mut() {
@@ -685,17 +698,15 @@ impl ResponseContext {
         if !is_new || !self.server.is_proceeding() || self.is_expired {
             return;
         }
-        if response.status == 482 {
-            // The server may have it by another branch.
-            let other = self.branches.iter().rposition(Branch::is_left).filter(|_| self.is_free());
-            match (self.is_in_use(index), other) {
-                (true, Some(other)) => return self.go_back(other, now, out),
-                (false, _) if self.branches.last().is_some_and(Branch::is_pending) => return,
-                _ => {}
-            }
-        }
+        let other = if response.status == 482 { self.other_attempt(index) } else { None };
         let Some(branch) = self.branches.get_mut(index) else { return };
-        branch.keep(Final { status: response.status, bytes: response.bytes.into() });
+        branch.keep(Final { status: response.status, bytes: response.bytes.into(), is_merged: other.is_some() });
+        if let Some(other) = other {
+            if self.is_in_use(index) {
+                self.go_back(other, now, out);
+            }
+            return;
+        }
         if response.status >= 600 {
             // RFC 3261 §16.7 step 5: no new branch, and the others are cancelled.
             self.is_bound = true;

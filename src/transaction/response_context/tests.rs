@@ -230,10 +230,18 @@ fn a_call_that_a_server_has_by_its_first_address_does_not_end_with_the_482_to_th
     call.gets_at(0, 180);
     call.context.on_cancel(call.now, &mut call.out);
     assert_eq!(std::mem::take(&mut call.out), [Effect::AcceptCancel, Effect::Cancel(candidate(1))]);
-    // One that gives no answer there either: as if 408 had come (§16.8).
+    // One that gives no answer there either: then the 482 is all that has come (§16.7 step 6).
+    for attempt in [0, 1] {
+        let mut call = Call::begin_at_second_address();
+        assert_eq!(call.gets_at(attempt, 482), ["ACK to 1"]);
+        let ends: Vec<_> = call.passes(33_000).into_iter().filter(|(_, effect)| effect.starts_with("482 at")).collect();
+        let end = if attempt == 0 { 33_000 } else { 32_000 };
+        assert_eq!(ends.first(), Some(&(end, format!("482 at {attempt}"))));
+    }
     let mut call = Call::begin_at_second_address();
     call.gets_at(1, 482);
-    assert_eq!(call.passes(32_000).pop(), Some((32_000, "our 408".to_owned())));
+    assert_eq!(call.gets_at(0, 503), ["ACK to 1", "Status(503) 1?"]);
+    assert_eq!(call.next(Next::None), ["our 500"], "the outcome where the server has it");
     let mut call = Call::begin_at_second_address();
     call.cancels();
     assert_eq!(call.gets_at(1, 482), ["ACK to 1", "482 at 1"]);
@@ -293,14 +301,31 @@ fn a_call_that_went_back_to_its_first_address_goes_to_a_third_as_another_attempt
 }
 
 #[test]
-fn a_proxy_that_was_silent_has_the_call_again_where_the_next_one_leads_to_the_same_server() {
-    let mut call = Call::begin(Kind::Invite);
-    call.passes(999);
-    call.waits();
-    call.moves_to(2);
-    assert_eq!(call.gets(2, 482), ["ACK to 2"]);
-    assert_eq!(call.gets(1, 180), ["180 of 1"]);
-    assert_eq!(call.gets(1, 200), ["2xx"]);
+fn a_482_of_a_proxy_reaches_the_caller_where_the_one_before_it_was_silent_or_down() {
+    for (kind, is_down) in [Kind::Invite, Kind::Other].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut call = Call::begin(kind);
+        if is_down {
+            call.context.on_down(ProxyId(1), call.now, &mut call.out);
+            assert_eq!(call.effects(), ["Down 1?"]);
+        } else {
+            call.passes(999);
+            assert_eq!(call.waits().1.last().unwrap(), "Silent 1?");
+        }
+        call.moves_to(2);
+        assert_eq!(call.gets(2, 482).last().unwrap(), "482 of 2", "{kind:?}, down: {is_down}");
+        if kind == Kind::Invite {
+            assert_eq!(call.gets(1, 180), ["CANCEL to 1"], "it was slow");
+            assert_eq!(call.gets(1, 487), ["ACK to 1"]);
+        }
+    }
+    // Nothing but an INVITE is left for another address while its outcome may still come.
+    let mut call = Call::begin(Kind::Other);
+    call.context.on_down(ProxyId(1), call.now, &mut call.out);
+    call.effects();
+    call.next(Next::Sought);
+    call.context.on_looked_up(Ok((ProxyId(1), candidate(2).to)), call.now, &mut call.out);
+    assert_eq!(call.effects(), ["request to 1"]);
+    assert_eq!(call.gets_at(1, 482), ["482 at 1"]);
 }
 
 #[test]

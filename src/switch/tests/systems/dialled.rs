@@ -210,7 +210,7 @@ fn a_call_to_a_slow_server_with_two_addresses_goes_on_by_the_first_when_the_seco
             assert_eq!(shown(&rig.phone(&first, "180 Ringing", FIRST)), ["180 to #50"]);
         }
         assert_eq!(rig.hangs_up(SECOND), []);
-        assert_eq!(shown(&rig.hangs_up(FIRST)), ["503 to #50"], "nothing more comes of it");
+        assert_eq!(shown(&rig.hangs_up(FIRST)), ["482 to #50"], "nothing more comes of it");
     }
 }
 
