@@ -72,7 +72,7 @@ pub(super) struct Awaiting {
     /// Those that give up first at the front.
     all: VecDeque<Waiting>,
     sources: Shares,
-    /// Names that the prober has not been asked for.
+    /// Names that requests wait for and that the prober has not been asked for.
     look_ups: VecDeque<LookUp>,
 }
 
@@ -126,6 +126,7 @@ impl Awaiting {
         let (taken, kept): (VecDeque<Waiting>, _) = self.all.drain(..).partition(|it| it.awaited == *awaited);
         self.all = kept;
         taken.iter().for_each(|it| self.sources.remove(it.source));
+        self.forget_unwanted(awaited);
         taken.into_iter().map(|it| it.waiter).collect()
     }
 
@@ -133,7 +134,18 @@ impl Awaiting {
     pub(super) fn poll_expired(&mut self, now: Time) -> Option<(Waiter, Awaited)> {
         let Waiting { waiter, source, awaited, .. } = self.all.pop_front_if(|waiting| waiting.until <= now)?;
         self.sources.remove(source);
+        self.forget_unwanted(&awaited);
         Some((waiter, awaited))
+    }
+
+    /// Has a name that nothing waits for any more not be asked for. The prober may never come.
+    fn forget_unwanted(&mut self, awaited: &Awaited) {
+        if let Awaited::Name(name) = awaited
+            && let Some(at) = self.look_ups.iter().position(|other| other == name)
+            && !self.awaits(awaited)
+        {
+            self.look_ups.remove(at);
+        }
     }
 
     /// Takes out a request, however long it has waited.
@@ -151,6 +163,8 @@ impl Awaiting {
         assert_eq!(self.sources.waiting(), self.all.len());
         assert!(self.all.iter().is_sorted_by_key(|waiting| waiting.until), "one gives up before its turn");
         assert!(self.all.len() <= MOST, "too many wait");
+        let is_wanted = |name: &LookUp| self.awaits(&Awaited::Name(name.clone()));
+        assert!(self.look_ups.iter().all(is_wanted), "nothing waits for a name");
     }
 }
 
@@ -196,6 +210,23 @@ mod tests {
         assert_eq!(awaiting.take(&Awaited::Name(name("a"))), []);
         awaiting.wait((id(3), FIRST), Awaited::Name(name("a")), Time(1));
         assert_eq!((awaiting.poll_look_up(), awaiting.poll_look_up()), (Some(name("a")), None));
+        awaiting.check();
+    }
+
+    #[test]
+    fn names_that_nobody_asks_for_in_time_do_not_pile_up() {
+        let mut awaiting = Awaiting::default();
+        for (number, host) in ["a", "b", "a", "c"].into_iter().enumerate() {
+            awaiting.wait((id(number as u32), FIRST), Awaited::Name(name(host)), Time(number as u64));
+        }
+        let gives_up = |number: u64| Time(number) + LOOKED_UP_WITHIN;
+        assert_eq!(awaiting.poll_expired(gives_up(0)), Some((id(0), Awaited::Name(name("a")))));
+        assert_eq!(awaiting.poll_expired(gives_up(1)), Some((id(1), Awaited::Name(name("b")))));
+        assert_eq!(awaiting.take(&Awaited::Name(name("c"))), [id(3)]);
+        assert_eq!(awaiting.look_ups, [name("a")], "another waits for it");
+        awaiting.check();
+        assert_eq!(awaiting.poll_any(), Some(id(2)));
+        assert_eq!(awaiting.poll_look_up(), None);
         awaiting.check();
     }
 
