@@ -2,8 +2,8 @@
 //! theirs that are to leave: those of `stateful` pools, and those that come or leave on a connection (RFC 3261 §16.11).
 //!
 //! A takeover leaves those behind that the table has: from then on it alone knows their proxies, and they go on as
-//! those of mode `proxy` do. The others go on where they stand ([`Carried`]): nothing else knows the way of their
-//! CANCEL and ACK. Those that have gone nowhere yet are decided about anew.
+//! those of mode `proxy` do. The others go on where they stand: nothing else knows the way of their CANCEL and ACK.
+//! Those that have gone nowhere yet are decided about anew.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
