@@ -157,6 +157,9 @@ pub enum Command {
     GivePumped(oneshot::Sender<Vec<Pumped>>),
     /// Stops reading. Answered once every message that was read has been decided about, or was passed to its lane.
     Pause(oneshot::Sender<()>),
+    /// Has a lane that pauses, as all others do, decide about everything that waits. Answered once what it has for
+    /// connections of other lanes has been passed to these.
+    Settle(oneshot::Sender<()>),
     /// Asks a lane that pauses, as all others do, for its state, in this memory. The lane keeps its state as well.
     Give(Vec<u8>, oneshot::Sender<std::io::Result<LaneState>>),
     /// Gives a lane that waits for it the state of the old dispatcher's lane. It goes on from there at `Resume`.

@@ -219,6 +219,7 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about everything that waits. All lanes rest: no message that another waits for will come any more.
     pub fn settle(&mut self, now: Time) {
+        self.answer_undelivered(now);
         // A CANCEL finds its request while that is still here.
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);

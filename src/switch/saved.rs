@@ -24,7 +24,7 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought, sought
     may_clear,
     owners,
     parcels,
-    // Contexts, whose requests they are, are left behind.
+    // They have been told before: see `Switch::settle`.
     undelivered,
     gone,
     early,

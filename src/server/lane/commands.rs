@@ -80,6 +80,11 @@ impl Lane {
             Command::Resume => self.resume(),
             // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
             Command::Pause(reply) => self.stage = Stage::Pausing(reply),
+            Command::Settle(reply) => {
+                self.read_parcels(now);
+                self.switch.settle(now);
+                self.stage = Stage::Pausing(reply);
+            }
             Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
             Command::Take(given, reply) => drop(reply.send(self.take(given))),
             Command::Load(reply) => drop(reply.send(self.load(now))),

@@ -142,6 +142,7 @@ impl Supervisor {
         *phase = TakeoverPhase::Paused;
         let paused_at = clock::now();
         self.ask(server::Command::Pause).await?;
+        self.ask(server::Command::Settle).await?;
         // Links that have just ended are dealt with here: they are given to no other dispatcher.
         while let Ok(event) = self.lane_events.try_recv() {
             self.on_lane_event(event);
