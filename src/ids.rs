@@ -115,6 +115,11 @@ impl ConnId {
         ConnId((lane as u64) << Self::OWN_BITS | own)
     }
 
+    /// The lane's own number for it.
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << Self::OWN_BITS) - 1)
+    }
+
     /// The lane that has the connection.
     pub const fn lane(self) -> usize {
         (self.0 >> Self::OWN_BITS) as usize

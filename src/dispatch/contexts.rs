@@ -535,6 +535,11 @@ impl Contexts {
         }
     }
 
+    /// The connections that requests have gone by.
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnId> {
+        self.by_conn.keys().copied()
+    }
+
     /// Whether a request has gone by this connection.
     pub(super) fn has_on(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)

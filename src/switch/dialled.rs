@@ -79,6 +79,15 @@ impl<C: Channel> Switch<C> {
         self.decide_sought(now);
     }
 
+    /// Has the senders of requests that went by connections which were opened too late for a takeover hear of it: this
+    /// lane does not have them.
+    pub fn on_connections_missed(&mut self, has: impl Fn(ConnId) -> bool, now: Time) {
+        let own = self.owners.own();
+        let missed = self.dispatch.connections_in_use().filter(|conn| conn.lane() == own && !has(*conn));
+        self.gone.extend(missed);
+        self.answer_undelivered(now);
+    }
+
     /// A downstream proxy takes the bytes that are sent on a connection again, or does not.
     pub fn on_connection_taken(&mut self, conn: ConnId, is_taken: bool) {
         self.dispatch.on_connection_taken(conn, is_taken);

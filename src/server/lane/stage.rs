@@ -109,6 +109,8 @@ impl Lane {
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;
         self.keep_dialled(clock::now());
         self.switch.on_taken_over(clock::now());
+        let Lane { switch, conns, .. } = self;
+        switch.on_connections_missed(|conn| conns.numbered(conn.number()).is_some(), clock::now());
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;
         }

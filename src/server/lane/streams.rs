@@ -17,8 +17,6 @@ use crate::time::Time;
 
 /// Most connections whose certificates' proxies are kept in mind.
 const MOST_CERTIFIED: usize = 4_096;
-/// Bits of a connection's own number in a [`ConnId`].
-const OWN: u64 = (1 << 39) - 1;
 
 impl Lane {
     /// The gate hands over a connection whose handshakes are done.
@@ -50,7 +48,7 @@ impl Lane {
 
     /// The key of a connection of this lane.
     pub(super) fn key_of(&self, connection: ConnId) -> Option<ConnKey> {
-        let number = Some(connection).filter(|it| it.lane() == self.switch.own())?.0 & OWN;
+        let number = Some(connection).filter(|it| it.lane() == self.switch.own())?.number();
         self.conns.numbered(number)
     }
 
@@ -132,7 +130,7 @@ struct Writing<'l> {
 
 impl Connections for Writing<'_> {
     fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool {
-        let Some(key) = self.conns.numbered(connection.0 & OWN) else { return false };
+        let Some(key) = self.conns.numbered(connection.number()) else { return false };
         let is_queued = self.conns.send(key, message);
         self.dialled.on_queued(self.conns, key);
         is_queued
@@ -159,6 +157,6 @@ impl Connections for Writing<'_> {
     }
 
     fn waiting(&self, connection: ConnId) -> usize {
-        self.conns.numbered(connection.0 & OWN).map_or(0, |key| self.conns.waiting(key))
+        self.conns.numbered(connection.number()).map_or(0, |key| self.conns.waiting(key))
     }
 }

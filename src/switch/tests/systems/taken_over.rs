@@ -124,6 +124,26 @@ fn a_request_inside_a_dialog_is_repeated_and_its_connection_is_watched_after_a_t
 }
 
 #[test]
+fn a_connection_that_was_opened_too_late_for_a_takeover_holds_no_call_up() {
+    let mut rig = Rig::connected(1);
+    let invite = at_second_address(&mut rig, true);
+    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    rig.is_taken_over();
+    rig.switch.on_connections_missed(|conn| conn != SECOND, rig.now);
+    assert_eq!(shown(&rig.left()), ["503 to #50"]);
+}
+
+#[test]
+fn the_end_of_a_connection_right_before_a_takeover_is_told() {
+    let mut rig = Rig::connected(1);
+    let invite = at_second_address(&mut rig, true);
+    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    rig.switch.gone.push(SECOND);
+    rig.switch.settle(rig.now);
+    assert_eq!(shown(&rig.left()), ["503 to #50"]);
+}
+
+#[test]
 fn a_takeover_that_comes_to_nothing_changes_nothing_for_requests_under_way() {
     let mut rig = Rig::connected(1);
     let invite = at_second_address(&mut rig, true);

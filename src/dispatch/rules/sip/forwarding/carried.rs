@@ -22,6 +22,11 @@ impl Dispatch {
         let mut scanner = Scanner::new();
         let Ok(message) = scanner.scan(request) else { return };
         let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
+        // A sound dispatcher gives none of these. A request whose last branch is over would never end.
+        let is_sound = !last.has_failed && standing.branches.len() == ways_out.len();
+        if !is_sound || standing.branches.len() > usize::from(u8::MAX) || self.contexts.of(case.name).is_some() {
+            return;
+        }
         let way = (last.to.to, last.to.proxy, side);
         let decision = self.forward_to(&case, way, Reason::Retransmission, way_out.listener);
         let Target::Forward(forward) = decision.target else { return };

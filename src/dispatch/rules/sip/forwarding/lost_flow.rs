@@ -42,6 +42,11 @@ impl Dispatch {
         self.contexts.has_on(conn)
     }
 
+    /// The connections that requests under way have gone by.
+    pub fn connections_in_use(&self) -> impl Iterator<Item = ConnId> {
+        self.contexts.connections()
+    }
+
     /// Takes note that the connection of a caller, or one that was opened for requests of systems, has ended: requests
     /// for it that have no final response are over, or go another way.
     pub fn on_caller_gone(&mut self, conn: ConnId, now: Time) {
