@@ -5,7 +5,7 @@
 //! CPU costs most. Below the threshold the lane never waits: at 2,000 messages a second a fixed wait of 50 µs took the
 //! median answer from 50 to 190 µs. Above it the lane waits for as long as sixteen messages take to come, but no longer
 //! than a quarter of a millisecond: a call takes a thousand times longer to be answered by a person. At 27,000 messages
-//! a second, where callers and workers share two cores with the lane, it takes a seventh off the cost of a message, and
+//! a second, where callers and workers share two cores with the lane, it takes a fifth off the cost of a message, and
 //! at 200,000 a quarter.
 
 use std::time::Duration;
