@@ -13,19 +13,6 @@ use crate::wire::line;
 use crate::wire::mgcp::{Field, MOST_PARTS, Message, Ranges, TransactionId, Unparsable, parse, parts, separator};
 
 impl<C: Channel> Switch<C> {
-    /// Acts on the messages of one datagram.
-    pub(super) fn on_datagram(&mut self, bytes: &[u8], way: &Way, now: Time) {
-        let mut all = parts(bytes);
-        let first = all.next().unwrap_or(bytes);
-        if all.next().is_some() {
-            self.on_several(bytes, way, now);
-        } else {
-            self.count_received(way);
-            self.on_single(first, way, now);
-        }
-        self.go_on_chains(now);
-    }
-
     /// Acts on a message that another lane has read for this one: a command, several commands that wait for each other,
     /// or an acknowledgement whose transaction the other lane does not know.
     pub(super) fn on_passed(&mut self, bytes: &[u8], way: &Way, now: Time) {
@@ -44,28 +31,8 @@ impl<C: Channel> Switch<C> {
         self.send_acks(way, now);
     }
 
-    /// Acts on a message that is alone in its datagram.
-    fn on_single(&mut self, part: &[u8], way: &Way, now: Time) {
-        let message = parse(part);
-        if !self.is_passed(part, &message, way) {
-            self.decide_parsed(&message, way, None, None, now);
-        }
-    }
-
-    /// Whether a message that is alone in its datagram belongs to another lane: it goes into its parcel.
-    pub(super) fn is_passed(&mut self, part: &[u8], message: &Result<Message<'_>, Unparsable<'_>>, way: &Way) -> bool {
-        let lane = self.lane_of_message(message, way);
-        match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != self.owners.own() => {
-                parcel.add(part, way);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Acts on several messages in one datagram.
-    fn on_several(&mut self, bytes: &[u8], way: &Way, now: Time) {
+    pub(super) fn on_several(&mut self, bytes: &[u8], way: &Way, now: Time) {
         let mut commands = Vec::new();
         for (number, part) in parts(bytes).enumerate() {
             self.count_received(way);
@@ -92,9 +59,8 @@ impl<C: Channel> Switch<C> {
         }
         let Some(first) = parts(&commands).next() else { return };
         let lane = self.lane_of_part(first, way);
-        match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != self.owners.own() => parcel.add(&commands, way),
-            _ => self.on_commands(&commands, way, now),
+        if !self.is_passed(lane, &commands, way) {
+            self.on_commands(&commands, way, now);
         }
     }
 
@@ -121,10 +87,8 @@ impl<C: Channel> Switch<C> {
             let way = rest.way;
             let Some(next) = parts(rest.left()).next() else { return };
             let lane = self.lane_of_part(next, &way);
-            if lane != self.owners.own()
-                && let Some(parcel) = self.parcels.get_mut(lane)
-            {
-                return parcel.add(rest.left(), &way);
+            if self.is_passed(lane, rest.left(), &way) {
+                return;
             }
             let bytes = rest.bytes();
             let Some(part) = rest.next_part().and_then(|range| bytes.get(range)) else { return };
@@ -195,7 +159,7 @@ impl<C: Channel> Switch<C> {
         self.lane_of_message(&parse(part), way)
     }
 
-    fn lane_of_message(&self, message: &Result<Message<'_>, Unparsable<'_>>, way: &Way) -> usize {
+    pub(super) fn lane_of_message(&self, message: &Result<Message<'_>, Unparsable<'_>>, way: &Way) -> usize {
         if self.owners.lanes() == 1 {
             return self.owners.own();
         }

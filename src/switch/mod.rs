@@ -187,7 +187,7 @@ impl<C: Channel> Switch<C> {
     /// A message came to a socket; several of MGCP may have come in one datagram.
     pub fn on_message(&mut self, bytes: &[u8], way: &Way, now: Time) {
         if way.arrival.transport == Transport::Mgcp {
-            self.on_datagram(bytes, way, now);
+            self.on_messages([(bytes, *way)], now);
         } else if self.is_own(bytes, way) {
             self.decide_in_turn(bytes, way, now);
         }
@@ -204,12 +204,17 @@ impl<C: Channel> Switch<C> {
             Some(lane) => lane,
             None => self.scanner.scan(bytes).map_or(own, |message| self.owners.lane_of(&message)),
         };
+        !self.is_passed(lane, bytes, way)
+    }
+
+    /// Whether what came belongs to another lane: it goes into the parcel of that one.
+    fn is_passed(&mut self, lane: usize, bytes: &[u8], way: &Way) -> bool {
         match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != own => {
+            Some(parcel) if lane != self.owners.own() => {
                 parcel.add(bytes, way);
-                false
+                true
             }
-            _ => true,
+            _ => false,
         }
     }
 

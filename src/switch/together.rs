@@ -87,11 +87,12 @@ impl<C: Channel> Switch<C> {
         let first = parts.next().unwrap_or(bytes);
         if parts.next().is_some() {
             self.decide_commands(commands, now);
-            return self.on_datagram(bytes, &way, now);
+            self.on_several(bytes, &way, now);
+            return self.go_on_chains(now);
         }
         self.count_received(&way);
         let message = mgcp::parse(first);
-        if self.is_passed(first, &message, &way) {
+        if self.is_passed(self.lane_of_message(&message, &way), first, &way) {
             return;
         }
         if commands.0.iter().all(Option::is_some) {
