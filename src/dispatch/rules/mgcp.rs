@@ -207,16 +207,14 @@ pub(in crate::dispatch) fn decide(
         Message::Command(command) => command,
         Message::Response(response) => return dispatch.mgcp_response(response, arrival, now),
     };
-    if now.since(arrival.received) > LIFETIME {
-        return Decision { target: Target::Drop, reason: Reason::TooOld };
+    match foresee(dispatch, command, arrival, now) {
+        Some(case) => decide_foreseen(dispatch, case),
+        None => Decision { target: Target::Drop, reason: Reason::TooOld },
     }
-    let case = Case::of(command, arrival, now, &dispatch.printer);
-    dispatch.table.expect(case.name, case.call);
-    decide_foreseen(dispatch, case)
 }
 
-/// Reads a command that is decided about soon, and asks the memory for what its decision reads. `None` where most of it
-/// is not asked for.
+/// Reads a command that is decided about soon, and asks the memory for what its decision reads. `None`: its source is
+/// denied, or it has come too long ago.
 pub(in crate::dispatch) fn foresee<'m>(
     dispatch: &Dispatch,
     command: &'m Command<'m>,
