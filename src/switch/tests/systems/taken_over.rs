@@ -26,6 +26,14 @@ fn at_second_address(rig: &mut Rig, is_stream: bool) -> Sent {
     one(rig.opens(SECOND))
 }
 
+/// A call that rings at the second address of a name, by a connection.
+fn ringing_at_second_address() -> (Rig, Sent) {
+    let mut rig = Rig::connected(1);
+    let invite = at_second_address(&mut rig, true);
+    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    (rig, invite)
+}
+
 fn uri(is_stream: bool) -> &'static str {
     if is_stream { "sip:phone@example.org;transport=tcp" } else { "sip:phone@example.org" }
 }
@@ -125,9 +133,7 @@ fn a_request_inside_a_dialog_is_repeated_and_its_connection_is_watched_after_a_t
 
 #[test]
 fn a_connection_that_was_opened_too_late_for_a_takeover_holds_no_call_up() {
-    let mut rig = Rig::connected(1);
-    let invite = at_second_address(&mut rig, true);
-    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    let (mut rig, _) = ringing_at_second_address();
     rig.is_taken_over();
     rig.switch.on_connections_missed(|conn| conn != SECOND, rig.now);
     assert_eq!(shown(&rig.left()), ["503 to #50"]);
@@ -135,9 +141,7 @@ fn a_connection_that_was_opened_too_late_for_a_takeover_holds_no_call_up() {
 
 #[test]
 fn the_end_of_a_connection_right_before_a_takeover_is_told() {
-    let mut rig = Rig::connected(1);
-    let invite = at_second_address(&mut rig, true);
-    assert_eq!(shown(&rig.second(&invite, "180 Ringing", true)), ["180 to #50"]);
+    let (mut rig, _) = ringing_at_second_address();
     rig.switch.gone.push(SECOND);
     rig.switch.settle(rig.now);
     assert_eq!(shown(&rig.left()), ["503 to #50"]);
@@ -243,14 +247,20 @@ fn a_systems_call_over_tls_has_the_via_of_its_invite_and_ends_by_the_same_status
     }
 }
 
-#[test]
-fn a_copy_of_an_invite_inside_a_dialog_gets_the_latest_provisional_response_again_after_a_takeover() {
+/// A caller's INVITE inside a dialog, as it came in a datagram and as it has left.
+fn offered_again() -> (Rig, String, Sent) {
     let mut rig = Rig::connected(1);
     let sent = one(rig.udp(&invite(BY_UDP)));
     assert_eq!(shown(&rig.responds(&sent, "200 OK")), [format!("200 to {CALLER}")]);
     let routes: Vec<String> = sent.routes().into_iter().rev().collect();
     let again = request("INVITE", BY_UDP, 2, &routes, ";tag=s").replace("CSeq: 1", "CSeq: 2");
     let sent = one(rig.udp(&again));
+    (rig, again, sent)
+}
+
+#[test]
+fn a_copy_of_an_invite_inside_a_dialog_gets_the_latest_provisional_response_again_after_a_takeover() {
+    let (mut rig, again, sent) = offered_again();
     let rings = one(rig.responds(&sent, "180 Ringing"));
     assert_eq!(rings.shown(), format!("180 to {CALLER}"));
     rig.is_taken_over();
@@ -259,12 +269,7 @@ fn a_copy_of_an_invite_inside_a_dialog_gets_the_latest_provisional_response_agai
 
 #[test]
 fn an_invite_inside_a_dialog_of_which_nothing_is_heard_gets_a_100_after_a_takeover() {
-    let mut rig = Rig::connected(1);
-    let sent = one(rig.udp(&invite(BY_UDP)));
-    assert_eq!(shown(&rig.responds(&sent, "200 OK")), [format!("200 to {CALLER}")]);
-    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
-    let again = request("INVITE", BY_UDP, 2, &routes, ";tag=s").replace("CSeq: 1", "CSeq: 2");
-    let sent = one(rig.udp(&again));
+    let (mut rig, again, sent) = offered_again();
     assert_eq!(rig.responds(&sent, "100 Trying"), []);
     rig.is_taken_over();
     let trying = one(rig.passes(250));
