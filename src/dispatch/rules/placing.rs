@@ -184,7 +184,7 @@ impl Dispatch {
         let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
         let Some(seq) = self.pool.hand_over(target, counted) else { return full };
         self.pool.count_handoff(target);
-        let handoff = Handoff {
+        let mut handoff = Handoff {
             worker,
             seq,
             size: size.units,
@@ -198,12 +198,8 @@ impl Dispatch {
             deadline: (!follows).then(|| case.now + self.rules.read_within),
             search: search.at(target),
         };
-        // A copy of what has just been written part by part would wait for the parts: it is completed where it stays.
-        let mut decision = Decision { target: Target::Worker(handoff), reason };
-        if let Target::Worker(handoff) = &mut decision.target {
-            R::complete(case, self, handoff);
-        }
-        decision
+        R::complete(case, self, &mut handoff);
+        Decision { target: Target::Worker(handoff), reason }
     }
 
     /// Hands a response to a worker's own request on, unless its source has sent too many of them.
