@@ -93,7 +93,8 @@ impl Lane {
         let mut sessions: BTreeMap<WorkerId, SavedSession> = sessions.into_iter().collect();
         let token = |worker: WorkerId| Token(FIRST_LINK + usize::from(worker.0));
         let conns = SavedConns::unpack(&mut from).map_err(invalid)?;
-        self.conns.restore(conns, self.linger, clock::now());
+        let now = clock::now();
+        self.conns.restore(conns, self.linger, now);
         self.tell_sources();
         let mut channels = given.links.into_iter().map(|(worker, link)| {
             Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token(worker)).ok()?))
@@ -107,10 +108,10 @@ impl Lane {
             None => channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel),
         };
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;
-        self.keep_dialled(clock::now());
-        self.switch.on_taken_over(clock::now());
+        self.keep_dialled(now);
         let Lane { switch, conns, .. } = self;
-        switch.on_connections_missed(|conn| conns.numbered(conn.number()).is_some(), clock::now());
+        switch.on_taken_over(now);
+        switch.on_connections_missed(|conn| conns.numbered(conn.number()).is_some(), now);
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;
         }

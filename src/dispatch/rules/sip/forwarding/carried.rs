@@ -11,16 +11,15 @@ impl Dispatch {
     /// Goes on with the requests of an earlier dispatcher, once all connections that were kept are known.
     pub fn on_taken_over(&mut self, now: Time) {
         for carried in self.contexts.take_carried() {
-            self.go_on_with(&carried, now);
+            self.go_on_with(carried, now);
         }
     }
 
-    fn go_on_with(&mut self, carried: &Carried, now: Time) {
-        let &Carried { ref request, arrival, ref standing, side, ref ways_out, .. } = carried;
-        let &Carried { rewrites_uri, records_route, routes, .. } = carried;
+    fn go_on_with(&mut self, carried: Carried, now: Time) {
+        let Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes } = carried;
         let Some((last, way_out)) = standing.branches.last().zip(ways_out.last()) else { return };
         let mut scanner = Scanner::new();
-        let Ok(message) = scanner.scan(request) else { return };
+        let Ok(message) = scanner.scan(&request) else { return };
         let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
         // A sound dispatcher gives none of these. A request whose last branch is over would never end.
         let is_sound = !last.has_failed && standing.branches.len() == ways_out.len();
@@ -35,9 +34,9 @@ impl Dispatch {
             && let Some(id) = self.contexts.of(case.name)
         {
             if let Some(under_way) = self.contexts.get_mut(id) {
-                ways_out.iter().for_each(|way| under_way.ways_out.push(*way));
+                ways_out.into_iter().for_each(|way| under_way.ways_out.push(way));
             }
-            self.happen(id, now, |context, _| context.go_on(standing, now));
+            self.happen(id, now, |context, _| context.go_on(&standing, now));
         }
     }
 }

@@ -198,7 +198,9 @@ impl Dispatch {
             self.stands_at(entry, has.proxy, now);
             self.contexts.on_way(id, has.to);
             let opened = self.opened_for(has.to);
-            self.contexts.get_mut(id).into_iter().for_each(|under_way| under_way.opened = opened.clone());
+            if let Some(under_way) = self.contexts.get_mut(id) {
+                under_way.opened = opened;
+            }
         }
         let reason = match self.carry_out(id, effects, Some(message), now) {
             Some(reason) => reason,
