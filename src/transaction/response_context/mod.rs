@@ -43,12 +43,15 @@
 
 mod best;
 mod branch;
+mod going_back;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::best::Final;
 use self::branch::Branch;
+pub use self::standing::{BranchStanding, Standing};
 use super::Kind;
 use super::flow_token::Hop;
 use super::sip_server::{self, Due};
@@ -221,36 +224,6 @@ pub struct Response<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The standing of a request that has left and has no final response: another owner goes on with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The branches: the last one is in use.
-    pub branches: Vec<BranchStanding>,
-    /// Whether no other proxy gets the request.
-    pub is_bound: bool,
-    /// Whether the caller has cancelled it.
-    pub is_cancelled: bool,
-    /// Whether it goes to a caller, whose connection is the only way.
-    pub leads_to_flow: bool,
-    /// The response that copies of the request get, if a proxy has sent it.
-    pub passed: Option<Box<[u8]>>,
-}
-
-/// The standing of a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BranchStanding {
-    /// Its proxy, and the way to that.
-    pub to: Candidate,
-    /// Whether a response has come.
-    pub is_heard: bool,
-    /// Whether another one has the request by now.
-    pub is_abandoned: bool,
-    /// Whether its CANCEL has left, or leaves with the first provisional response.
-    pub is_cancelled: bool,
-    /// Whether it has failed.
-    pub has_failed: bool,
-}
-
 impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
@@ -278,41 +251,6 @@ impl ResponseContext {
         };
         first.into_iter().for_each(|first| context.branch_to(first, now, out));
         context
-    }
-
-    /// Where it stands, if an outcome is still awaited.
-    pub fn standing(&self) -> Option<Standing> {
-        self.branches.last().filter(|last| last.is_pending())?;
-        let passed = self.server.on_copy().and_then(|answer| match answer {
-            Answer::Own(_) => None,
-            Answer::Theirs(bytes) => Some(bytes[..].into()),
-        });
-        let standing = Standing {
-            branches: self.branches.iter().map(Branch::standing).collect(),
-            is_bound: self.is_bound,
-            is_cancelled: self.is_cancelled,
-            leads_to_flow: self.leads_to_flow,
-            passed,
-        };
-        (self.server.is_proceeding() && !self.is_expired).then_some(standing)
-    }
-
-    /// Goes on, after it has begun, where another owner has left it. All timers begin anew. Nothing leaves: what was
-    /// due then has left.
-    pub fn go_on(&mut self, from: &Standing, now: Time) {
-        self.branches = Few::None;
-        for standing in &from.branches {
-            self.branches.push(Branch::go_on(self.kind, standing, &self.terms, now));
-        }
-        (self.is_bound, self.leads_to_flow) = (from.is_bound, from.leads_to_flow);
-        if self.kind == Kind::Invite && from.is_bound {
-            let passed = from.passed.as_ref().map_or(Answer::Own(100), |bytes| Answer::Theirs(bytes[..].into()));
-            // Without it a 100 of our own leaves in time: that of the other owner may not have left.
-            self.server.pass(180, (!self.is_reliable).then_some(passed), now);
-        }
-        if from.is_cancelled {
-            self.on_cancel(now, &mut Vec::new());
-        }
     }
 
     /// Whether the request is an INVITE.
@@ -624,36 +562,6 @@ impl ResponseContext {
             // The next request of the dialog would not reach its server either.
             self.decide(why == Why::Unsent && self.has_one_server, now, out);
         }
-    }
-
-    /// Whether an earlier attempt has the call again with this first response to it.
-    fn has_call_again(&self, index: usize, status: u16) -> bool {
-        let (Some(branch), Some(last)) = (self.branches.get(index), self.branches.last()) else { return false };
-        let is_earlier = branch.is_left() && branch.to().proxy == last.to().proxy;
-        is_earlier && self.is_free() && (status > 100 || last.is_unheard() || !last.is_pending())
-    }
-
-    /// Another attempt at the receiver of this one, by which its server may have the INVITE: the one in use, or one
-    /// that the request may go back to.
-    fn other_attempt(&self, index: usize) -> Option<usize> {
-        let proxy = self.branches.get(index).filter(|_| self.kind == Kind::Invite)?.to().proxy;
-        let may_have_it = |branch: &Branch| branch.to().proxy == proxy && branch.is_pending();
-        if self.is_in_use(index) {
-            let other = self.branches.iter().rposition(|branch| may_have_it(branch) && branch.is_left());
-            return other.filter(|_| self.is_free());
-        }
-        let last = self.branches.len().checked_sub(1)?;
-        self.branches.get(last).filter(|branch| may_have_it(branch)).map(|_| last)
-    }
-
-    /// Takes the request back to a branch that it has left, and leaves the one that has it.
-    fn go_back(&mut self, index: usize, now: Time, out: &mut Vec<Effect>) {
-        if let Some(last) = self.branches.last_mut() {
-            last.abandon();
-            last.cancel(now, out);
-        }
-        self.branches.get_mut(index..).into_iter().for_each(|later| later.rotate_left(1));
-        self.branches.last_mut().into_iter().for_each(Branch::resume);
     }
 
     fn on_provisional(&mut self, mut index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {
