@@ -204,7 +204,7 @@ pub struct Sought {
 
 packed!(Sought { request, arrival });
 
-/// A request that has left and has no final response, and that the table does not have.
+/// A request that has left, of which a final response is awaited, and that the table does not have.
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
     /// Its bytes.
@@ -222,8 +222,8 @@ pub(super) struct Carried {
 
 packed!(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes });
 packed!(WayOut { proxy, attempt, listener, sent_by, transport });
-packed!(Standing { branches, is_bound, is_cancelled, leads_to_flow, passed });
-packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed });
+packed!(Standing { branches, is_bound, is_cancelled, leads_to_flow, answered, waits_for_ack, passed, undecided_at });
+packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed, end });
 packed!(Candidate { proxy, attempt, to });
 packed!(Hop as Address(address) = 0, Connection(conn) = 1);
 packed!(Side as Caller = 0, Server = 1);

@@ -190,6 +190,11 @@ impl<M: Clone, T> Transaction<M, T> {
         self.end = end;
     }
 
+    /// When it is over without a final response, or, after that of an INVITE, whatever comes.
+    pub const fn end(&self) -> Time {
+        self.end
+    }
+
     /// The request cannot be sent: it is over.
     pub const fn fail(&mut self) {
         (self.state, self.resend) = (State::Terminated, None);

@@ -138,6 +138,8 @@ const TRYING_AFTER: Duration = Duration::from_millis(200);
 /// A proxy responds with 100 to a request other than INVITE after this time, in which timer E has come to T2 (RFC 4320
 /// §4.1).
 const TRYING_OTHER_AFTER: Duration = T1.saturating_mul(7);
+/// Time from that 100 until its sender gives up (timer F).
+const UNDECIDED_AFTER_TRYING: Duration = LIFETIME.saturating_sub(TRYING_OTHER_AFTER);
 /// RFC 3261 §13.3.1.1: a ringing call sends a provisional response every minute, or proxies on its way give up (timer
 /// C).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
@@ -309,7 +311,7 @@ impl<M: Clone> Transaction<M> {
                 if self.allowance.take(Purpose::Provisional) { Due::Send(last) } else { Due::Nothing }
             }
             (State::Proceeding, Kind::Other) if self.core == Core::Proxy && self.response().is_none() => {
-                self.end = now + (LIFETIME - TRYING_OTHER_AFTER);
+                self.end = now + UNDECIDED_AFTER_TRYING;
                 Due::Trying
             }
             (State::Proceeding, Kind::Other) => {
@@ -353,6 +355,27 @@ impl<M: Clone> Transaction<M> {
     /// The CSeq number of its request.
     pub const fn cseq(&self) -> u32 {
         self.cseq
+    }
+
+    /// When a request other than INVITE is over without a final response.
+    pub fn undecided_at(&self) -> Time {
+        let is_tried = self.core == Core::Agent || self.response().is_some();
+        match (self.state, self.kind) {
+            (State::Proceeding, Kind::Other) if is_tried => self.end,
+            (State::Proceeding, Kind::Other) => self.end + UNDECIDED_AFTER_TRYING,
+            _ => Time::NEVER,
+        }
+    }
+
+    /// Has a request other than INVITE, above a proxy, be over at this time without a final response. `trying`: its
+    /// 100, which has left if it was due before now.
+    pub fn set_undecided_at(&mut self, end: Time, trying: M, now: Time) {
+        let tried_at = end - UNDECIDED_AFTER_TRYING;
+        if tried_at <= now {
+            (self.kept, self.end) = (Kept::Response(trying), end);
+        } else {
+            self.end = tried_at;
+        }
     }
 
     /// Whether it has no final response yet.

@@ -78,6 +78,7 @@ impl Branch {
             is_abandoned: self.is_abandoned,
             is_cancelled: !matches!(self.cancel, Cancel::No),
             has_failed: !self.is_pending(),
+            end: self.request.end(),
         }
     }
 
@@ -95,6 +96,10 @@ impl Branch {
         }
         if from.is_cancelled {
             branch.cancel(now, &mut left);
+        }
+        branch.request.end_at(from.end);
+        if let Cancel::Sent(_) = branch.cancel {
+            branch.end = from.end;
         }
         branch
     }
@@ -230,6 +235,11 @@ impl Branch {
     /// Whether another proxy has got the request, and this one may still have it back: it has no outcome and no CANCEL.
     pub(super) const fn is_left(&self) -> bool {
         self.is_abandoned && self.is_pending() && !matches!(self.cancel, Cancel::Sent(_))
+    }
+
+    /// Whether it has a CANCEL, or gets one with the first provisional response.
+    pub(super) const fn owes_cancel(&self) -> bool {
+        self.is_pending() && !matches!(self.cancel, Cancel::No)
     }
 
     /// It has the request again. No more copies leave: its server has it.

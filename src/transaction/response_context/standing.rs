@@ -6,7 +6,8 @@ use crate::few::Few;
 use crate::time::Time;
 use crate::transaction::Kind;
 
-/// The standing of a request that has left and has no final response: another owner goes on with it.
+/// The standing of a request that has left and has no final response, or has one and is to be cancelled elsewhere:
+/// another owner goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The branches: the last one is in use.
@@ -17,8 +18,14 @@ pub struct Standing {
     pub is_cancelled: bool,
     /// Whether it goes to a caller, whose connection is the only way.
     pub leads_to_flow: bool,
+    /// The final response that the caller got first.
+    pub answered: Option<u16>,
+    /// Whether that one waits for its ACK.
+    pub waits_for_ack: bool,
     /// The response that copies of the request get, if a proxy has sent it.
     pub passed: Option<Box<[u8]>>,
+    /// When a request other than INVITE is over without a final response: its sender has given up (timer F).
+    pub undecided_at: Time,
 }
 
 /// The standing of a branch.
@@ -32,40 +39,61 @@ pub struct BranchStanding {
     pub is_abandoned: bool,
     /// Whether its CANCEL has left, or leaves with the first provisional response.
     pub is_cancelled: bool,
-    /// Whether it has failed.
+    /// Whether it has failed, or has an outcome that has passed.
     pub has_failed: bool,
+    /// When it is over without a final response, or without another one.
+    pub end: Time,
 }
 
 impl ResponseContext {
-    /// Where it stands, if an outcome is still awaited.
+    /// Where it stands, if an outcome is still awaited, or a response that brings a CANCEL about (RFC 3261 §9.1).
     pub fn standing(&self) -> Option<Standing> {
-        self.branches.last().filter(|last| last.is_pending())?;
+        let is_open = || {
+            let is_pending = self.branches.last().is_some_and(Branch::is_pending);
+            is_pending && self.server.is_proceeding() && !self.is_expired
+        };
+        let owes_cancel = || self.answered.is_some() && self.branches.iter().any(Branch::owes_cancel);
+        if !is_open() && !owes_cancel() {
+            return None;
+        }
         let passed = self.server.on_copy().and_then(|answer| match answer {
             Answer::Own(_) => None,
             Answer::Theirs(bytes) => Some(bytes[..].into()),
         });
-        let standing = Standing {
+        Some(Standing {
             branches: self.branches.iter().map(Branch::standing).collect(),
             is_bound: self.is_bound,
             is_cancelled: self.is_cancelled,
             leads_to_flow: self.leads_to_flow,
+            answered: self.answered,
+            waits_for_ack: self.server.waits_for_ack_of_refusal(),
             passed,
-        };
-        (self.server.is_proceeding() && !self.is_expired).then_some(standing)
+            undecided_at: self.server.undecided_at(),
+        })
     }
 
-    /// Goes on, after it has begun, where another owner has left it. All timers begin anew. Nothing leaves: what was
-    /// due then has left.
+    /// Goes on, after it has begun, where another owner has left it. The intervals of copies and timer C begin anew; a
+    /// request ends when it would have ended there. Nothing leaves: what was due then has left.
     pub fn go_on(&mut self, from: &Standing, now: Time) {
         self.branches = Few::None;
         for standing in &from.branches {
             self.branches.push(Branch::go_on(self.kind, standing, &self.terms, now));
         }
-        (self.is_bound, self.leads_to_flow) = (from.is_bound, from.leads_to_flow);
-        if self.kind == Kind::Invite && from.is_bound {
-            let passed = from.passed.as_ref().map_or(Answer::Own(100), |bytes| Answer::Theirs(bytes[..].into()));
+        (self.is_bound, self.leads_to_flow, self.answered) = (from.is_bound, from.leads_to_flow, from.answered);
+        let passed = |or: u16| from.passed.as_ref().map_or(Answer::Own(or), |bytes| Answer::Theirs(bytes[..].into()));
+        match (self.kind, from.answered) {
+            (_, Some(status)) => {
+                self.server.respond(status, passed(status), now);
+                if !from.waits_for_ack {
+                    self.server.on_ack(now);
+                }
+            }
             // Without it a 100 of our own leaves in time: that of the other owner may not have left.
-            self.server.pass(180, (!self.is_reliable).then_some(passed), now);
+            (Kind::Invite, None) if from.is_bound => {
+                self.server.pass(180, (!self.is_reliable).then(|| passed(100)), now);
+            }
+            (Kind::Invite, None) => {}
+            (Kind::Other, None) => self.server.set_undecided_at(from.undecided_at, Answer::Own(100), now),
         }
         if from.is_cancelled {
             self.on_cancel(now, &mut Vec::new());

@@ -276,3 +276,58 @@ fn an_invite_inside_a_dialog_of_which_nothing_is_heard_gets_a_100_after_a_takeov
     assert_eq!(trying.shown(), format!("100 to {CALLER}"));
     assert_eq!(rig.udp(&again), [trying]);
 }
+
+#[test]
+fn a_request_of_which_nothing_is_heard_ends_as_soon_after_a_takeover_as_without_it() {
+    let mut rig = Rig::connected(1);
+    let message = to_uri("MESSAGE", "sip:phone@203.0.113.9:5062", &[]);
+    assert_eq!(shown(&rig.system(&message)), [format!("MESSAGE to {PHONE}")]);
+    assert!(shown(&rig.passes(20_000)).contains(&"100 to #50".to_owned()));
+    // Another takeover knows as much.
+    for at in [20_000, 25_000] {
+        rig.passes(at);
+        rig.is_taken_over();
+    }
+    let copies = shown(&rig.passes(31_900));
+    assert!(!copies.is_empty() && copies.iter().all(|it| *it == format!("MESSAGE to {PHONE}")), "{copies:?}");
+    assert_eq!(rig.passes(70_000), [], "its sender has given up (timer F)");
+    assert_eq!(rig.system(&message)[0].shown(), format!("MESSAGE to {PHONE}"), "nothing is left of it");
+}
+
+#[test]
+fn a_request_that_gets_its_100_late_gets_it_as_late_after_a_takeover() {
+    let mut rig = Rig::connected(1);
+    let message = to_uri("MESSAGE", "sip:phone@203.0.113.9:5062", &[]);
+    assert_eq!(shown(&rig.system(&message)), [format!("MESSAGE to {PHONE}")]);
+    rig.passes(2_000);
+    rig.is_taken_over();
+    assert!(!shown(&rig.passes(3_400)).contains(&"100 to #50".to_owned()));
+    assert!(shown(&rig.passes(3_600)).contains(&"100 to #50".to_owned()), "RFC 4320 §4.1");
+}
+
+#[test]
+fn an_abandoned_first_address_is_cancelled_after_a_takeover_though_the_caller_has_its_answer() {
+    for status in ["200 OK", "486 Busy Here"] {
+        let mut rig = Rig::connected(1);
+        let first = at_first_address(&mut rig);
+        let second = invite_among(rig.passes(5_100));
+        let answered = shown(&rig.second(&second, status, false));
+        assert_eq!(answered.last().unwrap(), &format!("{} to #50", &status[..3]));
+        // Another takeover knows as much.
+        for _ in 0..2 {
+            rig.is_taken_over();
+        }
+        if status.starts_with("486") {
+            let ack = to_uri("ACK", uri(false), &[]).replace("-ACK", "-INVITE");
+            assert_eq!(rig.system(&ack.replace("example.net>\r\nCall", "example.net>;tag=p1\r\nCall")), []);
+            rig.is_taken_over();
+        }
+        let cancel = one(rig.datagram(&answer(&first, "180 Ringing"), PHONE));
+        assert_eq!((cancel.shown(), cancel.field("Via")), (format!("CANCEL to {PHONE}"), first.field("Via")));
+        rig.is_taken_over();
+        assert_eq!(shown(&rig.passes(5_900)), [format!("CANCEL to {PHONE}")], "it may have been lost");
+        let ack = one(rig.datagram(&answer(&first, "487 Request Terminated"), PHONE));
+        assert_eq!((ack.shown(), ack.field("Via")), (format!("ACK to {PHONE}"), first.field("Via")));
+        assert_eq!(rig.passes(80_000), []);
+    }
+}

@@ -22,7 +22,8 @@ impl Dispatch {
         let Ok(message) = scanner.scan(&request) else { return };
         let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
         // A sound dispatcher gives none of these. A request whose last branch is over would never end.
-        let is_sound = !last.has_failed && standing.branches.len() == ways_out.len();
+        let ends = !last.has_failed || standing.answered.is_some_and(|status| status >= 200);
+        let is_sound = ends && standing.branches.len() == ways_out.len();
         if !is_sound || standing.branches.len() > usize::from(u8::MAX) || self.contexts.of(case.name).is_some() {
             return;
         }
