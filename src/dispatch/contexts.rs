@@ -540,6 +540,11 @@ impl Contexts {
         self.by_conn.keys().copied()
     }
 
+    /// The proxy of the latest request that has gone by this connection.
+    pub(super) fn proxy_on(&self, conn: ConnId) -> Option<ProxyId> {
+        self.all.get(*self.by_conn.get(&conn)?)?.context.in_use().map(|to| to.proxy)
+    }
+
     /// Whether a request has gone by this connection.
     pub(super) fn has_on(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)
@@ -628,6 +633,13 @@ impl Contexts {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.wheel.poll_timeout()
+    }
+
+    /// Takes so much room, for the sources of these requests, that they get no more.
+    #[cfg(test)]
+    pub(super) fn crowd_like(&mut self, other: &Self) {
+        let sources = other.all.keys().filter_map(|id| other.all.get(id)).map(|under_way| under_way.source);
+        sources.for_each(|source| self.shares.add_places(source, MOST as u32 / 8 * 7));
     }
 
     /// Panics if it contradicts itself.

@@ -83,10 +83,10 @@ mod tests {
     use crate::dispatch::decision::{Arrival, Target};
     use crate::dispatch::identity::Keyring;
     use crate::dispatch::rules::Rules;
-    use crate::ids::{ListenerId, TokenKey};
+    use crate::ids::{ConnId, ListenerId, TokenKey};
     use crate::pack::{Packed, Saved as _};
     use crate::wire::sip::Scanner;
-    use crate::words::Envelope;
+    use crate::words::{Envelope, ReplyTo, Transport};
 
     fn in_front(mode: PoolMode) -> Dispatch {
         let rules = Rules {
@@ -120,5 +120,37 @@ mod tests {
             after.handle_timeout(now + Duration::from_secs(1));
             after.check();
         }
+    }
+
+    #[test]
+    fn a_request_under_way_goes_on_after_a_takeover_though_its_source_has_all_the_room() {
+        let make = || {
+            let mut dispatch = in_front(PoolMode::Proxy);
+            let mut rules = dispatch.rules().clone();
+            rules.proxies[0].transport = Transport::Tcp;
+            dispatch.set_rules(rules, Time(0));
+            dispatch
+        };
+        let (mut before, now) = (make(), Time(1_000_000_000));
+        let text = b"MESSAGE sip:a@203.0.113.9 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.9;branch=z9hG4bK1\r\n\
+            From: <sip:b@192.0.2.9>;tag=1\r\nTo: <sip:a@203.0.113.9>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\r\n";
+        let arrival = Arrival {
+            local: ([192, 0, 2, 2], 5060).into(),
+            source: ([192, 0, 2, 9], 4_000).into(),
+            transport: Transport::Tcp,
+            reply_to: ReplyTo::Stream(ConnId(1)),
+            received: now,
+            ..Arrival::of(&Envelope::plain(1))
+        };
+        let decision = before.on_message(&Scanner::new().scan(text).unwrap(), &arrival, now);
+        assert!(matches!(decision.target, Target::Forward(_)), "{decision:?}");
+        let mut bytes = Vec::new();
+        before.save(&mut bytes);
+        let mut after = make();
+        after.restore(&mut Packed::new(&bytes)).unwrap();
+        after.contexts.crowd_like(&before.contexts);
+        after.on_taken_over(now);
+        assert_eq!(after.contexts.proxies(), before.contexts.proxies());
+        assert_eq!(after.contexts.proxies().len(), 1);
     }
 }

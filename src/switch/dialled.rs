@@ -83,7 +83,9 @@ impl<C: Channel> Switch<C> {
     /// lane does not have them.
     pub fn on_connections_missed(&mut self, has: impl Fn(ConnId) -> bool, now: Time) {
         let own = self.owners.own();
-        let missed = self.dispatch.connections_in_use().filter(|conn| conn.lane() == own && !has(*conn));
+        let in_use = self.dispatch.connections_in_use();
+        let missed: Vec<ConnId> = in_use.filter(|conn| conn.lane() == own && !has(*conn)).collect();
+        missed.iter().for_each(|conn| self.dispatch.on_connection_missed(*conn, now));
         self.gone.extend(missed);
         self.answer_undelivered(now);
     }

@@ -9,9 +9,15 @@ const A: &str = "192.0.2.11:5080";
 impl Rig {
     /// Another dispatcher takes over, with these connections to A.
     pub(super) fn take_over(&mut self, conns: &[u64]) {
+        self.take_over_with(conns, |_| {});
+    }
+
+    /// The same with other settings.
+    pub(super) fn take_over_with(&mut self, conns: &[u64], change: impl FnOnce(&mut Rules)) {
         let mut bytes = Vec::new();
         self.switch.save(&mut bytes);
-        let rules = self.switch.dispatch().rules().clone();
+        let mut rules = self.switch.dispatch().rules().clone();
+        change(&mut rules);
         let keys = Keyring::new(TokenKey::new([1; 32]));
         let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
         self.switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));

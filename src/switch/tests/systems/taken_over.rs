@@ -331,3 +331,46 @@ fn an_abandoned_first_address_is_cancelled_after_a_takeover_though_the_caller_ha
         assert_eq!(rig.passes(80_000), []);
     }
 }
+
+#[test]
+fn a_call_goes_on_after_a_takeover_whose_settings_have_no_servers_any_more() {
+    let (mut rig, invite) = ringing_at_second_address();
+    rig.switch.settle(rig.now);
+    rig.take_over_with(&[1], |rules| {
+        (rules.proxies, rules.pools) = (Vec::new(), Vec::new());
+        rules.unrouted.pool = Pool::WORKERS.to_owned();
+    });
+    let cancel = to_uri("CANCEL", uri(true), &[]).replace("-CANCEL", "-INVITE");
+    assert_eq!(shown(&sorted(rig.system(&cancel))), ["200 to #50", "CANCEL to #61"]);
+    assert_eq!(shown(&sorted(rig.second(&invite, "487 Request Terminated", true))), ["487 to #50", "ACK to #61"]);
+}
+
+#[test]
+fn an_invite_inside_a_dialog_goes_on_after_a_takeover_whose_settings_reach_its_server_by_datagrams() {
+    let (mut rig, again, sent) = offered_again();
+    let rings = one(rig.responds(&sent, "180 Ringing"));
+    rig.switch.settle(rig.now);
+    rig.take_over_with(&[1], |rules| rules.proxies.iter_mut().for_each(|proxy| proxy.transport = Transport::Udp));
+    assert_eq!(rig.udp(&again), [rings]);
+    assert_eq!(shown(&rig.responds(&sent, "200 OK")), [format!("200 to {CALLER}")]);
+}
+
+#[test]
+fn a_request_inside_a_dialog_ends_at_once_where_a_takeover_loses_the_connection_to_its_server() {
+    for rings in [false, true] {
+        let told = [false, true].map(|is_taken_over| {
+            let (mut rig, _, sent) = offered_again();
+            if rings {
+                one(rig.responds(&sent, "180 Ringing"));
+            }
+            if !is_taken_over {
+                return shown(&rig.ends(1));
+            }
+            rig.switch.settle(rig.now);
+            rig.take_over(&[]);
+            rig.switch.on_connections_missed(|_| false, rig.now);
+            shown(&rig.left())
+        });
+        assert_eq!(told, [[format!("503 to {CALLER}")], [format!("503 to {CALLER}")]], "it rings: {rings}");
+    }
+}

@@ -24,6 +24,7 @@ use super::echoed::Echoed;
 use super::{Case, SipRequest};
 use crate::config::{Asked, Pool, PoolMode, Route};
 use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::WayOut;
 use crate::dispatch::decision::{
     Arrival, Decision, Forward, Hop, Protocol, Reason, Redirect, Routes, Says, Side, Target, Tried,
 };
@@ -226,16 +227,25 @@ impl Dispatch {
         if self.branches.is_loop(case.request.message, &via, way) {
             return self.refuse_to_forward(case, 482, Reason::Loop);
         }
-        let came = Came { via, call: case.call, cseq: case.discriminator };
+        let sent_by = (sent_by.ip(), sent_by.port());
+        let out = WayOut { proxy, attempt: 0, listener, sent_by, transport };
+        Decision { target: Target::Forward(self.forward_by(case, &via, (to, side), &out)), reason }
+    }
+
+    /// A request on its way out.
+    fn forward_by(&self, case: &Case<'_>, via: &Via<'_>, (to, side): (Hop, Side), out: &WayOut) -> Forward {
+        let &WayOut { proxy, listener, sent_by, transport, .. } = out;
+        let came = Came { via: *via, call: case.call, cseq: case.discriminator };
+        let way = self.branches.way(case.request.message);
         let branch = self.branches.give(&came, way, (case.arrival.listener, self.lane), (proxy, side));
-        let flow = self.branches.flow(&branch, way_back(&via, case.arrival));
+        let flow = self.branches.flow(&branch, way_back(via, case.arrival));
         let (weight, rewrites_uri, asks_overload, records_route) = (0, false, false, false);
-        let forward = Forward {
+        Forward {
             proxy,
             side,
             to,
             listener,
-            sent_by: (sent_by.ip(), sent_by.port()),
+            sent_by,
             transport,
             branch,
             flow,
@@ -243,10 +253,9 @@ impl Dispatch {
             rewrites_uri,
             asks_overload,
             records_route,
-            via: ViaCompletion::of(case.request.message.bytes(), &via, case.arrival.source),
+            via: ViaCompletion::of(case.request.message.bytes(), via, case.arrival.source),
             routes: Routes::default(),
-        };
-        Decision { target: Target::Forward(forward), reason }
+        }
     }
 
     /// The answer to a request that must not travel on (RFC 3261 §16.3). `None`: it may.

@@ -5,10 +5,11 @@
 //! the datagrams has no counterpart on the other (§16.11).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Case, way_back};
-use crate::config::PoolMode;
+use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay, WayOut};
 use crate::dispatch::decision::{
@@ -23,7 +24,9 @@ use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::Came;
-use crate::transaction::response_context::{self as context, Candidate, Effect, Next, Response, ResponseContext, Why};
+use crate::transaction::response_context::{
+    self as context, Candidate, Effect, Next, Response, ResponseContext, Terms, Why,
+};
 use crate::wire::sip::{Message, Method, Name, Scanner};
 use crate::words::Transport;
 
@@ -42,25 +45,54 @@ impl Dispatch {
     /// at the proxy and its place in the table, if it is one that begins something; only such a request may move to
     /// another proxy. Returns whether it has one.
     pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, begun: Option<(Sent, EntryId)>) -> bool {
-        let (sent, entry) = begun.unzip();
-        let is_reliable = case.arrival.transport != Transport::Udp;
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
-        let Some(back) = case.request.read.via.map(|via| way_back(&via, case.arrival)) else { return false };
         let moves = match forward.to {
-            Hop::Connection(_) if sent.is_none() && self.moves_in_dialog(forward) => Moves::WhenLost,
-            _ if sent.is_none() => Moves::Never,
+            _ if begun.is_none() => self.moves_in_dialog(forward),
             _ if pool.mode == PoolMode::Stateful => Moves::Freely,
             Hop::Connection(_) => Moves::WhenLost,
             Hop::Address(_) => Moves::Never,
         };
+        let is_reliable = case.arrival.transport != Transport::Udp;
         let is_on_connection = is_reliable || matches!(forward.to, Hop::Connection(_));
         if !(moves == Moves::Freely || is_on_connection) || !self.has_room_for_context(case) {
             return false;
         }
+        let terms = self.contexts.terms((id, pool), moves, self.rules.pending_max);
+        let kept = self.contexts.keep(case.request.message.bytes());
+        self.open_context((case, kept), forward, begun, (id, moves, terms)).is_some()
+    }
+
+    /// The same for a request that had a response context at an earlier dispatcher. It had room there, and so it has
+    /// here, whatever share its source has by now.
+    pub(super) fn begin_context_again(
+        &mut self,
+        case: &Case<'_>,
+        request: Arc<Vec<u8>>,
+        forward: &Forward,
+    ) -> Option<ContextId> {
+        let moves = self.moves_in_dialog(forward);
+        let without = Pool::default();
+        // The settings may have no proxies any more.
+        let (id, pool) = self.proxies.pool_for(forward.proxy).unwrap_or((PoolId::default(), &without));
+        let terms = self.contexts.terms((id, pool), moves, self.rules.pending_max);
+        self.open_context((case, request), forward, None, (id, moves, terms))
+    }
+
+    /// Opens the response context of a request, whose bytes are kept.
+    fn open_context(
+        &mut self,
+        (case, kept): (&Case<'_>, Arc<Vec<u8>>),
+        forward: &Forward,
+        begun: Option<(Sent, EntryId)>,
+        (pool, moves, terms): (PoolId, Moves, Arc<Terms>),
+    ) -> Option<ContextId> {
+        let (sent, entry) = begun.unzip();
+        let is_reliable = case.arrival.transport != Transport::Udp;
+        let back = case.request.read.via.map(|via| way_back(&via, case.arrival))?;
         let callee = if forward.side == Side::Server { self.opened_for(forward.to) } else { None };
         let opening = context::Opening {
             kind: if case.request.method == Method::Invite { Kind::Invite } else { Kind::Other },
-            terms: self.contexts.terms((id, pool), moves, self.rules.pending_max),
+            terms,
             first: Some(Candidate { proxy: forward.proxy, attempt: 0, to: forward.to }),
             is_reliable,
             may_be_forged: !is_reliable,
@@ -72,24 +104,24 @@ impl Dispatch {
         let context = ResponseContext::begin(opening, case.now, &mut scratch.effects);
         self.contexts.give_scratch(scratch);
         let source = case.source(self).print();
-        let message = case.request.message;
-        let kept = self.contexts.keep(message.bytes());
         let mut under_way = UnderWay::new(
             context,
             (case.name, case.call, case.discriminator),
-            (message, kept),
+            (case.request.message, kept),
             (case.arrival, source, back),
-            (id, forward),
+            (pool, forward),
             (sent, entry, moves),
         );
         under_way.opened = callee;
-        self.contexts.insert(under_way);
-        true
+        self.contexts.insert(under_way)
     }
 
-    /// Whether another member of the pool gets a request inside a dialog when the connection to its server is gone.
-    fn moves_in_dialog(&self, forward: &Forward) -> bool {
-        forward.side == Side::Caller && self.proxies.get(forward.proxy).is_some_and(|proxy| proxy.moves_dialogs())
+    /// The grounds on which another member of the pool gets a request that begins nothing: inside a dialog, when the
+    /// connection to its server is gone.
+    fn moves_in_dialog(&self, forward: &Forward) -> Moves {
+        let is_to_server = forward.side == Side::Caller && matches!(forward.to, Hop::Connection(_));
+        let moves = is_to_server && self.proxies.get(forward.proxy).is_some_and(|proxy| proxy.moves_dialogs());
+        if moves { Moves::WhenLost } else { Moves::Never }
     }
 
     /// Decides about a request that belongs to the transaction of this name, which may be under way. `None`: it is not
@@ -288,6 +320,14 @@ impl Dispatch {
         for id in self.contexts.at_address(to) {
             let Some(proxy) = self.contexts.get(id).map(|under_way| under_way.forward.proxy) else { continue };
             self.happen(id, now, |context, effects| context.on_unsent(proxy, now, effects));
+        }
+    }
+
+    /// Takes note that this lane does not have a connection by which requests of an earlier dispatcher have gone to a
+    /// proxy.
+    pub fn on_connection_missed(&mut self, conn: ConnId, now: Time) {
+        if let Some(proxy) = self.contexts.proxy_on(conn) {
+            self.leave_connection(proxy, conn, now);
         }
     }
 
