@@ -24,7 +24,7 @@ use crate::config::Pool;
 use crate::few::Few;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::{ConnId, ListenerId, ProxyId};
-use crate::pack::{Damaged, packed, saved};
+use crate::pack::{Damaged, Pack as _, Packed, Saved, pack_each, packed};
 use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
@@ -80,7 +80,20 @@ pub(super) struct Contexts {
     scratch: Scratch,
 }
 
-saved!(Contexts by Vec<Carried>: Contexts::carried, Contexts::set_carried);
+impl Saved for Contexts {
+    fn save(&self, out: &mut Vec<u8>) {
+        pack_each(self.carried(), out);
+    }
+
+    fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.carried.unpack_over(from)
+    }
+
+    fn describe(out: &mut String) {
+        out.push_str("Contexts=");
+        <Vec<Carried>>::layout(out);
+    }
+}
 
 /// The grounds on which a request goes on to another proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +221,7 @@ packed!(Sought { request, arrival });
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
     /// Its bytes.
-    pub(super) request: Vec<u8>,
+    pub(super) request: Arc<Vec<u8>>,
     /// The way on which it came.
     pub(super) arrival: Arrival,
     pub(super) standing: Standing,
@@ -349,25 +362,19 @@ impl Contexts {
         }
     }
 
-    fn carried(&self) -> Vec<Carried> {
+    fn carried(&self) -> impl Iterator<Item = Carried> {
         let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.entry.is_none());
-        let carried = all.filter_map(|under_way| {
+        all.filter_map(|under_way| {
             let UnderWay { context, request, arrival, forward, .. } = under_way;
             let &Forward { side, rewrites_uri, records_route, routes, .. } = forward;
-            let (request, arrival, standing) = (request.to_vec(), *arrival, context.standing()?);
+            let (request, arrival, standing) = (request.clone(), *arrival, context.standing()?);
             let way_out = |&BranchStanding { to: Candidate { proxy, attempt, .. }, .. }: &BranchStanding| {
                 let first = WayOut { proxy, ..WayOut::of(attempt, forward) };
                 under_way.way_out(proxy, attempt).copied().unwrap_or(first)
             };
             let ways_out = standing.branches.iter().map(way_out).collect();
             Some(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes })
-        });
-        carried.collect()
-    }
-
-    fn set_carried(&mut self, carried: Vec<Carried>) -> Result<(), Damaged> {
-        self.carried = carried;
-        Ok(())
+        })
     }
 
     /// Takes out the requests of an earlier dispatcher.

@@ -131,6 +131,19 @@ pub fn pack_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Writes a list one item at a time: it need not be in memory as a whole.
+pub(crate) fn pack_each<T: Pack>(items: impl Iterator<Item = T>, out: &mut Vec<u8>) {
+    let (at, mut length) = (out.len(), 0);
+    pack_length(length, out);
+    for item in items {
+        item.pack(out);
+        length += 1;
+    }
+    let mut written = Vec::new();
+    pack_length(length, &mut written);
+    out[at..at + written.len()].copy_from_slice(&written);
+}
+
 /// A number for a layout: 64 bits of FNV-1a, the same in every build.
 pub fn fingerprint(layout: &str) -> u64 {
     layout.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -224,6 +225,20 @@ impl Pack for Box<[u8]> {
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
         from.bytes().map(Box::from)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("bytes");
+    }
+}
+
+impl Pack for Arc<Vec<u8>> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_bytes(self, out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        from.bytes().map(|bytes| Arc::new(bytes.to_vec()))
     }
 
     fn layout(out: &mut String) {

@@ -1,7 +1,5 @@
 //! Requests under way that the table does not have, after a takeover.
 
-use std::sync::Arc;
-
 use super::Case;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::Carried;
@@ -19,7 +17,6 @@ impl Dispatch {
 
     fn go_on_with(&mut self, carried: Carried, now: Time) {
         let Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes } = carried;
-        let request = Arc::new(request);
         let Some((last, way_out)) = standing.branches.last().zip(ways_out.last()) else { return };
         let mut scanner = Scanner::new();
         let Ok(message) = scanner.scan(&request) else { return };
