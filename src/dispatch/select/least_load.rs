@@ -1,7 +1,7 @@
 //! Selection by the lowest (used + this size) / capacity: exact for small pools, the better of two drawn for large
 //! ones.
 
-use super::{Ask, Random, Snapshot};
+use super::{Ask, Load, Random, Snapshot};
 
 /// Up to this many workers every one is compared.
 const EXACT: usize = 32;
@@ -16,8 +16,9 @@ pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, rando
         // The start moves on each time, so that workers with equal scores take turns.
         *cursor = if *cursor + 1 >= workers { 0 } else { *cursor + 1 };
         let mut best: Option<(usize, Score)> = None;
-        for worker in snapshot.open.around(*cursor).filter(|&worker| snapshot.takes(worker, ask)) {
-            let score = Score::of(snapshot, ask, worker);
+        for worker in snapshot.open.around(*cursor) {
+            let Some(load) = snapshot.loads.get(worker).filter(|load| ask.fits(worker, load)) else { continue };
+            let score = Score::of(snapshot, ask, load);
             if best.is_none_or(|(_, lowest)| score.is_below(lowest)) {
                 best = Some((worker, score));
             }
@@ -40,7 +41,8 @@ pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, rando
 
 /// The worker with the lower score; the first of two with the same.
 fn better(snapshot: &Snapshot<'_>, ask: &Ask, first: usize, second: usize) -> usize {
-    let is_second = Score::of(snapshot, ask, second).is_below(Score::of(snapshot, ask, first));
+    let score = |worker| Score::of(snapshot, ask, snapshot.loads.get(worker).unwrap_or(&Load::default()));
+    let is_second = score(second).is_below(score(first));
     if is_second { second } else { first }
 }
 
@@ -52,10 +54,9 @@ struct Score {
 }
 
 impl Score {
-    fn of(snapshot: &Snapshot<'_>, ask: &Ask, worker: usize) -> Self {
-        let load = snapshot.loads.get(worker).copied().unwrap_or_default();
+    fn of(snapshot: &Snapshot<'_>, ask: &Ask, load: &Load) -> Self {
         let used = u64::from(load.used) + u64::from(ask.size);
-        Score { used, of: u64::from(load.total) * snapshot.share(worker) }
+        Score { used, of: u64::from(load.total) * snapshot.share_of(load) }
     }
 
     fn is_below(self, other: Score) -> bool {

@@ -61,18 +61,29 @@ pub struct Ask {
     pub tried: Tried,
 }
 
+impl Ask {
+    /// Whether a worker with this load has room, and has not been tried.
+    #[inline]
+    fn fits(&self, worker: usize, load: &Load) -> bool {
+        u64::from(load.used) + u64::from(self.size) <= u64::from(load.total)
+            && !self.tried.contains(WorkerId(worker as u16))
+    }
+}
+
 impl Snapshot<'_> {
     /// Whether `worker` is open, not tried, and has room.
     pub fn takes(&self, worker: usize, ask: &Ask) -> bool {
-        self.open.contains(worker)
-            && self.loads.get(worker).is_some_and(|load| load.used as u64 + ask.size as u64 <= u64::from(load.total))
-            && !ask.tried.contains(WorkerId(worker as u16))
+        self.open.contains(worker) && self.loads.get(worker).is_some_and(|load| ask.fits(worker, load))
     }
 
     /// A worker's full share is 1024. During its slow start it has less if another worker is warmer, but never less
     /// than a tenth.
     pub fn share(&self, worker: usize) -> u64 {
-        let Some(load) = self.loads.get(worker) else { return 0 };
+        self.loads.get(worker).map_or(0, |load| self.share_of(load))
+    }
+
+    #[inline]
+    fn share_of(&self, load: &Load) -> u64 {
         let whole = self.slow_start.as_micros() as u64;
         let age = |since: Time| self.now.0.saturating_sub(since.0);
         // The common case needs no division.
