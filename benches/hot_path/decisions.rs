@@ -7,12 +7,12 @@ use pointsman::config::{Policy, Pool, PoolPolicy, Proxy, RecordRoute, Route};
 use pointsman::dispatch::decision::{Arrival, Forward, Hop, Target};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
-use pointsman::dispatch::{Dispatch, Foreseen, Setup};
+use pointsman::dispatch::{Dispatch, Foreseen, ReadRequest, Setup};
 use pointsman::ids::{ConnId, ListenerId};
 use pointsman::time::Time;
 use pointsman::transaction::forwarded::{Flow, ForwardedBranch};
 use pointsman::wire::mgcp;
-use pointsman::wire::sip::{Message, Scanner};
+use pointsman::wire::sip::{Essentials, Message, Scanner};
 
 use super::Step;
 use super::balancer::{Balancer, End, responses};
@@ -140,7 +140,13 @@ impl Step for InvitesTogether {
             scanner.scan(&caller.bytes).unwrap()
         });
         let came = arrival(NOW);
-        let foreseen = messages.each_ref().map(|message| self.dispatch.foresee(message, &came, NOW));
+        let ahead = |at: usize| self.dispatch.read_ahead(&messages[at], &came).unwrap();
+        let essentials: [Essentials<'_>; TOGETHER] = [ahead(0), ahead(1), ahead(2), ahead(3)];
+        let mut read = messages.iter().zip(&essentials);
+        let foreseen: [Option<ReadRequest<'_>>; TOGETHER] = std::array::from_fn(|_| {
+            let (message, essentials) = read.next().unwrap();
+            self.dispatch.foresee(message, essentials, &came, NOW)
+        });
         for (message, foreseen) in messages.iter().zip(&foreseen) {
             let decision = self.dispatch.on_foreseen(message, foreseen.as_ref().map(Foreseen::Request), &came, NOW);
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };

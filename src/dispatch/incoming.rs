@@ -8,6 +8,7 @@ use super::returned::Returned;
 use super::{Dispatch, mgcp, sip};
 use crate::time::Time;
 use crate::wire;
+use crate::wire::sip::Essentials;
 
 /// A message, or bytes that are none.
 #[derive(Clone, Copy, Debug)]
@@ -58,16 +59,23 @@ impl Dispatch {
         self.on_foreseen(message, None, arrival, now)
     }
 
-    /// Reads a request that is decided about soon, and asks the memory for what its decision reads of the table. It
-    /// decides nothing. `None` where nothing can be read ahead.
-    #[inline(always)]
+    /// Reads a request that is decided about soon. `None` where nothing is to be read ahead: of a response, or of a
+    /// request that is dropped because of its source.
+    pub fn read_ahead<'m>(&self, message: &wire::sip::Message<'m>, arrival: &Arrival) -> Option<Essentials<'m>> {
+        sip::read_ahead(self, message, arrival)
+    }
+
+    /// Asks the memory for what the decision about a request reads of the table. `read`: what [`Dispatch::read_ahead`]
+    /// has read of it. It decides nothing.
+    #[inline]
     pub fn foresee<'m>(
         &self,
         message: &'m wire::sip::Message<'m>,
+        read: &'m Essentials<'m>,
         arrival: &'m Arrival,
         now: Time,
     ) -> Option<ReadRequest<'m>> {
-        sip::foresee(self, message, arrival, now).map(ReadRequest)
+        sip::foresee(self, message, read, arrival, now).map(ReadRequest)
     }
 
     /// Reads a command that is decided about soon, as [`Dispatch::foresee`] does a request.
@@ -127,7 +135,8 @@ impl Dispatch {
         self.note_refusal(back);
         let decision = match message {
             Incoming::Sip(message) => {
-                let case = sip::Case::of(message, arrival, now, &self.printer);
+                let read = message.essentials();
+                let case = sip::Case::of(message, &read, arrival, now, &self.printer);
                 self.request_returned(case, back)
             }
             Incoming::Mgcp(message) => {

@@ -8,7 +8,7 @@ use super::{Switch, Way};
 use crate::dispatch::{Foreseen, ReadCommand, ReadRequest};
 use crate::time::Time;
 use crate::wire::mgcp;
-use crate::wire::sip::{Message, Scanner, Unparsable};
+use crate::wire::sip::{Essentials, Message, Scanner, Unparsable};
 use crate::words::Transport;
 
 /// Messages that are read before the first of them is decided about.
@@ -60,14 +60,23 @@ impl<C: Channel> Switch<C> {
         }
         // They are the switch's only in between: the messages that they hold are decided about by all of the switch.
         let mut scanners = std::mem::replace(&mut self.scanners, Scanners(Vec::new()));
-        let mut scanned = scanners.0.iter_mut().zip(group.0.iter().flatten());
-        let read: [Option<(Read<'_>, &Came<'_>)>; TOGETHER] =
-            std::array::from_fn(|_| scanned.next().map(|(scanner, came)| (scanner.scan(came.0), came)));
-        let foreseen: [Option<ReadRequest<'_>>; TOGETHER] = std::array::from_fn(|at| match &read[at] {
-            Some((Ok(message), (_, way))) => self.dispatch.foresee(message, &way.arrival, now),
+        let mut read: [Option<Read<'_>>; TOGETHER] = [const { None }; TOGETHER];
+        for ((place, scanner), (bytes, _)) in read.iter_mut().zip(&mut scanners.0).zip(group.0.iter().flatten()) {
+            *place = Some(scanner.scan(bytes));
+        }
+        let ahead = |at: usize| match (read.get(at)?, group.0.get(at)?) {
+            (Some(Ok(message)), Some((_, way))) => self.dispatch.read_ahead(message, &way.arrival),
             _ => None,
-        });
-        for ((message, (bytes, way)), foreseen) in read.iter().flatten().zip(&foreseen) {
+        };
+        // Each is made where it stays: they are large, and `array::from_fn` would move them three times.
+        let essentials: [Option<Essentials<'_>>; TOGETHER] = [ahead(0), ahead(1), ahead(2), ahead(3)];
+        let mut foreseen: [Option<ReadRequest<'_>>; TOGETHER] = [const { None }; TOGETHER];
+        for (((place, message), essentials), came) in foreseen.iter_mut().zip(&read).zip(&essentials).zip(&group.0) {
+            if let (Some(Ok(message)), Some(essentials), Some((_, way))) = (message, essentials, came) {
+                *place = self.dispatch.foresee(message, essentials, &way.arrival, now);
+            }
+        }
+        for ((message, (bytes, way)), foreseen) in read.iter().flatten().zip(group.0.iter().flatten()).zip(&foreseen) {
             let message = match message {
                 Ok(message) if self.is_kept_early(message, bytes, way, now) => continue,
                 Ok(message) => message.into(),
@@ -105,12 +114,12 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about the messages of MGCP that have been put together, and takes them out.
     fn decide_commands(&mut self, commands: &mut Commands<'_>, now: Time) {
-        let foreseen: [Option<ReadCommand<'_>>; TOGETHER] = std::array::from_fn(|at| match &commands.0[at] {
-            Some((Ok(mgcp::Message::Command(command)), way)) => {
-                self.dispatch.foresee_command(command, &way.arrival, now)
+        let mut foreseen: [Option<ReadCommand<'_>>; TOGETHER] = [const { None }; TOGETHER];
+        for (place, command) in foreseen.iter_mut().zip(&commands.0) {
+            if let Some((Ok(mgcp::Message::Command(command)), way)) = command {
+                *place = self.dispatch.foresee_command(command, &way.arrival, now);
             }
-            _ => None,
-        });
+        }
         for ((message, way), foreseen) in commands.0.iter().flatten().zip(&foreseen) {
             self.decide_parsed(message, way, None, foreseen.as_ref().map(Foreseen::Command), now);
             self.go_on_chains(now);

@@ -20,7 +20,8 @@ impl Dispatch {
         let Some((last, way_out)) = standing.branches.last().zip(ways_out.last()) else { return };
         let mut scanner = Scanner::new();
         let Ok(message) = scanner.scan(&request) else { return };
-        let Some(case) = Case::of(&message, &arrival, now, &self.printer) else { return };
+        let read = message.essentials();
+        let Some(case) = Case::of(&message, &read, &arrival, now, &self.printer) else { return };
         let Some(via) = case.request.read.via else { return };
         // A sound dispatcher gives none of these. A request whose last branch is over would never end.
         let ends = !last.has_failed || standing.answered.is_some_and(|status| status >= 200);
