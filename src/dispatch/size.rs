@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::config::{Network, SizeSource};
 use crate::reservation::Weight;
+use crate::wire::multipart::{self, Part};
 use crate::wire::sip::{Message, Uri};
 use crate::wire::{mscml, msml, sdp};
 
@@ -42,7 +43,8 @@ pub(super) enum Said {
 impl SizeRules {
     /// The size of the session that `message` from `source` begins; `uri` is its request-URI.
     pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Weight {
-        self.first_named(source, |place| self.ask(place, message, uri))
+        let body = message.content_part();
+        self.first_named(source, |place| self.ask(place, message, uri, body))
     }
 
     /// The first size that `ask` finds in one of the places, if `source` is believed.
@@ -63,23 +65,20 @@ impl SizeRules {
         Weight::plain(1)
     }
 
-    fn ask(&self, place: SizeSource, message: &Message<'_>, uri: Option<&Uri<'_>>) -> Said {
+    fn ask(&self, place: SizeSource, message: &Message<'_>, uri: Option<&Uri<'_>>, body: Option<Part<'_>>) -> Said {
+        let content = |wanted| body.and_then(|body| multipart::find(body, wanted));
         match place {
             SizeSource::Header => message.extension(b"X-Session-Size").map_or(Said::Nothing, read),
             SizeSource::RequestUri => uri.and_then(|uri| uri.param(b"size")).map_or(Said::Nothing, read),
             SizeSource::Mscml => {
-                message.content(mscml::MEDIA_TYPE).and_then(mscml::reserved_talkers).map_or(Said::Nothing, judge)
+                content(mscml::MEDIA_TYPE).and_then(mscml::reserved_talkers).map_or(Said::Nothing, judge)
             }
-            SizeSource::Msml => {
-                message.content(msml::MEDIA_TYPE).and_then(msml::reserved_talkers).map_or(Said::Nothing, judge)
-            }
-            SizeSource::Sdp => {
-                match message.content(b"application/sdp").and_then(|body| sdp::weigh(body, self.video)) {
-                    None => Said::Nothing,
-                    Some(0) => Said::Disabled,
-                    Some(units) => Said::Units(units),
-                }
-            }
+            SizeSource::Msml => content(msml::MEDIA_TYPE).and_then(msml::reserved_talkers).map_or(Said::Nothing, judge),
+            SizeSource::Sdp => match content(b"application/sdp").and_then(|body| sdp::weigh(body, self.video)) {
+                None => Said::Nothing,
+                Some(0) => Said::Disabled,
+                Some(units) => Said::Units(units),
+            },
         }
     }
 }

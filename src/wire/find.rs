@@ -170,6 +170,14 @@ pub(crate) fn find_pair<const N: usize>(bytes: &[u8], first: u8, seconds: [u8; N
     loop {
         let at = bytes.len() - rest.len();
         let (Some(front), Some(behind)) = (rest.first_chunk(), rest.get(1..).and_then(<[u8]>::first_chunk)) else {
+            if let (Some(behind), Some(front)) =
+                (bytes.last_chunk(), bytes.split_last().and_then(|(_, front)| front.last_chunk()))
+            {
+                // The last blocks reach back into what has been read.
+                let before = bytes.len() - 1 - front.len();
+                let found = (places(*front, [first]) & places(*behind, seconds)) >> (at - before);
+                return (found != 0).then(|| at + found.trailing_zeros() as usize);
+            }
             let is_pair = |pair: &[u8]| matches!(pair, [one, other] if *one == first && seconds.contains(other));
             return rest.windows(2).position(is_pair).map(|in_rest| at + in_rest);
         };

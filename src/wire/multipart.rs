@@ -31,7 +31,9 @@ impl<'a> Part<'a> {
     }
 
     /// Whether it is a body of several parts.
+    #[inline]
     pub fn is_multipart(&self) -> bool {
+        let Some([b'm' | b'M' | b'\t' | b' ' | b'\r' | b'\n', ..]) = self.content_type else { return false };
         let front = self.content_type.and_then(|kind| kind.trim_ascii_start().get(..10));
         front.is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
     }
@@ -70,10 +72,16 @@ impl<'a> Part<'a> {
 
 /// The content of `body` when it is of the media type `wanted` (in lower case), else of its first part of that type.
 /// Session descriptions that are for an early session are passed over.
+#[inline]
 pub fn find<'a>(body: Part<'a>, wanted: &[u8]) -> Option<&'a [u8]> {
+    // Most bodies are of one part, and the dispatcher asks for one type after the other.
+    if !body.is_multipart() && !body.is_type(wanted) {
+        return None;
+    }
     find_within(body, wanted, MAX_DEPTH, &mut MAX_PARTS.clone())
 }
 
+#[inline(never)]
 fn find_within<'a>(part: Part<'a>, wanted: &[u8], depth: usize, left: &mut usize) -> Option<&'a [u8]> {
     if part.is_type(wanted) {
         return (wanted != b"application/sdp" || part.is_for_the_session()).then_some(part.content);
@@ -89,12 +97,18 @@ fn find_within<'a>(part: Part<'a>, wanted: &[u8], depth: usize, left: &mut usize
 
 /// Whether a Content-Type value or a media range names this type (in lower case), whatever its parameters. White space
 /// around the slash is allowed (RFC 3261 §25.1, SLASH).
+#[inline]
 pub fn is_type(value: &[u8], wanted: &[u8]) -> bool {
     // The dispatcher's hot path asks this for each body, for one type after the other. A value shorter than the type is
     // another type, and nearly every message writes its type as the RFCs do.
     if value.len() <= wanted.len() {
-        return value == wanted || value.eq_ignore_ascii_case(wanted);
+        return value.len() == wanted.len() && (value == wanted || value.eq_ignore_ascii_case(wanted));
     }
+    is_type_with_more(value, wanted)
+}
+
+/// [`is_type`] for a value that is longer than the type: it has parameters, or white space.
+fn is_type_with_more(value: &[u8], wanted: &[u8]) -> bool {
     let (kind, _) = split_type(value);
     if kind.len() <= wanted.len() {
         return kind.eq_ignore_ascii_case(wanted);

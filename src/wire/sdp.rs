@@ -1,9 +1,7 @@
 //! SDP (RFC 8866), only as far as a session's weight: one look at its lines, for the dispatcher. Offers are read whole
 //! in `call`.
 
-use memchr::memchr;
-
-use super::find::find_pair;
+use super::find::{find, find_pair};
 
 /// The weight of a description in capacity units: an audio stream counts 1, an image stream (fax, RFC 3362) 1, a video
 /// stream `video_size`, other media nothing, and a disabled stream nothing (port 0, unless `a=bundle-only` says it
@@ -14,7 +12,7 @@ pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
     let mut disabled = 0_u32;
     let mut rest = body;
     while !rest.is_empty() {
-        let (line, behind) = rest.split_at_checked(memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or((rest, &[]));
+        let (line, behind) = rest.split_at_checked(find(rest, [b'\n']).unwrap_or(rest.len())).unwrap_or((rest, &[]));
         rest = behind.get(1..).unwrap_or_default();
         let units = match line {
             [b'm', b'=', media @ ..] => {
@@ -43,6 +41,10 @@ fn from_next_stream(lines: &[u8]) -> &[u8] {
 
 /// The units of a stream, and whether its port is 0.
 fn stream(media: &[u8], video_size: u32) -> (u32, bool) {
+    // Nearly every call has one such stream.
+    if let [b'a', b'u', b'd', b'i', b'o', b' ', b'1'..=b'9', ..] = media {
+        return (1, false);
+    }
     let mut words = media.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
     let kind = words.next().unwrap_or_default();
     let port = words.next().unwrap_or_default();

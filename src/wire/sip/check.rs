@@ -4,7 +4,7 @@
 //! Its faults are those for which RFC 4475 and RFC 5118 want a 400 or 416.
 
 use super::fault::Fault;
-use super::message::{Essentials, Message};
+use super::message::{Essentials, Message, members_behind};
 use super::name::Name;
 use super::name_addr::NameAddr;
 use super::text::{Members, number};
@@ -26,14 +26,16 @@ impl Message<'_> {
             return Ok(());
         }
         check_request_uri(read.uri.as_ref())?;
-        read.via.filter(Via::has_good_params).ok_or(Fault::Via)?;
-        self.check_vias_below()?;
+        let top = read.via.as_ref().filter(|via| via.has_good_params()).ok_or(Fault::Via)?;
+        self.check_vias_below(top)?;
         if !(read.from.is_some_and(|from| from.is_well_formed()) && read.to.is_some_and(|to| to.is_well_formed())) {
             return Err(Fault::FromTo);
         }
-        for value in self.headers(Name::Contact).flat_map(Members::new) {
-            if value != b"*" && !NameAddr::parse(value).is_some_and(|contact| contact.is_well_formed()) {
-                return Err(Fault::Contact);
+        for field in self.headers(Name::Contact) {
+            for value in Members::new(field) {
+                if value != b"*" && !NameAddr::parse(value).is_some_and(|contact| contact.is_well_formed()) {
+                    return Err(Fault::Contact);
+                }
             }
         }
         self.hops().map(|_| ())
@@ -72,10 +74,15 @@ impl Message<'_> {
         number(value).filter(|&hops| hops <= 255).map(Some).ok_or(Fault::MaxForwards)
     }
 
-    fn check_vias_below(&self) -> Result<(), Fault> {
-        let mut below = self.headers(Name::Via).flat_map(Members::new).skip(1);
+    fn check_vias_below(&self, top: &Via<'_>) -> Result<(), Fault> {
+        let mut fields = self.headers(Name::Via);
         let is_good = |value| Via::parse(value).is_some_and(|via| via.has_good_params());
-        if below.all(is_good) { Ok(()) } else { Err(Fault::ViaBelow) }
+        let beside_top = fields.next().and_then(|first| members_behind(first, top.raw));
+        if beside_top.into_iter().chain(fields.map(Members::new)).all(|mut members| members.all(is_good)) {
+            Ok(())
+        } else {
+            Err(Fault::ViaBelow)
+        }
     }
 }
 

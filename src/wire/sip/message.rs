@@ -140,9 +140,7 @@ impl<'a> Message<'a> {
     pub fn values_below(&self, name: Name, top: &[u8]) -> Values<'a> {
         let mut headers = self.headers(name);
         let first = headers.next().unwrap_or_default();
-        let behind = offset_in(first, top).and_then(|at| first.get(at + top.len()..));
-        let comma = behind.and_then(|behind| behind.iter().position(|byte| *byte == b',').map(|at| (behind, at)));
-        Values { headers, members: comma.and_then(|(behind, at)| behind.get(at + 1..)).map(Members::new) }
+        Values { headers, members: members_behind(first, top) }
     }
 
     /// The place of a part of the message in its bytes; 0 to 0 for a text that is no part of it.
@@ -263,6 +261,13 @@ impl<'a> Message<'a> {
                 .all(|&name| self.header(name).is_some_and(|value| !value.is_empty()))
             && self.via().is_some()
     }
+}
+
+/// The members of a field's value behind its first one, which has been read: `first`. `None`: there is no comma.
+pub(super) fn members_behind<'a>(value: &'a [u8], first: &[u8]) -> Option<Members<'a>> {
+    let behind = value.get(offset_in(value, first)? + first.len()..)?;
+    let comma = behind.iter().position(|byte| *byte == b',')?;
+    behind.get(comma + 1..).map(Members::new)
 }
 
 impl std::fmt::Debug for Message<'_> {

@@ -5,7 +5,7 @@
 //! field can hold it; a bare CR is a byte like others. Bytes need not be UTF-8. Folds stay in the values and count as
 //! white space. Invariant: every offset lies inside the message, in order, and at most [`MAX_FIELDS`] are kept.
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use super::cseq;
 use super::fault::{Fault, Unparsable};
@@ -103,7 +103,7 @@ impl Head {
         self.body_start = self.end;
         self.fields_start = self.end;
 
-        let line_end = memchr(b'\n', bytes).ok_or(Fault::NotSip)?;
+        let line_end = find(bytes, [b'\n']).ok_or(Fault::NotSip)?;
         self.fields_start = (line_end + 1) as u32;
         let line = bytes.get(..line_end).unwrap_or_default();
         let (start, mut fault) = start_line(line.strip_suffix(b"\r").unwrap_or(line))?;
@@ -197,7 +197,17 @@ impl Head {
         if [Name::Via, Name::From, Name::To, Name::CallId].iter().any(|&name| self.is_absent(name)) {
             return Some(Fault::Missing);
         }
-        let Some(value) = self.field(Name::CSeq).map(|field| field.value(bytes)) else { return Some(Fault::Missing) };
+        let Some(field) = self.field(Name::CSeq) else { return Some(Fault::Missing) };
+        let value = field.value(bytes);
+        if let StartLine::Request { method_end, .. } = self.start {
+            let method = bytes.get(..method_end as usize).unwrap_or_default();
+            // Nearly all write it so: the digits, a space, the method of the start line.
+            let digits = value.strip_suffix(method).and_then(|front| front.strip_suffix(b" "));
+            if let Some(number) = digits.and_then(number) {
+                self.cseq = Some((number, field.value_end - method_end, field.value_end));
+                return None;
+            }
+        }
         let Some((number, cseq_method)) = cseq::parts(value) else { return Some(Fault::CSeq) };
         self.cseq = offset_in(bytes, cseq_method).map(|at| (number, at as u32, (at + cseq_method.len()) as u32));
         match self.start {
@@ -348,11 +358,11 @@ fn start_line(line: &[u8]) -> Result<(StartLine, Option<Fault>), Fault> {
     if let Some((_version, rest)) = line.split_at_checked(4).filter(|(front, _)| front.eq_ignore_ascii_case(b"SIP/")) {
         return Ok(status_line(line, rest));
     }
-    let (method, rest) = cut(line, memchr(b' ', line));
+    let (method, rest) = cut(line, find(line, [b' ']));
     if !is_token(method) {
         return Err(Fault::NotSip);
     }
-    let (uri, version) = cut(rest.get(1..).unwrap_or_default(), memchr(b' ', rest.get(1..).unwrap_or_default()));
+    let (uri, version) = cut(rest.get(1..).unwrap_or_default(), find(rest.get(1..).unwrap_or_default(), [b' ']));
     let version = version.get(1..).unwrap_or_default();
     let start = method.len() + 1;
     let request = |uri: &[u8]| StartLine::Request {
@@ -376,8 +386,8 @@ fn start_line(line: &[u8]) -> Result<(StartLine, Option<Fault>), Fault> {
 }
 
 fn status_line(line: &[u8], rest: &[u8]) -> (StartLine, Option<Fault>) {
-    let (version, rest) = cut(rest, memchr(b' ', rest));
-    let (status, reason) = cut(rest.get(1..).unwrap_or_default(), memchr(b' ', rest.get(1..).unwrap_or_default()));
+    let (version, rest) = cut(rest, find(rest, [b' ']));
+    let (status, reason) = cut(rest.get(1..).unwrap_or_default(), find(rest.get(1..).unwrap_or_default(), [b' ']));
     let reason = reason.get(1..).unwrap_or_default();
     let status = number(status).filter(|_| status.len() == 3).unwrap_or_default() as u16;
     let fault = match status {

@@ -51,6 +51,18 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 /// A whole number in digits and nothing else; `None` beyond `u32`.
 #[inline]
 pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
+    if let 1..=9 = bytes.len() {
+        // So many digits fit.
+        let mut value = 0;
+        for byte in bytes {
+            let digit = u32::from(byte.wrapping_sub(b'0'));
+            if digit > 9 {
+                return None;
+            }
+            value = 10 * value + digit;
+        }
+        return Some(value);
+    }
     if bytes.is_empty() {
         return None;
     }
@@ -125,6 +137,8 @@ impl<'a> Iterator for Members<'a> {
 }
 
 fn top_level_comma(bytes: &[u8]) -> Option<usize> {
+    // Most values have no comma at all.
+    find(bytes, [b','])?;
     let mut at = 0;
     loop {
         at += find(bytes.get(at..)?, [b',', b'"', b'<'])?;
