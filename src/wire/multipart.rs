@@ -33,7 +33,7 @@ impl<'a> Part<'a> {
     /// Whether it is a body of several parts.
     #[inline]
     pub fn is_multipart(&self) -> bool {
-        let Some([b'm' | b'M' | b'\t' | b' ' | b'\r' | b'\n', ..]) = self.content_type else { return false };
+        let Some([b'm' | b'M' | b'\t' | b' ' | b'\r' | b'\n' | b'\x0c', ..]) = self.content_type else { return false };
         let front = self.content_type.and_then(|kind| kind.trim_ascii_start().get(..10));
         front.is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
     }
@@ -296,6 +296,7 @@ mod tests {
     fn line_feeds_alone_and_a_missing_last_delimiter_are_accepted() {
         let body = b"--b\nContent-Type: application/sdp\n\nv=0\n";
         assert_eq!(find(b"multipart/mixed; boundary=b", body, b"application/sdp"), Some(&b"v=0\n"[..]));
+        assert_eq!(find(b" \t\x0cMULTIPART/mixed; boundary=b", body, b"application/sdp"), Some(&b"v=0\n"[..]));
         assert_eq!(find(b"multipart/mixed", body, b"application/sdp"), None);
         assert_eq!(find(b"multipart/mixed; boundary=", body, b"application/sdp"), None);
     }
