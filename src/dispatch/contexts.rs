@@ -235,7 +235,17 @@ pub(super) struct Carried {
 
 packed!(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes });
 packed!(WayOut { proxy, attempt, listener, sent_by, transport });
-packed!(Standing { branches, is_bound, is_cancelled, leads_to_flow, answered, waits_for_ack, passed, undecided_at });
+packed!(Standing {
+    branches,
+    is_bound,
+    is_cancelled,
+    leads_to_flow,
+    answered,
+    waits_for_ack,
+    passed,
+    undecided_at,
+    is_tried
+});
 packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed, end });
 packed!(Candidate { proxy, attempt, to });
 packed!(Hop as Address(address) = 0, Connection(conn) = 1);

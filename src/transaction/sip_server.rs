@@ -368,13 +368,11 @@ impl<M: Clone> Transaction<M> {
     }
 
     /// Has a request other than INVITE, above a proxy, be over at this time without a final response. `trying`: its
-    /// 100, which has left if it was due before now.
-    pub fn set_undecided_at(&mut self, end: Time, trying: M, now: Time) {
-        let tried_at = end - UNDECIDED_AFTER_TRYING;
-        if tried_at <= now {
-            (self.kept, self.end) = (Kept::Response(trying), end);
-        } else {
-            self.end = tried_at;
+    /// 100, if that has left; it leaves when it is due otherwise, at once if it was due before now.
+    pub fn set_undecided_at(&mut self, end: Time, trying: Option<M>) {
+        match trying {
+            Some(trying) => (self.kept, self.end) = (Kept::Response(trying), end),
+            None => self.end = end - UNDECIDED_AFTER_TRYING,
         }
     }
 

@@ -97,9 +97,12 @@ impl Branch {
         if from.is_cancelled {
             branch.cancel(now, &mut left);
         }
-        branch.request.end_at(from.end);
+        // An INVITE that rings has no end but timer C. Anything else is over by then, whatever the other owner says.
+        let rings = kind == Kind::Invite && from.is_heard && !from.has_failed && !from.is_cancelled;
+        let end = if rings { from.end } else { from.end.min(now + LIFETIME) };
+        branch.request.end_at(end);
         if let Cancel::Sent(_) = branch.cancel {
-            branch.end = from.end;
+            branch.end = end;
         }
         branch
     }

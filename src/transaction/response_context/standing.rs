@@ -5,6 +5,7 @@ use super::{Answer, Candidate, ResponseContext};
 use crate::few::Few;
 use crate::time::Time;
 use crate::transaction::Kind;
+use crate::transaction::timers::LIFETIME;
 
 /// The standing of a request that has left and has no final response, or has one and is to be cancelled elsewhere:
 /// another owner goes on with it.
@@ -26,6 +27,8 @@ pub struct Standing {
     pub passed: Option<Box<[u8]>>,
     /// When a request other than INVITE is over without a final response: its sender has given up (timer F).
     pub undecided_at: Time,
+    /// Whether its 100 has left.
+    pub is_tried: bool,
 }
 
 /// The standing of a branch.
@@ -69,6 +72,7 @@ impl ResponseContext {
             waits_for_ack: self.server.waits_for_ack_of_refusal(),
             passed,
             undecided_at: self.server.undecided_at(),
+            is_tried: self.server.on_copy().is_some(),
         })
     }
 
@@ -93,7 +97,10 @@ impl ResponseContext {
                 self.server.pass(180, (!self.is_reliable).then(|| passed(100)), now);
             }
             (Kind::Invite, None) => {}
-            (Kind::Other, None) => self.server.set_undecided_at(from.undecided_at, Answer::Own(100), now),
+            (Kind::Other, None) => {
+                let trying = from.is_tried.then_some(Answer::Own(100));
+                self.server.set_undecided_at(from.undecided_at.min(now + LIFETIME), trying);
+            }
         }
         if from.is_cancelled {
             self.on_cancel(now, &mut Vec::new());

@@ -1,5 +1,6 @@
 use super::*;
 
+mod carried;
 mod going_back;
 mod walk;
 
