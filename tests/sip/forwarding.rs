@@ -239,6 +239,21 @@ fn a_redirect_names_several_members_and_its_ack_is_absorbed() {
 }
 
 #[test]
+fn where_no_member_of_a_pool_that_redirects_takes_a_call_its_fallback_workers_get_it() {
+    let mut rules = proxied(PoolMode::Redirect);
+    for pool in &mut rules.pools {
+        pool.fallback = vec!["workers".to_owned()];
+    }
+    let mut rig = rig_with(1, rules, 1000);
+    assert!(matches!(rig.send(&invite("a")).target, Target::Redirect(_)));
+    let names: Vec<_> = rig.dispatch.rules().proxies.iter().map(|proxy| proxy.name.clone()).collect();
+    for name in names {
+        rig.dispatch.set_proxy_admin(&name, Admin::Drain);
+    }
+    assert!(matches!(rig.send(&invite("b")).target, Target::Worker(_)));
+}
+
+#[test]
 fn a_dialog_of_a_caller_that_ignores_contact_is_found_by_the_table_or_by_the_address_it_names() {
     let mut rig = rig_of(PoolMode::Proxy);
     let text = invite("a");

@@ -97,17 +97,24 @@ impl Proxies {
         drawn.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights.
-    pub fn choose_several(&mut self, pool: PoolId, ask: &Ask, most: u8, now: Time) -> Result<Several, Refused> {
+    /// Up to `most` members of a redirect pool: the one chosen first, then those of the highest weights. `None`: the
+    /// workers are to have the request, as no member takes it and they are its fallback. No redirect names a worker.
+    pub fn choose_several(
+        &mut self,
+        pool: PoolId,
+        ask: &Ask,
+        most: u8,
+        workers: usize,
+        now: Time,
+    ) -> Result<Option<Several>, Refused> {
         let mut several = Several::default();
-        // A redirect never names a worker: there is none to choose.
-        let Choice::Proxy(first) = self.choose(pool, ask, 0, now)? else { return Err(Refused::Empty) };
+        let Choice::Proxy(first) = self.choose(pool, ask, workers, now)? else { return Ok(None) };
         several.add(first);
         let mut ask = *ask;
         ask.tried.add(first);
         let Proxies { slots, pools, random, lanes, .. } = self;
         let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now };
-        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(several) };
+        let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(Some(several)) };
         while several.count < usize::from(most).min(Several::LIMIT)
             && let Some(next) = pool.pick_best(&ask, &mut situation)
         {
@@ -116,7 +123,7 @@ impl Proxies {
         }
         let weight = |id: &ProxyId| situation.slots.weight(*id, now);
         several.ids[1..several.count].sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-        Ok(several)
+        Ok(Some(several))
     }
 
     fn refused(&self, chain: &[Link], ask: &Ask, now: Time) -> Refused {

@@ -257,6 +257,9 @@ fn pools_after_a_pool_are_asked_in_their_order_and_a_circle_ends() {
     proxies.set_admin("fs1", Admin::Drain);
     assert_eq!(proxies.choose(PoolId(0), &ask(1), 3, at(0)), Ok(Choice::Workers));
     assert_eq!(proxies.choose(PoolId(0), &ask(1), 0, at(0)), Err(Refused::Down));
+    let mut redirected =
+        |workers: usize| proxies.choose_several(PoolId(0), &ask(1), 3, workers, at(0)).map(|chosen| chosen.is_some());
+    assert_eq!([redirected(3), redirected(0)], [Ok(false), Err(Refused::Down)]);
     assert_eq!(proxies.choose(PoolId(7), &ask(1), 0, at(0)), Err(Refused::Empty));
     assert_eq!((proxies.pool_id("other"), proxies.pool_id("nowhere")), (Some(PoolId(1)), None));
     proxies.set(&settings, &pools[1..], at(1));
@@ -315,17 +318,18 @@ fn a_redirect_names_several_the_chosen_one_first_and_each_once() {
     settings.iter_mut().zip(1..).for_each(|(settings, number)| settings.handicap = number * 10);
     let mut proxies = Proxies::new(ms(0), 1);
     proxies.set(&settings, &[pool(PoolPolicy::Weighted)], at(0));
-    let several = proxies.choose_several(PoolId(0), &ask(1), 3, at(0)).unwrap();
+    let several = proxies.choose_several(PoolId(0), &ask(1), 3, 0, at(0)).unwrap().unwrap();
     let [first, rest @ ..] = several.as_slice() else { panic!("none") };
     let best: Vec<_> = [5, 4, 3].map(ProxyId).into_iter().filter(|id| id != first).take(2).collect();
     assert_eq!(rest, best);
-    assert_eq!(proxies.choose_several(PoolId(0), &ask(1), 200, at(0)).unwrap().as_slice().len(), 6);
+    assert_eq!(proxies.choose_several(PoolId(0), &ask(1), 200, 0, at(0)).unwrap().unwrap().as_slice().len(), 6);
 }
 
 #[test]
 fn every_member_is_the_first_that_a_redirect_names_in_turn() {
     let mut proxies = proxies(2, PoolPolicy::RoundRobin);
-    let mut first = |call| proxies.choose_several(PoolId(0), &ask(call), 2, at(call)).unwrap().as_slice()[0];
+    let mut first =
+        |call| proxies.choose_several(PoolId(0), &ask(call), 2, 0, at(call)).unwrap().unwrap().as_slice()[0];
     let firsts: Vec<_> = (0..4).map(&mut first).collect();
     assert_eq!(firsts, [0, 1, 0, 1].map(ProxyId));
 }

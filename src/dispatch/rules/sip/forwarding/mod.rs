@@ -114,7 +114,7 @@ impl Dispatch {
         }
         let ask = Ask { size: 1, key: case.call.short(), tried: Tried::default() };
         if let Some(&Pool { mode: PoolMode::Redirect, tries, .. }) = self.proxies.pool(pool) {
-            return Some(self.redirect(case, pool, (&ask, tries)));
+            return self.redirect(case, pool, (&ask, tries));
         }
         let workers = self.pool.open_count(Protocol::Sip);
         match self.proxies.choose(pool, &ask, workers, case.now) {
@@ -134,16 +134,17 @@ impl Dispatch {
     }
 
     /// Answers a request with the addresses of members of a pool (RFC 3261 §8.3). The table does not remember it: a
-    /// copy of it may be answered anew, and the ACK is known by its tag.
-    fn redirect(&mut self, case: &Case<'_>, pool: PoolId, (ask, tries): (&Ask, u8)) -> Decision {
-        let chosen = match self.proxies.choose_several(pool, ask, tries, case.now) {
-            Ok(chosen) => chosen,
-            Err(why) => return self.no_proxy(case, why),
+    /// copy of it may be answered anew, and the ACK is known by its tag. `None` where the workers are to have it.
+    fn redirect(&mut self, case: &Case<'_>, pool: PoolId, (ask, tries): (&Ask, u8)) -> Option<Decision> {
+        let workers = self.pool.open_count(Protocol::Sip);
+        let chosen = match self.proxies.choose_several(pool, ask, tries, workers, case.now) {
+            Ok(chosen) => chosen?,
+            Err(why) => return Some(self.no_proxy(case, why)),
         };
         let address = |proxy: &ProxyId| self.proxies.get(*proxy).and_then(|proxy| proxy.address());
         self.redirected = Redirect::of(chosen.as_slice().iter().filter_map(address));
         let tag = self.directory.keys().dispatcher_tag(case.name);
-        Decision { target: Target::Redirect(tag), reason: Reason::Redirected }
+        Some(Decision { target: Target::Redirect(tag), reason: Reason::Redirected })
     }
 
     /// Forwards a request that begins a transaction, and remembers the proxy.
