@@ -35,11 +35,12 @@ impl Refusal {
 }
 
 impl Uas {
-    /// The checks of RFC 3261 §8.2.1–8.2.3, in their order.
+    /// The checks of RFC 3261 §8.2.1–8.2.3, in their order, and that of Replaces and Join.
     pub(super) fn screen(&self, request: &Request<'_>) -> Option<Refusal> {
         check_method(request)
             .or_else(|| check_scheme(request))
             .or_else(|| check_require(request))
+            .or_else(|| check_replaces(request))
             .or_else(|| check_content(request, self.limits.body))
             .or_else(|| check_accept(request))
     }
@@ -141,6 +142,12 @@ fn check_require(request: &Request<'_>) -> Option<Refusal> {
         unknown.extend_from_slice(option);
     }
     (!unknown.is_empty()).then(|| Refusal::with(420, "Unsupported", &unknown))
+}
+
+/// RFC 3891 §3, RFC 3911 §4: only an INVITE replaces or joins a dialog.
+fn check_replaces(request: &Request<'_>) -> Option<Refusal> {
+    let is_there = [Name::Replaces, Name::Join].iter().any(|&name| request.msg.header(name).is_some());
+    (is_there && request.method != Method::Invite).then(|| Refusal::bad("Replaces or Join Outside INVITE"))
 }
 
 /// §8.2.3: 413 for a body that is too large, 415 for an encoding or a type that we do not read.

@@ -248,6 +248,13 @@ fn a_route_set_beyond_all_measure_gets_513() {
 }
 
 #[test]
+fn replaces_and_join_in_a_request_other_than_invite_get_400() {
+    for header in ["Replaces: 1;to-tag=a;from-tag=b", "Join: 1;to-tag=a;from-tag=b"] {
+        assert_eq!(status(&refusal(&text("OPTIONS").header(header))), 400, "{header}: RFC 3891 §3, RFC 3911 §4");
+    }
+}
+
+#[test]
 fn requests_of_a_dialog_that_is_not_ours_get_481_and_an_ack_nothing() {
     for method in ["BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS"] {
         let mut desk = Desk::new();
