@@ -236,6 +236,9 @@ impl Request {
         if self.command == "handicap" {
             return Command::handicap(self.proxy.as_deref().unwrap_or_default(), self.handicap);
         }
+        if self.worker.is_some() && self.proxy.is_some() {
+            return Err(NotACommand::TwoNames);
+        }
         let name = self.worker.as_deref().or(self.proxy.as_deref());
         let command = Command::of(&self.command, name, self.call_id.as_deref())?;
         match (command, self.connection) {
@@ -287,6 +290,9 @@ pub enum NotACommand {
     /// The name is missing.
     #[error("`{0}` needs the name of a worker, such as w2, or of a proxy")]
     NoName(&'static str),
+    /// Both a worker and a proxy are named.
+    #[error("a request names a worker or a proxy, not both")]
+    TwoNames,
     /// Name or number are missing.
     #[error("`handicap` needs a proxy's name and a number, 1 to 1000")]
     NoHandicap,
@@ -493,6 +499,7 @@ mod tests {
         assert_eq!(parse("laod"), Err(NotACommand::Unknown("laod".into())));
         assert_eq!(parse("LOAD"), Err(NotACommand::Unknown("LOAD".into())));
         assert_eq!(parse("drain"), Err(NotACommand::NoName("drain")));
+        assert_eq!(parse(r#"{"command":"drain","worker":"w0","proxy":"fs1"}"#), Err(NotACommand::TwoNames));
         assert_eq!(parse("drain Worker2"), Err(NotACommand::Worker(NotAWorkerName("Worker2".into()))));
         for line in
             ["handicap", "handicap fs1", "handicap fs1 0", "handicap fs1 1001", "handicap FS 5", "handicap fs1 -5"]
