@@ -186,6 +186,11 @@ fn run_dir(path: &Path) -> Result<std::path::PathBuf, Fault> {
     if bytes.contains(&0) {
         return Err(Fault::of("run-dir", "the path has a NUL in it; name a directory, such as /run/pointsman"));
     }
+    // Workers get it as an argument, and the stats in JSON name it.
+    if path.to_str().is_none() {
+        let path = path.display();
+        return Err(Fault::of("run-dir", format!("{path} is not UTF-8; name a directory, such as /run/pointsman")));
+    }
     let room = LONGEST_SOCKET_PATH - LONGEST_SOCKET_NAME.len() - 1;
     if bytes.len() > room {
         return Err(Fault::of(

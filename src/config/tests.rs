@@ -357,6 +357,14 @@ fn a_run_directory_too_long_for_its_sockets_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_run_directory_that_is_not_utf_8_is_refused_before_a_worker_cannot_be_given_it() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let run_dir = Some(PathBuf::from(std::ffi::OsString::from_vec(b"/run/\xff".to_vec())));
+    let fault = fault_with("", &Settings { run_dir, ..Settings::default() });
+    assert!(fault.contains("run-dir") && fault.contains("is not UTF-8"), "{fault}");
+}
+
+#[test]
 fn no_workers_of_its_own_is_a_configuration_with_a_note() {
     let none = config("workers = 0");
     assert_eq!(none.workers, 0);

@@ -40,6 +40,12 @@ pub enum BindError {
         /// Address that was tried.
         place: Place,
     },
+    /// A link-local address without its interface, or an IPv4 address in the form of IPv6.
+    #[error("cannot listen on {place}: {}; give another with {}", form_hint(place), .place.flag)]
+    Form {
+        /// Address that was tried.
+        place: Place,
+    },
     /// All descriptors are in use.
     #[error("cannot listen on {place}: no file descriptor left; raise the limit (`ulimit -n`, `LimitNOFILE=`)")]
     Descriptors {
@@ -100,6 +106,24 @@ fn permission_hint(place: &Place) -> String {
     }
 }
 
+/// Whether no socket can have the address as it is written, whatever the host.
+fn has_bad_form(address: SocketAddr) -> bool {
+    let SocketAddr::V6(address) = address else { return false };
+    address.ip().to_ipv4_mapped().is_some() || (address.ip().is_unicast_link_local() && address.scope_id() == 0)
+}
+
+fn form_hint(place: &Place) -> String {
+    match place.address {
+        SocketAddr::V6(address) => match address.ip().to_ipv4_mapped() {
+            Some(ip) => format!("it is the IPv4 address {ip} in the form of IPv6: write it as {ip}"),
+            None => {
+                format!("it is link-local: `ip link` shows the number of its interface, as in [{}%2]", address.ip())
+            }
+        },
+        SocketAddr::V4(_) => "the system takes no such address".to_owned(),
+    }
+}
+
 impl BindError {
     pub(super) fn new(protocol: &'static str, address: SocketAddr, error: io::Error) -> Self {
         let place = Place { protocol, address, flag: "--listen" };
@@ -108,6 +132,7 @@ impl BindError {
             Some(libc::EADDRNOTAVAIL) => BindError::NotOurs { place },
             Some(libc::EACCES | libc::EPERM) => BindError::Permission { place },
             Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => BindError::Unsupported { place },
+            Some(libc::EINVAL) if has_bad_form(address) => BindError::Form { place },
             Some(libc::EMFILE | libc::ENFILE) => BindError::Descriptors { place },
             _ => BindError::Other { place, error },
         }
@@ -136,6 +161,7 @@ impl BindError {
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
+            | BindError::Form { place }
             | BindError::Descriptors { place }
             | BindError::Other { place, .. } => *place,
         }
@@ -147,6 +173,7 @@ impl BindError {
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
+            | BindError::Form { place }
             | BindError::Descriptors { place }
             | BindError::Other { place, .. } => place,
         }
@@ -169,6 +196,20 @@ mod tests {
             "cannot listen on udp 0.0.0.0:5060: the port is in use by process 7 (kamailio -f k.cfg); stop it or choose another with --listen"
         );
         assert!(error(&[1, 2, 3, 4, 5, 6]).contains("process 4 (kamailio -f k.cfg), 2 more; stop it"));
+    }
+
+    #[test]
+    fn an_address_in_a_form_that_no_socket_can_have_is_told_how_to_write_it() {
+        let text = |address: &str| {
+            BindError::new("udp", address.parse().unwrap(), io::Error::from_raw_os_error(libc::EINVAL)).to_string()
+        };
+        assert_eq!(
+            text("[::ffff:192.0.2.1]:5060"),
+            "cannot listen on udp [::ffff:192.0.2.1]:5060: it is the IPv4 address 192.0.2.1 in the form of IPv6: write it as \
+             192.0.2.1; give another with --listen"
+        );
+        assert!(text("[fe80::1]:5060").contains("`ip link` shows the number of its interface, as in [fe80::1%2]"));
+        assert!(text("192.0.2.1:5060").contains("Invalid argument"));
     }
 
     #[test]

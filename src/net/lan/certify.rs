@@ -47,15 +47,26 @@ pub enum CertifyError {
         stem: String,
     },
     /// A file cannot be made or read.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}; give another directory with --dir, or mend that", .path.display())]
     File {
         /// Its path.
         path: PathBuf,
         /// The system's error.
         error: io::Error,
     },
-    /// A name cannot stand in a certificate, or the CA's files are damaged.
-    #[error("{0}")]
+    /// The CA's key cannot be read.
+    #[error(
+        "{} holds no private key ({error}); put the right one back, or remove it and {CA} for a new CA, whose certificates \
+         all hosts then need", .path.display()
+    )]
+    Key {
+        /// Its path.
+        path: PathBuf,
+        /// The fault.
+        error: rcgen::Error,
+    },
+    /// A name cannot stand in a certificate.
+    #[error("{0}; give another name")]
     Certificate(#[from] rcgen::Error),
 }
 
@@ -117,7 +128,7 @@ fn authority(directory: &Path) -> Result<Issuer<'static, KeyPair>, CertifyError>
     let read = |path: &Path| fs::read_to_string(path);
     match (read(&path), read(&key_path)) {
         (Ok(_), Ok(key)) => {
-            let key = KeyPair::from_pem(&key)?;
+            let key = KeyPair::from_pem(&key).map_err(|error| CertifyError::Key { path: key_path, error })?;
             Ok(Issuer::new(of_authority(&key), key))
         }
         (Err(one), Err(other)) if [&one, &other].iter().all(|it| it.kind() == io::ErrorKind::NotFound) => {

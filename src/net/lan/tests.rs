@@ -34,6 +34,15 @@ fn connected() -> (Connection, Connection) {
     (server, client)
 }
 
+#[test]
+fn a_broken_key_of_the_ca_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    certify(dir.path(), &End::Worker("media1".to_owned())).unwrap();
+    std::fs::write(dir.path().join("ca.key"), "").unwrap();
+    let error = certify(dir.path(), &End::Worker("media2".to_owned())).unwrap_err().to_string();
+    assert!(error.contains("ca.key holds no private key") && error.contains("put the right one back"), "{error}");
+}
+
 fn pair() -> (LanChannel, LanChannel) {
     let (mut one, mut other) = (LanChannel::new(Side::Dispatcher), LanChannel::new(Side::Worker));
     reconnect(&mut one, &mut other);
