@@ -138,8 +138,8 @@ table_keys! {
         /// turn by weight; `least-load`; `round-robin`, in turn; `hash`, by Call-ID. Default `latency`; in mode
         /// `redirect`, which sees no answers, `weighted`; with `workers` `least-load`.
         pub policy: Option<PoolPolicy>,
-        /// Pools that are asked in turn when no member takes a request; `workers` is that of the workers. Default:
-        /// none.
+        /// Pools that are asked in turn when no member takes a request; `workers` is that of the workers, which get
+        /// only requests that no server has had. Default: none.
         pub fallback: Vec<String>,
         /// Whether the workers are members, beside its proxies. Default false.
         pub workers: bool,
