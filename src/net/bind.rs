@@ -41,10 +41,12 @@ pub enum BindError {
         place: Place,
     },
     /// A link-local address without its interface, or an IPv4 address in the form of IPv6.
-    #[error("cannot listen on {place}: {}; give another with {}", form_hint(place), .place.flag)]
+    #[error("cannot listen on {place}: {fault}; give another with {}", .place.flag)]
     Form {
         /// Address that was tried.
         place: Place,
+        /// What is wrong with it, and how it is to be written.
+        fault: String,
     },
     /// All descriptors are in use.
     #[error("cannot listen on {place}: no file descriptor left; raise the limit (`ulimit -n`, `LimitNOFILE=`)")]
@@ -106,22 +108,15 @@ fn permission_hint(place: &Place) -> String {
     }
 }
 
-/// Whether no socket can have the address as it is written, whatever the host.
-fn has_bad_form(address: SocketAddr) -> bool {
-    let SocketAddr::V6(address) = address else { return false };
-    address.ip().to_ipv4_mapped().is_some() || (address.ip().is_unicast_link_local() && address.scope_id() == 0)
-}
-
-fn form_hint(place: &Place) -> String {
-    match place.address {
-        SocketAddr::V6(address) => match address.ip().to_ipv4_mapped() {
-            Some(ip) => format!("it is the IPv4 address {ip} in the form of IPv6: write it as {ip}"),
-            None => {
-                format!("it is link-local: `ip link` shows the number of its interface, as in [{}%2]", address.ip())
-            }
-        },
-        SocketAddr::V4(_) => "the system takes no such address".to_owned(),
+/// What keeps every socket from having the address as it is written, and how it is to be written.
+fn fault_of_form(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V6(address) = address else { return None };
+    let ip = address.ip();
+    if let Some(v4) = ip.to_ipv4_mapped() {
+        return Some(format!("it is the IPv4 address {v4} in the form of IPv6: write it as {v4}"));
     }
+    let has_no_interface = ip.is_unicast_link_local() && address.scope_id() == 0;
+    has_no_interface.then(|| format!("it is link-local: `ip link` shows the number of its interface, as in [{ip}%2]"))
 }
 
 impl BindError {
@@ -132,9 +127,11 @@ impl BindError {
             Some(libc::EADDRNOTAVAIL) => BindError::NotOurs { place },
             Some(libc::EACCES | libc::EPERM) => BindError::Permission { place },
             Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => BindError::Unsupported { place },
-            Some(libc::EINVAL) if has_bad_form(address) => BindError::Form { place },
             Some(libc::EMFILE | libc::ENFILE) => BindError::Descriptors { place },
-            _ => BindError::Other { place, error },
+            code => match fault_of_form(address).filter(|_| code == Some(libc::EINVAL)) {
+                Some(fault) => BindError::Form { place, fault },
+                None => BindError::Other { place, error },
+            },
         }
     }
 
@@ -161,7 +158,7 @@ impl BindError {
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
-            | BindError::Form { place }
+            | BindError::Form { place, .. }
             | BindError::Descriptors { place }
             | BindError::Other { place, .. } => *place,
         }
@@ -173,7 +170,7 @@ impl BindError {
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
-            | BindError::Form { place }
+            | BindError::Form { place, .. }
             | BindError::Descriptors { place }
             | BindError::Other { place, .. } => place,
         }
