@@ -59,7 +59,8 @@ impl ResponseContext {
         if !is_open() && !owes_cancel() {
             return None;
         }
-        let passed = self.server.on_copy().and_then(|answer| match answer {
+        let on_copy = self.server.on_copy();
+        let passed = on_copy.and_then(|answer| match answer {
             Answer::Own(_) => None,
             Answer::Theirs(bytes) => Some(bytes[..].into()),
         });
@@ -72,7 +73,7 @@ impl ResponseContext {
             waits_for_ack: self.server.waits_for_ack_of_refusal(),
             passed,
             undecided_at: self.server.undecided_at(),
-            is_tried: self.server.on_copy().is_some(),
+            is_tried: on_copy.is_some(),
         })
     }
 
