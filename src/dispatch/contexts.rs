@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use super::awaiting::Destination;
 use super::callees::Callee;
-use super::decision::{Answer, Arrival, EntryId, Forward, Hop, OwnRoutes, Reason, Routes, Side};
+use super::decision::{Answer, Arrival, EntryId, Forward, Handoff, Hop, OwnRoutes, Reason, Routes, Side};
 use super::share::Shares;
 use super::targets::proxies::PoolId;
 use super::targets::proxy::Sent;
@@ -266,6 +266,10 @@ pub enum LeavingMessage {
     Answer(Answer),
     /// The response of a proxy, to the caller.
     Response(Arc<[u8]>),
+    /// The request, to a worker.
+    HandedOver(Handoff),
+    /// A CANCEL of the request, to the worker that has it.
+    TakenBack(Handoff),
 }
 
 impl UnderWay {

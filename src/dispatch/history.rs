@@ -285,10 +285,10 @@ fn time_attempts(decisions: &mut [Explained]) {
             ShortTarget::Forwarded { proxy, weight: 1.., .. } => {
                 let ends = [responses.remove(&proxy), moved];
                 decision.took = ends.into_iter().flatten().min().map(|end| end.since(at));
-                let is_moved =
-                    matches!(decision.reason, Reason::MovedSilent | Reason::MovedStatus | Reason::MovedError);
-                moved = is_moved.then_some(at);
+                moved = decision.reason.is_of_move().then_some(at);
             }
+            // A worker got the request after the proxy.
+            ShortTarget::Worker { .. } if decision.reason.is_of_move() => moved = Some(at),
             _ => {}
         }
     }

@@ -145,10 +145,11 @@ reasons! {
     LargerThanAnyWorker = "larger-than-any-worker";
     /// Forwarded to a downstream proxy that was chosen for it.
     Proxied = "proxied";
-    /// Its proxy, or the address of a name that it has gone to, has not answered in time: it goes to another one.
+    /// Its proxy, or the address of a name that it has gone to, has not answered in time: it goes to another one, or to
+    /// a worker.
     MovedSilent = "moved-silent";
     /// Its proxy, or the address of a name that it has gone to, has refused it with a status that is tried elsewhere:
-    /// it goes to another one.
+    /// it goes to another one, or to a worker.
     MovedStatus = "moved-status";
     /// A CANCEL or ACK whose INVITE is not known, or not known any more: forwarded to all members of its pool that may
     /// have it, or to the one that a hash of the call names (RFC 3261 §16.10).
@@ -176,7 +177,7 @@ reasons! {
     /// an ACK is dropped.
     FlowFailed = "flow-failed";
     /// Its proxy was found down before it has answered, or it cannot be sent to an address of a name: it goes to
-    /// another one.
+    /// another one, or to a worker.
     MovedError = "moved-error";
     /// It stays at its proxy: no other one is quick enough to be better.
     NotBetter = "not-better";
@@ -258,6 +259,11 @@ impl Reason {
     /// Whether a request under way stays with its proxy by it.
     pub const fn stays(self) -> bool {
         matches!(self, Reason::NotBetter | Reason::AllTried | Reason::NoProxy)
+    }
+
+    /// Whether a request under way leaves its proxy by it.
+    pub const fn is_of_move(self) -> bool {
+        matches!(self, Reason::MovedSilent | Reason::MovedStatus | Reason::MovedError)
     }
 
     /// Its place in [`Reason::all`].

@@ -52,7 +52,7 @@ impl<C: Channel> Switch<C> {
     /// A connection to this far end is being opened as this one; `None`: that cannot even begin.
     pub fn on_callee_dialled(&mut self, to: &Callee, conn: Option<ConnId>, now: Time) {
         self.dispatch.on_callee_dialled(to, conn, now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
     }
 
     /// A connection of an earlier dispatcher leads to this address over TCP, and was opened for a request of a
@@ -64,7 +64,7 @@ impl<C: Channel> Switch<C> {
     /// A connection that was to be opened is open. Requests that wait for it leave.
     pub fn on_connection_open(&mut self, conn: ConnId, now: Time) {
         self.dispatch.on_connection_open(conn, now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
     }
 
     /// A connection of an earlier dispatcher leads to this address. Returns whether a downstream proxy is reached by
@@ -98,7 +98,7 @@ impl<C: Channel> Switch<C> {
     /// A connection to a downstream proxy has ended. Requests on it that have no response go to another one.
     pub fn on_connection_closed(&mut self, conn: ConnId, ended: Ended, now: Time) {
         self.dispatch.on_connection_closed(conn, ended, now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
     }
 
     /// The listener to which a downstream proxy at this address sends what it does not send on a connection of ours.

@@ -123,7 +123,7 @@ impl<C: Channel> Switch<C> {
 
     /// Has the senders of requests for connections that are gone hear of it.
     pub(super) fn answer_undelivered(&mut self, now: Time) {
-        let Switch { undelivered, gone, scanner, dispatch, outbox, .. } = self;
+        let Switch { undelivered, gone, scanner, dispatch, .. } = self;
         for request in undelivered.iter() {
             if let Ok(message) = scanner.scan(request.bytes) {
                 dispatch.on_undelivered(&message, request.conn, now);
@@ -131,7 +131,7 @@ impl<C: Channel> Switch<C> {
         }
         undelivered.clear(KEPT);
         gone.drain(..).for_each(|conn| dispatch.on_caller_gone(conn, now));
-        outbox.send_leaving(dispatch);
+        self.send_leaving(now);
     }
 
     /// Passes each parcel for another lane to `send`, which puts an empty one in its place, or returns false when that
@@ -224,7 +224,7 @@ impl<C: Channel> Switch<C> {
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
         self.sought.extend(self.dispatch.take_sought(now));
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
         while self.has_orphans() || !self.given_back.is_empty() {
             (self.given_back_left, self.orphans_left) = (usize::MAX, usize::MAX);
             self.read_ending(now);

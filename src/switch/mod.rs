@@ -413,7 +413,7 @@ impl<C: Channel> Switch<C> {
         self.tell_clock(now);
         self.answer_undelivered(now);
         self.dispatch.handle_timeout(now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
         self.place_given_back(now);
         if self.has_orphans() {
@@ -463,7 +463,7 @@ impl<C: Channel> Switch<C> {
     /// No datagram can be sent to this address.
     pub fn on_undeliverable(&mut self, to: SocketAddr, now: Time) {
         self.dispatch.on_undeliverable(to, now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
     }
 
     /// Writes the records that are queued on the links.

@@ -48,7 +48,7 @@ impl<C: Channel> Switch<C> {
     /// The prober has found something out about downstream proxies.
     pub fn on_found(&mut self, findings: &[Finding], now: Time) {
         self.dispatch.on_found(findings, now);
-        self.outbox.send_leaving(&mut self.dispatch);
+        self.send_leaving(now);
     }
 
     /// Takes out a name that the prober is to look up for a request of this lane.

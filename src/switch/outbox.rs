@@ -15,15 +15,18 @@ use super::totals::Totals;
 use super::travelling::{self, Travelling};
 use super::{decided, insert};
 use crate::config::Insert;
+use crate::dispatch::contexts::LeavingMessage;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Reason, Says, Target};
 use crate::dispatch::note::Note;
 use crate::dispatch::probed::ProbeAnswer;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Foreseen, Incoming};
 use crate::ids::{GatheringId, WorkerId};
+use crate::time::Time;
+use crate::transaction::sip_client::write_cancel;
 use crate::wire::handoff::Record;
 use crate::wire::mgcp::TransactionId;
-use crate::wire::sip::Message;
+use crate::wire::sip::{Message, Scanner};
 use crate::words::{Drain, Envelope, HandedOver, RefuseReason, ReplyTo};
 
 /// Links and answers: all that a decision is carried out with.
@@ -134,15 +137,42 @@ impl<C: Channel> Outbox<C> {
             }
             Target::Passed(..) | Target::Waits(_) | Target::Drop => {}
         }
-        self.send_leaving(dispatch);
+        self.send_leaving(dispatch, in_hand.now);
         false
     }
 
-    /// Sends the messages of requests under way that are to leave.
-    pub(super) fn send_leaving(&mut self, dispatch: &mut Dispatch) {
+    /// Sends the messages of requests under way that are to leave. One that its worker's link does not take is decided
+    /// about again: see [`Switch::place_not_taken`](super::Switch::place_not_taken).
+    pub(super) fn send_leaving(&mut self, dispatch: &mut Dispatch, now: Time) {
         while let Some(leaving) = dispatch.poll_leaving() {
-            self.travelling.leave(&mut self.answers, dispatch, &leaving);
+            match &leaving.message {
+                LeavingMessage::HandedOver(handoff) => {
+                    self.hand_over_bytes(dispatch, handoff, (&leaving.request, &leaving.arrival), now);
+                }
+                LeavingMessage::TakenBack(handoff) => {
+                    let mut cancel = Vec::new();
+                    if let Ok(request) = Scanner::new().scan(&leaving.request) {
+                        write_cancel(&mut cancel, &request);
+                    }
+                    self.hand_over_bytes(dispatch, handoff, (&cancel, &leaving.arrival), now);
+                }
+                _ => self.travelling.leave(&mut self.answers, dispatch, &leaving),
+            }
         }
+    }
+
+    /// Puts a message of SIP that is not in hand on its worker's link.
+    fn hand_over_bytes(
+        &mut self,
+        dispatch: &mut Dispatch,
+        handoff: &Handoff,
+        (bytes, arrival): (&[u8], &Arrival),
+        now: Time,
+    ) {
+        let mut scanner = Scanner::new();
+        let Ok(message) = scanner.scan(bytes) else { return };
+        let way = Way { owner: Owner::Listener(arrival.listener), arrival: *arrival };
+        self.hand_over(dispatch, handoff, &InHand { message: (&message).into(), way: &way, chain: None, now });
     }
 
     /// Sends a message on its way, or tells its sender the way.

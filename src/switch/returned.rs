@@ -76,6 +76,12 @@ impl<C: Channel> Switch<C> {
         target
     }
 
+    /// Sends the messages of requests under way that are to leave.
+    pub(super) fn send_leaving(&mut self, now: Time) {
+        self.outbox.send_leaving(&mut self.dispatch, now);
+        self.place_not_taken(now);
+    }
+
     /// Decides again about messages that a link did not take.
     pub(super) fn place_not_taken(&mut self, now: Time) {
         // No worker gets a message twice, so this comes to an end.

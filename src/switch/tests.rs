@@ -1,5 +1,6 @@
 //! The switch over links in memory.
 
+mod fallback;
 mod mgcp;
 mod network;
 mod record_route;

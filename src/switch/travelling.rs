@@ -45,7 +45,7 @@ impl Travelling {
         send(answers, way_of(forward), forward.to, |bytes| write(bytes, edits, request));
     }
 
-    /// Writes a message of a request under way.
+    /// Writes a message of a request under way, unless a worker is to have it.
     pub(super) fn leave(&mut self, answers: &mut Answers, dispatch: &Dispatch, leaving: &Leaving) {
         let Travelling { edits, text, scanner, sent: (sent, sent_scanner) } = self;
         let Leaving { request, arrival, message } = leaving;
@@ -61,6 +61,8 @@ impl Travelling {
             }
             LeavingMessage::Request(forward) | LeavingMessage::Cancel(forward) => (forward, None),
             LeavingMessage::Acknowledge(forward, to) => (forward, Some(to)),
+            // These go by the worker's link.
+            LeavingMessage::HandedOver(_) | LeavingMessage::TakenBack(_) => return,
         };
         edit(edits, text, dispatch, (forward, &request, arrival));
         if let LeavingMessage::Request(_) = message {

@@ -222,6 +222,12 @@ impl<M: Clone> Transaction<M> {
         self.kept = response.map_or(Kept::Nothing, Kept::Response);
     }
 
+    /// Another agent answers the request from now on: nothing leaves any more.
+    pub fn leave(&mut self) {
+        (self.state, self.kept, self.resend) = (State::Terminated, Kept::Nothing, None);
+        self.end = Time::NEVER;
+    }
+
     /// Later responses leave over another transport: a copy of the request has come over it.
     pub const fn change_transport(&mut self, is_reliable: bool) {
         self.is_reliable = is_reliable;

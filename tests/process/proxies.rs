@@ -4,6 +4,7 @@ mod broken;
 mod bursts;
 mod callers;
 pub(crate) mod connections;
+mod fallback;
 mod flows;
 mod followed;
 mod killed;

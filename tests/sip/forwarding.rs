@@ -8,7 +8,7 @@ use pointsman::transaction::probe::ProbeBranch;
 use super::*;
 
 /// Rules with three proxies in the pool `default`.
-fn proxied(mode: PoolMode) -> Rules {
+pub(super) fn proxied(mode: PoolMode) -> Rules {
     let proxy = |number: u8| Proxy {
         name: format!("fs{number}"),
         host: format!("192.0.2.{number}"),

@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod conferences;
+mod fallback;
 mod floods;
 mod forwarding;
 mod identity;

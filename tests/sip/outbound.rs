@@ -141,6 +141,7 @@ fn left(rig: &mut Rig) -> (Vec<String>, Option<Forward>) {
                 all.push(String::from_utf8_lossy(&bytes[8..11]).into_owned());
                 continue;
             }
+            LeavingMessage::HandedOver(_) | LeavingMessage::TakenBack(_) => panic!("{leaving:?}"),
         };
         all.push(format!("{what}{}", forward.to));
         last = Some(forward);

@@ -23,7 +23,7 @@ pub struct Pool {
     pub mode: PoolMode,
     /// Policy by which one of its members is chosen.
     pub policy: PoolPolicy,
-    /// Names of pools that are asked in turn when no member takes a request.
+    /// Names of pools that are asked in turn when no member takes a request, or those that have had it do not answer.
     pub fallback: Vec<String>,
     /// Whether the workers are members.
     pub workers: bool,
@@ -138,8 +138,9 @@ table_keys! {
         /// turn by weight; `least-load`; `round-robin`, in turn; `hash`, by Call-ID. Default `latency`; in mode
         /// `redirect`, which sees no answers, `weighted`; with `workers` `least-load`.
         pub policy: Option<PoolPolicy>,
-        /// Pools that are asked in turn when no member takes a request; `workers` is that of the workers, which get
-        /// only requests that no server has had. Default: none.
+        /// Pools that are asked in turn when no member takes a request, in mode `stateful` also when those that have
+        /// had it do not answer it; `workers` is that of the workers, which get it after `tries` servers as well.
+        /// Default: none.
         pub fallback: Vec<String>,
         /// Whether the workers are members, beside its proxies. Default false.
         pub workers: bool,

@@ -141,14 +141,9 @@ impl Dispatch {
         }
         // A copy that remains after its request is gone takes the place of the request, and has its size.
         let size = if size.units > 0 { size } else { self.size(case) };
-        // Any other copy goes to the worker that now has the request: at another worker it would be a second call.
-        let beside = R::beside(case, self, id, tried).map(|entry| {
-            // The worker answers a copy with 482: no session comes of it.
-            let size = if entry.discriminator == case.discriminator { Weight::NOTHING } else { size };
-            Placement { target: entry.target, reason, size, follows: true, group: None }
-        });
         // The request has waited as one of its source's, so it already has a part of that share.
-        let placement = match beside.map_or_else(|| self.choose(case, size, tried, Room::Scarce), Ok) {
+        let least = Room::Scarce;
+        let placement = match self.place_anew(case, (id, size), tried, least) {
             Ok(placement) => placement,
             Err(why) => {
                 let is_first = tried.as_slice().is_empty() || reason == Reason::Died;
@@ -156,16 +151,46 @@ impl Dispatch {
                 return self.conclude(case, id, code, if is_first { why } else { Reason::RefusedByAll });
             }
         };
+        let moved = self.move_to(case, id, (Placement { reason, ..placement }, least), search);
+        moved.unwrap_or_else(|| self.conclude_why(case, id, Reason::HolderBusy))
+    }
+
+    /// The place of a request that has an entry, and is to leave the target that has it.
+    pub(super) fn place_anew<R: Request>(
+        &mut self,
+        case: &Case<'_, R>,
+        (id, size): (EntryId, Weight),
+        tried: Tried,
+        least: Room,
+    ) -> Result<Placement, Reason> {
+        // Any other copy goes to the worker that now has the request: at another worker it would be a second call.
+        let beside = R::beside(case, self, id, tried).map(|entry| {
+            // The worker answers a copy with 482: no session comes of it.
+            let size = if entry.discriminator == case.discriminator { Weight::NOTHING } else { size };
+            Placement { target: entry.target, reason: Reason::Merged, size, follows: true, group: None }
+        });
+        beside.map_or_else(|| self.choose(case, size, tried, least), Ok)
+    }
+
+    /// Hands a request that has an entry over to the worker at which it is placed by now. `None`: the link of that one
+    /// has less than this room.
+    pub(super) fn move_to<R: Request>(
+        &mut self,
+        case: &Case<'_, R>,
+        id: EntryId,
+        (placement, least): (Placement, Room),
+        search: Search,
+    ) -> Option<Decision> {
         let Placement { target, group, .. } = placement;
-        let Some(slot) = self.pool.get(target).filter(|slot| slot.room.takes_new()) else {
+        let Some(slot) = self.pool.get(target).filter(|slot| slot.room <= least) else {
             self.release(group);
-            return self.conclude_why(case, id, Reason::HolderBusy);
+            return None;
         };
         let life = slot.life;
-        let before = self.table.move_to(id, (target, life), deaths, case.now);
+        let before = self.table.move_to(id, (target, life), search.deaths, case.now);
         self.table.hold(id, group.map(Hold::Leg));
         self.give_back(before, case.now);
-        self.hand_over(case, Placement { reason, ..placement }, Some(id), search)
+        Some(self.hand_over(case, placement, Some(id), search))
     }
 
     /// Hands a request over to the worker at which it is placed. Its units count for the worker until a report includes

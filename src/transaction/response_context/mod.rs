@@ -18,7 +18,8 @@
 //!
 //! Branches follow one another; there is no parallel forking. Another proxy, or another address of one receiver, gets
 //! the request only as long as nothing has bound the call to the one that has it: no 101–199 has passed, the caller has
-//! not cancelled, no 6xx has come.
+//! not cancelled, no 6xx has come. As long as that is so a worker may get it as well, which answers the caller itself:
+//! then nothing is left here but the branches that the request has left.
 //!
 //! The owner keeps the request, finds the context of a message, writes and sends messages, and knows which other proxy
 //! may have the request. It passes messages and the time in, carries out the [`Effect`]s in their order, and calls
@@ -45,6 +46,7 @@ mod best;
 mod branch;
 mod going_back;
 mod standing;
+mod to_worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +88,10 @@ pub struct ResponseContext {
     leads_to_flow: bool,
     /// Nobody but the server of its dialog may have it.
     has_one_server: bool,
+    /// A worker may have it after as many proxies as may.
+    may_go_to_worker: bool,
+    /// A worker has it, and no proxy has answered it with a 2xx since.
+    is_with_worker: bool,
     /// No copies of the request come.
     is_reliable: bool,
     /// Neither side repeats anything: the server's 100 passes, and none of our own leaves.
@@ -133,6 +139,8 @@ pub struct Opening {
     pub leads_to_flow: bool,
     /// Whether nobody but the server of its dialog may have it.
     pub has_one_server: bool,
+    /// Whether a worker may have it after as many proxies as may.
+    pub may_go_to_worker: bool,
 }
 
 /// A response to the caller.
@@ -174,6 +182,8 @@ pub enum Next {
     /// The same receiver by another of its addresses, which is another attempt (RFC 3263 §4.3): the owner looks for the
     /// way, and calls [`ResponseContext::on_looked_up`].
     Sought,
+    /// A worker, which has it by now. It answers the caller itself.
+    Worker,
     /// None that would be better.
     None,
     /// None, and any other request would find none either: a 503 may say so (RFC 3261 §16.7 step 6).
@@ -196,6 +206,8 @@ pub enum Effect {
         left: ProxyId,
         /// The reason.
         why: Why,
+        /// Whether as many proxies as may have had it: none but a worker may have it.
+        is_last: bool,
     },
     /// Send the CANCEL of the branch to this proxy.
     Cancel(Candidate),
@@ -209,6 +221,8 @@ pub enum Effect {
     Forward,
     /// Answer the CANCEL in hand with 200.
     AcceptCancel,
+    /// Take the request from the worker, if that has not answered it: this proxy has, with a 2xx.
+    TakeBack(ProxyId),
 }
 
 /// A response in hand.
@@ -227,7 +241,8 @@ pub struct Response<'a> {
 impl ResponseContext {
     /// The context of a request that is no copy of another.
     pub fn begin(opening: Opening, now: Time, out: &mut Vec<Effect>) -> Self {
-        let Opening { kind, terms, first, is_reliable, may_be_forged, leads_to_flow, has_one_server } = opening;
+        let Opening { kind, terms, first, is_reliable, may_be_forged, .. } = opening;
+        let Opening { leads_to_flow, has_one_server, may_go_to_worker, .. } = opening;
         let is_stream = first.is_some_and(|first| matches!(first.to, Hop::Connection(_)));
         let is_between_streams = is_reliable && is_stream;
         // An ACK is known by its transaction alone, so that the CSeq number does not matter.
@@ -246,6 +261,8 @@ impl ResponseContext {
             is_expired: false,
             leads_to_flow,
             has_one_server,
+            may_go_to_worker,
+            is_with_worker: false,
             is_reliable,
             is_between_streams,
         };
@@ -363,7 +380,7 @@ impl ResponseContext {
     pub fn on_down(&mut self, proxy: ProxyId, now: Time, out: &mut Vec<Effect>) {
         let Some(index) = self.latest_at(proxy) else { return };
         let is_unheard = self.branches.get(index).is_some_and(Branch::is_unheard);
-        if is_unheard && self.is_in_use(index) && self.may_move() {
+        if is_unheard && self.is_in_use(index) && self.is_free() {
             self.leave(Why::Down, now, out);
         }
     }
@@ -417,6 +434,7 @@ impl ResponseContext {
         let Some(why) = self.asked.take() else { return };
         match next {
             Next::Sought => self.is_seeking = true,
+            Next::Worker => self.go_to_worker(),
             Next::This(candidate) if self.branches.iter().all(|branch| branch.to().proxy != candidate.proxy) => {
                 self.branches.last_mut().into_iter().for_each(Branch::abandon);
                 self.branch_to(candidate, now, out);
@@ -555,9 +573,9 @@ impl ResponseContext {
         let Some(left) = self.branches.last().map(|branch| branch.to().proxy) else { return };
         if self.is_seeking {
             // The next one is looked for.
-        } else if self.may_move() {
+        } else if self.may_move() || self.may_go_to_worker && self.is_free() {
             self.asked = Some(why);
-            out.push(Effect::Ask { left, why });
+            out.push(Effect::Ask { left, why, is_last: !self.may_move() });
         } else if !why.is_open() {
             // The next request of the dialog would not reach its server either.
             self.decide(why == Why::Unsent && self.has_one_server, now, out);
@@ -598,6 +616,7 @@ impl ResponseContext {
             self.answered = Some(response.status);
             self.cancel_all_but(Some(index), now, out);
         }
+        self.take_back(index, response.status, now, out);
     }
 
     fn on_refusal(&mut self, index: usize, response: Response<'_>, now: Time, out: &mut Vec<Effect>) {

@@ -2,6 +2,7 @@ use super::*;
 
 mod carried;
 mod going_back;
+mod to_worker;
 mod walk;
 
 const MS: u64 = 1_000;
@@ -30,7 +31,8 @@ fn shown(effect: Effect) -> String {
     match effect {
         Effect::Send { to, is_copy: false } => format!("request to {}", to.proxy.0),
         Effect::Send { to, is_copy: true } => format!("copy to {}", to.proxy.0),
-        Effect::Ask { left, why } => format!("{why:?} {}?", left.0),
+        Effect::Ask { left, why, is_last } => format!("{why:?} {}{}?", left.0, if is_last { ", a worker" } else { "" }),
+        Effect::TakeBack(proxy) => format!("taken back for {}", proxy.0),
         Effect::Cancel(to) => format!("CANCEL to {}", to.proxy.0),
         Effect::Acknowledge(to) => format!("ACK to {}", to.proxy.0),
         Effect::Respond(it) => answer(it),
@@ -56,6 +58,7 @@ impl Call {
             may_be_forged: false,
             leads_to_flow: false,
             has_one_server: false,
+            may_go_to_worker: false,
         };
         let context = ResponseContext::begin(opening, Time(0), &mut out);
         assert_eq!(out.drain(..).map(shown).collect::<Vec<_>>(), ["request to 1"]);
@@ -559,6 +562,7 @@ fn a_caller_that_may_be_forged_gets_a_refusal_at_most_five_times() {
         may_be_forged: true,
         leads_to_flow: false,
         has_one_server: false,
+        may_go_to_worker: false,
     };
     let mut out = Vec::new();
     let context = ResponseContext::begin(opening, Time(0), &mut out);

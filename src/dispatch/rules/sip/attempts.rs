@@ -29,7 +29,8 @@ impl Dispatch {
     /// `tried`.
     pub(super) fn beside(&self, case: &Case<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
         let others = self.table.of_call(case.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
-        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.target));
+        let is_of_worker = |entry: &Entry| entry.target.worker().is_some() && !tried.contains(entry.target);
+        let mut held = others.filter(|entry| self.is_held(entry) && is_of_worker(entry));
         // The next attempt goes to its conference, which may be at another worker by now.
         held.find(|entry| entry.discriminator == case.discriminator || SipRequest::group(case, self).is_none())
     }

@@ -84,6 +84,11 @@ impl Proxies {
         found.ok_or(refused.unwrap_or(Refused::Empty))
     }
 
+    /// Whether the workers are asked after a pool.
+    pub fn falls_back_on_workers(&self, pool: PoolId) -> bool {
+        self.pools.get(usize::from(pool.0)).is_some_and(|pool| pool.chain.contains(&Link::Workers))
+    }
+
     /// The members of a pool that may have got a call: those that are up, that which a hash of the call names first.
     pub fn possible(&mut self, pool: PoolId, call: u64, now: Time) -> Vec<ProxyId> {
         let Proxies { slots, pools, .. } = self;

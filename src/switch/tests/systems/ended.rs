@@ -190,3 +190,24 @@ fn a_request_of_a_strict_router_that_moves_to_a_server_over_udp_has_the_uri_that
     assert_eq!(moved.text.lines().next(), Some("BYE sip:7@192.0.2.9:5099 SIP/2.0"), "{}", moved.text);
     assert_eq!(moved.shown(), "BYE to 192.0.2.12:5080");
 }
+
+#[test]
+fn a_call_whose_every_server_is_gone_goes_to_a_worker_where_the_pool_falls_back_on_them() {
+    for via in [BY_UDP, BY_TCP] {
+        let mut rig = Rig::connected(1);
+        let mut rules = rig.switch.dispatch().rules().clone();
+        rules.pools[0].fallback = vec![Pool::WORKERS.to_owned()];
+        rig.switch.reload(rules, Insert::None, 0, rig.now);
+        link(&mut rig.switch, 0);
+        let sent = match via {
+            BY_UDP => rig.udp(&invite(via)),
+            _ => rig.stream(&invite(via), CALLERS, CALLER),
+        };
+        assert_eq!(shown(&sent), ["INVITE to #1"]);
+        assert_eq!(shown(&rig.ends(1)), ["INVITE to #102"]);
+        assert_eq!(held(&rig.switch, 0), 0);
+        assert_eq!(rig.ends(102), [], "no 503");
+        assert_eq!(held(&rig.switch, 0), 1, "{via}");
+        assert_eq!(rig.explained("c").last().map(String::as_str), Some("HandedOver 0 moved-error"));
+    }
+}

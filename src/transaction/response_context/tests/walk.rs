@@ -21,6 +21,10 @@ struct Seen {
     has_rung: [bool; 8],
     is_done: [bool; 8],
     asked: bool,
+    /// None but a worker may have it.
+    is_last: bool,
+    is_with_worker: bool,
+    is_taken_back: bool,
     /// Each branch goes to another address of one receiver, instead of another proxy.
     is_by_address: bool,
 }
@@ -38,6 +42,17 @@ impl Seen {
 
     fn take(&mut self, effects: &[Effect], kind: Kind, came: Option<u16>, step: &str) {
         for effect in effects {
+            if self.is_with_worker {
+                let is_left = matches!(
+                    effect,
+                    Effect::Cancel(_)
+                        | Effect::Acknowledge(_)
+                        | Effect::Forward
+                        | Effect::AcceptCancel
+                        | Effect::TakeBack(_)
+                );
+                assert!(is_left, "{step}: {effect:?} though a worker has it");
+            }
             match effect {
                 Effect::Send { is_copy: false, .. } => {
                     self.branches += 1;
@@ -50,9 +65,15 @@ impl Seen {
                 Effect::Send { to, .. } => {
                     assert_eq!(self.number(to), self.branches, "{step}: a copy to an abandoned proxy")
                 }
-                Effect::Ask { .. } => {
+                Effect::Ask { is_last, .. } => {
                     assert!(!self.is_bound && !self.is_cancelled && !self.asked, "{step}: a question too many");
-                    self.asked = true;
+                    assert_eq!(*is_last, self.branches == 3, "{step}");
+                    (self.asked, self.is_last) = (true, *is_last);
+                }
+                Effect::TakeBack(_) => {
+                    let is_success = came.is_some_and(|status| (200..300).contains(&status));
+                    assert!(self.is_with_worker && is_success && !self.is_taken_back, "{step}");
+                    self.is_taken_back = true;
                 }
                 Effect::Cancel(to) => {
                     assert_eq!(kind, Kind::Invite, "{step}");
@@ -93,6 +114,7 @@ fn walk(seed: u64) {
         may_be_forged,
         leads_to_flow: false,
         has_one_server: false,
+        may_go_to_worker: draw(&mut random, 2) == 0,
     };
     let mut seen = Seen { is_by_address: draw(&mut random, 3) == 0, ..Seen::default() };
     let (mut now, mut out) = (Time(0), Vec::new());
@@ -143,14 +165,17 @@ fn walk(seed: u64) {
         assert_eq!(seen.forwarded, successes, "{step}: each 2xx passes");
         if seen.asked {
             out.clear();
-            let next = match draw(&mut random, 4) {
+            let next = match draw(&mut random, 5) {
                 0 => Next::None,
                 1 => Next::Nowhere,
+                2 => Next::Worker,
+                _ if seen.is_last => Next::None,
                 _ if seen.is_by_address => Next::Sought,
                 _ => Next::This(candidate(seen.branches + 1)),
             };
             seen.asked = false;
             context.on_next(next, now, &mut out);
+            seen.is_with_worker |= next == Next::Worker;
             seen.take(&out, kind, came, &step);
         }
         if context.is_seeking() && draw(&mut random, 2) == 0 {
@@ -179,7 +204,7 @@ fn walk(seed: u64) {
         turns += 1;
         assert!(turns < 1_000, "seed {seed}: it turns round and round at {now}");
     }
-    if kind == Kind::Invite {
+    if kind == Kind::Invite && !seen.is_with_worker {
         assert!(seen.finals + seen.forwarded > 0, "seed {seed}: the caller was never answered");
         assert!(context.answered().is_some());
     }

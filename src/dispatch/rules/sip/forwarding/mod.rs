@@ -9,11 +9,13 @@ mod following;
 mod forgotten;
 mod identified;
 mod lost_flow;
+mod moving;
 mod outbound;
 mod record_route;
 mod response;
 mod seeking;
 mod stateful;
+mod to_worker;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, EntryId, ForwardedResponse, Reason, Side, Target};
-use crate::dispatch::table::Hold;
+use crate::dispatch::table::{Entry, Hold};
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{ListenerId, ProxyId, TargetId};
@@ -63,11 +63,14 @@ impl Dispatch {
             return Some(decision);
         }
         let entry = name.and_then(|name| self.table.by_name(name));
-        if side == Side::Server
-            && !message.status().is_some_and(|status| (200..300).contains(&status))
-            && entry.and_then(|id| self.table.get(id)).is_some_and(|it| it.is_accepted)
-        {
-            // RFC 3261 §16.7 step 5, RFC 6026 §8.4: the context was over by its 2xx, and further ones alone pass.
+        let is_success = message.status().is_some_and(|status| (200..300).contains(&status));
+        // RFC 3261 §16.7 step 5, RFC 6026 §8.4: the context was over by its 2xx, or a worker has the request by now and
+        // answers it. Further 2xx to an INVITE alone pass.
+        let is_late = |entry: &Entry| match entry.target {
+            TargetId::Worker(_) => !(is_success && entry.is_invite),
+            TargetId::Proxy(_) => !is_success && entry.is_accepted,
+        };
+        if side == Side::Server && entry.and_then(|id| self.table.get(id)).is_some_and(is_late) {
             return Some(Decision { target: Target::Drop, reason: Reason::LateResponse });
         }
         if self.is_beside_another(message, &via, proxy) {

@@ -14,8 +14,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::moving::moved_by;
 use super::outbound::may_be_named;
-use super::stateful::moved_by;
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::{Awaited, Destination, Waiter, WaitingAck};
@@ -60,6 +60,7 @@ impl Dispatch {
             may_be_forged: false,
             leads_to_flow: false,
             has_one_server: false,
+            may_go_to_worker: false,
         };
         let context = ResponseContext::begin(opening, case.now, &mut Vec::new());
         let source = case.source(self).print();

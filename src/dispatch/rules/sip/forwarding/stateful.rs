@@ -6,27 +6,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Case, way_back};
 use crate::config::{Pool, PoolMode};
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay, WayOut};
 use crate::dispatch::decision::{
-    Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target, Tried,
+    Answer, Arrival, Decision, EntryId, Forward, ForwardedResponse, Hop, Reason, Side, Target,
 };
 use crate::dispatch::history::About;
-use crate::dispatch::select::Ask;
-use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::dispatch::targets::proxies::PoolId;
 use crate::dispatch::targets::proxy::{Final, Sent};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{ConnId, ProxyId, TargetId};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::forwarded::Came;
-use crate::transaction::response_context::{
-    self as context, Candidate, Effect, Next, Response, ResponseContext, Terms, Why,
-};
+use crate::transaction::response_context::{self as context, Candidate, Effect, Response, ResponseContext, Terms};
 use crate::wire::sip::{Message, Method, Name, Scanner};
 use crate::words::Transport;
 
@@ -98,6 +94,7 @@ impl Dispatch {
             may_be_forged: !is_reliable,
             leads_to_flow: forward.side == Side::Server && callee.is_none(),
             has_one_server: forward.side == Side::Caller && sent.is_none() && moves == Moves::Never,
+            may_go_to_worker: entry.is_some() && self.falls_to_workers(case.request.method, (pool, moves)),
         };
         // The decision in hand sends it to the first proxy.
         let mut scratch = self.contexts.take_scratch();
@@ -250,10 +247,14 @@ impl Dispatch {
         Some(Decision { target, reason })
     }
 
-    /// Takes note in the table that this proxy has a request under way.
+    /// Takes note in the table that this proxy has a request under way, and no other proxy. From a worker a request is
+    /// [taken back](Self::take_back).
     fn stands_at(&mut self, entry: Option<EntryId>, proxy: ProxyId, now: Time) {
-        let is_elsewhere = |id: &EntryId| self.table.get(*id).is_some_and(|it| it.target != TargetId::Proxy(proxy));
-        if let Some(entry) = entry.filter(is_elsewhere) {
+        let is_at_another = |id: &EntryId| match self.table.get(*id).map(|entry| entry.target) {
+            Some(TargetId::Proxy(other)) => other != proxy,
+            Some(TargetId::Worker(_)) | None => false,
+        };
+        if let Some(entry) = entry.filter(is_at_another) {
             let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
             let hold = self.table.move_to(entry, (proxy.into(), life), 0, now);
             self.give_back(hold, now);
@@ -360,7 +361,7 @@ impl Dispatch {
     }
 
     /// Notes another decision about a request under way for `explain`.
-    fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
+    pub(super) fn note_again(&mut self, request: &[u8], arrival: &Arrival, decision: &Decision, now: Time) {
         let mut scanner = Scanner::new();
         if let Ok(message) = scanner.scan(request) {
             let method = message.method().map_or(crate::wire::Label::Response, Method::label);
@@ -380,7 +381,10 @@ impl Dispatch {
         while let Some(effect) = effects.get(at).cloned() {
             at += 1;
             match effect {
-                Effect::Ask { left, why } => asked = self.move_context(id, (left, why), effects, now),
+                Effect::Ask { left, why, is_last } => {
+                    asked = self.move_context(id, (left, why, is_last), effects, now);
+                }
+                Effect::TakeBack(proxy) => self.take_back(id, proxy, now),
                 effect => {
                     if let (None, Effect::Respond(context::Answer::Own(status @ 200..))) = (in_hand, &effect) {
                         self.note_own_answer(id, *status, now);
@@ -391,66 +395,6 @@ impl Dispatch {
         }
         self.settle(id, now);
         asked
-    }
-
-    /// Answers the question whether another proxy may have a request: only one that is quick itself, or overload would
-    /// move from each to the next. Returns why it has moved, or stays.
-    fn move_context(
-        &mut self,
-        id: ContextId,
-        (left, why): (ProxyId, Why),
-        effects: &mut Vec<Effect>,
-        now: Time,
-    ) -> Option<Reason> {
-        let under_way = self.contexts.get_mut(id)?;
-        if under_way.moves == Moves::ByAddress {
-            self.go_to_next_address(id, why, effects, now);
-            return None;
-        }
-        let (pool, call) = (under_way.pool, under_way.call);
-        let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
-        for proxy in under_way.context.tried() {
-            ask.tried.add(proxy);
-        }
-        let is_lost = matches!(why, Why::Unsent | Why::Down);
-        let (next, stays) = match under_way.moves {
-            Moves::WhenLost if !is_lost => (Next::None, Reason::AllTried),
-            // Its proxy is gone, and it is placed once more: others do not fail by that.
-            Moves::WhenLost => self.next_proxy((pool, Duration::MAX), ask, now),
-            Moves::Freely | Moves::Never | Moves::ByAddress => {
-                let within = self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default();
-                self.next_proxy((pool, within), ask, now)
-            }
-        };
-        let under_way = self.contexts.get_mut(id)?;
-        under_way.context.on_next(next, now, effects);
-        let Next::This(Candidate { proxy, .. }) = next else {
-            // A response in hand shows the reason. Without one it is said once, however often this is asked.
-            let is_said = matches!(why, Why::Status(_)) || under_way.stays.replace(stays) == Some(stays);
-            if !is_said {
-                self.note_attempt(id, left, (0, stays), now);
-            }
-            return Some(stays);
-        };
-        let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
-        self.proxies.on_moved(left);
-        let sent = self.proxies.on_sent(proxy, now);
-        under_way.unheard.push((proxy, sent));
-        if let Some(entry) = under_way.entry {
-            let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
-            self.give_back(hold, now);
-        }
-        let reason = moved_by(why);
-        self.note_attempt(id, proxy, (weight, reason), now);
-        Some(reason)
-    }
-
-    /// Notes for `explain` that a request under way has gone to a proxy, or stays there.
-    fn note_attempt(&mut self, id: ContextId, proxy: ProxyId, (weight, reason): (u16, Reason), now: Time) {
-        let Some(under_way) = self.contexts.get(id) else { return };
-        let (request, arrival, forward) = (under_way.request.clone(), under_way.arrival, under_way.forward);
-        let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
-        self.note_again(&request, &arrival, &decision, now);
     }
 
     /// Counts a final response of our own to a request under way, and notes it for `explain`. That no way to its
@@ -468,27 +412,6 @@ impl Dispatch {
         let (request, arrival) = (under_way.request.clone(), under_way.arrival);
         if let Some(answer) = self.own_answer(id, status) {
             self.count_again((&request, &arrival), &Decision { target: Target::Answer(answer), reason }, now);
-        }
-    }
-
-    /// The proxy that gets a request next, one that is quick for this time, or why none does.
-    fn next_proxy(&mut self, (pool, within): (PoolId, Duration), mut ask: Ask, now: Time) -> (Next, Reason) {
-        let mut without = Reason::AllTried;
-        loop {
-            match self.proxies.choose(pool, &ask, 0, now) {
-                Ok(Choice::Proxy(id)) => {
-                    let is_quick = self.proxies.get(id).is_some_and(|proxy| proxy.is_quick(within, now));
-                    if let Some(to) = self.proxies.hop_to(id).filter(|_| is_quick) {
-                        return (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied);
-                    }
-                    without = Reason::NotBetter;
-                    if !ask.tried.add(id) {
-                        return (Next::None, without);
-                    }
-                }
-                Err(Refused::Full | Refused::Down | Refused::Empty) => return (Next::Nowhere, Reason::NoProxy),
-                Ok(Choice::Workers) | Err(Refused::AllTried) => return (Next::None, without),
-            }
         }
     }
 
@@ -514,7 +437,7 @@ impl Dispatch {
                 context::Answer::Own(status) => self.own_answer(id, status).map(LeavingMessage::Answer),
             },
             // The decision in hand passes a response on, and answers a CANCEL.
-            Effect::Forward | Effect::AcceptCancel | Effect::Ask { .. } => None,
+            Effect::Forward | Effect::AcceptCancel | Effect::Ask { .. } | Effect::TakeBack(_) => None,
         };
         let leaving = message.and_then(|message| Some(self.contexts.get_mut(id)?.leaving(message)));
         leaving.into_iter().for_each(|leaving| self.contexts.leave(leaving));
@@ -604,14 +527,5 @@ impl Dispatch {
             }
             None => self.contexts.arm(id),
         }
-    }
-}
-
-/// The reason to show for a request that has gone on.
-pub(super) const fn moved_by(why: Why) -> Reason {
-    match why {
-        Why::Silent | Why::TimedOut => Reason::MovedSilent,
-        Why::Status(_) => Reason::MovedStatus,
-        Why::Unsent | Why::Down => Reason::MovedError,
     }
 }

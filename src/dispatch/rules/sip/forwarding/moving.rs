@@ -1,0 +1,128 @@
+//! Requests under way that go on to another proxy, or to a worker.
+
+use std::time::Duration;
+
+use crate::dispatch::Dispatch;
+use crate::dispatch::contexts::{ContextId, Moves};
+use crate::dispatch::decision::{Decision, Forward, Protocol, Reason, Target, Tried};
+use crate::dispatch::select::Ask;
+use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::ids::ProxyId;
+use crate::time::Time;
+use crate::transaction::response_context::{Candidate, Effect, Next, Why};
+
+impl Dispatch {
+    /// Answers the question whether another proxy may have a request: only one that is quick itself, or overload would
+    /// move from each to the next. `is_last`: none but a worker may have it. Returns why it has moved, or stays.
+    pub(super) fn move_context(
+        &mut self,
+        id: ContextId,
+        (left, why, is_last): (ProxyId, Why, bool),
+        effects: &mut Vec<Effect>,
+        now: Time,
+    ) -> Option<Reason> {
+        let under_way = self.contexts.get_mut(id)?;
+        if under_way.moves == Moves::ByAddress {
+            self.go_to_next_address(id, why, effects, now);
+            return None;
+        }
+        let (pool, call) = (under_way.pool, under_way.call);
+        let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
+        for proxy in under_way.context.tried() {
+            ask.tried.add(proxy);
+        }
+        let is_lost = matches!(why, Why::Unsent | Why::Down);
+        let (moves, is_begun) = (under_way.moves, under_way.entry.is_some());
+        let within = match moves {
+            // Its proxy is gone, and it is placed once more: others do not fail by that.
+            Moves::WhenLost => Duration::MAX,
+            _ => self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default(),
+        };
+        let find = |dispatch: &mut Self, workers: usize| match (moves, is_last) {
+            (Moves::WhenLost, _) if !is_lost => (Next::None, Reason::AllTried),
+            (_, false) => dispatch.next_proxy((pool, within), (ask, workers), now),
+            (_, true) if workers > 0 && dispatch.proxies.falls_back_on_workers(pool) => {
+                (Next::Worker, Reason::AllTried)
+            }
+            (_, true) => (Next::None, Reason::AllTried),
+        };
+        // A request inside a dialog is nothing for a worker.
+        let workers = if is_begun { self.pool.open_count(Protocol::Sip) } else { 0 };
+        let (mut next, mut stays) = find(self, workers);
+        if next == Next::Worker {
+            if let Some(reason) = self.hand_under_way(id, why, now) {
+                self.proxies.on_moved(left);
+                self.contexts.get_mut(id)?.context.on_next(next, now, effects);
+                return Some(reason);
+            }
+            // They have no room for it, or take none of its kind.
+            (next, stays) = find(self, 0);
+        }
+        let under_way = self.contexts.get_mut(id)?;
+        under_way.context.on_next(next, now, effects);
+        let Next::This(Candidate { proxy, .. }) = next else {
+            // A response in hand shows the reason. Without one it is said once, however often this is asked.
+            let is_said = matches!(why, Why::Status(_)) || under_way.stays.replace(stays) == Some(stays);
+            if !is_said {
+                self.note_attempt(id, left, (0, stays), now);
+            }
+            return Some(stays);
+        };
+        let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
+        self.proxies.on_moved(left);
+        let sent = self.proxies.on_sent(proxy, now);
+        under_way.unheard.push((proxy, sent));
+        if let Some(entry) = under_way.entry {
+            let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);
+            self.give_back(hold, now);
+        }
+        let reason = moved_by(why);
+        self.note_attempt(id, proxy, (weight, reason), now);
+        Some(reason)
+    }
+
+    /// Notes for `explain` that a request under way has gone to a proxy, or stays there.
+    fn note_attempt(&mut self, id: ContextId, proxy: ProxyId, (weight, reason): (u16, Reason), now: Time) {
+        let Some(under_way) = self.contexts.get(id) else { return };
+        let (request, arrival, forward) = (under_way.request.clone(), under_way.arrival, under_way.forward);
+        let decision = Decision { target: Target::Forward(Forward { proxy, weight, ..forward }), reason };
+        self.note_again(&request, &arrival, &decision, now);
+    }
+
+    /// The proxy that gets a request next, one that is quick for this time, or why none does. `workers`: the number of
+    /// workers that may get it.
+    fn next_proxy(
+        &mut self,
+        (pool, within): (PoolId, Duration),
+        (mut ask, workers): (Ask, usize),
+        now: Time,
+    ) -> (Next, Reason) {
+        let mut without = Reason::AllTried;
+        loop {
+            match self.proxies.choose(pool, &ask, workers, now) {
+                Ok(Choice::Proxy(id)) => {
+                    let is_quick = self.proxies.get(id).is_some_and(|proxy| proxy.is_quick(within, now));
+                    if let Some(to) = self.proxies.hop_to(id).filter(|_| is_quick) {
+                        return (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied);
+                    }
+                    without = Reason::NotBetter;
+                    if !ask.tried.add(id) {
+                        return (Next::None, without);
+                    }
+                }
+                Err(Refused::Full | Refused::Down | Refused::Empty) => return (Next::Nowhere, Reason::NoProxy),
+                Ok(Choice::Workers) => return (Next::Worker, without),
+                Err(Refused::AllTried) => return (Next::None, without),
+            }
+        }
+    }
+}
+
+/// The reason to show for a request that has gone on.
+pub(super) const fn moved_by(why: Why) -> Reason {
+    match why {
+        Why::Silent | Why::TimedOut => Reason::MovedSilent,
+        Why::Status(_) => Reason::MovedStatus,
+        Why::Unsent | Why::Down => Reason::MovedError,
+    }
+}
