@@ -371,3 +371,21 @@ fn two_copies_of_a_call_come_to_one_worker() {
     assert_eq!(one.worker, other.worker);
     assert_eq!((one.size, other.size, other.follows), (1, 0, true), "the worker answers the second one 482");
 }
+
+#[test]
+fn a_pool_whose_members_are_down_leaves_what_the_pool_after_it_does_not_answer_to_the_workers() {
+    let mut rig = fallen_with(1, |rules| {
+        let first = Pool { fallback: vec!["default".to_owned(), "workers".to_owned()], ..rules.pools[0].clone() };
+        rules.pools[0].fallback.clear();
+        rules.pools.push(Pool { name: "first".to_owned(), ..first });
+        rules.unrouted.pool = "first".to_owned();
+        rules.proxies.push(Proxy {
+            name: "named".to_owned(),
+            pool: "first".to_owned(),
+            host: "has-no-address.example.net".to_owned(),
+            ..Proxy::default()
+        });
+    });
+    let (_, left) = rig.refused_by_all(&invite("a"), 503);
+    assert!(handed_over(&left).is_some(), "{left:?}");
+}

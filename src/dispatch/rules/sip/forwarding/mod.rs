@@ -62,14 +62,14 @@ impl Dispatch {
             Some(TargetId::Worker(_)) => return None,
             Some(TargetId::Proxy(proxy)) if !self.is_away(proxy) => {
                 let refusal = self.not_to_forward(case);
-                return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Again)));
+                return Some(refusal.unwrap_or_else(|| self.forward_new(case, (proxy, None), Reason::Again)));
             }
             Some(TargetId::Proxy(_)) | None => {}
         }
         let identified = self.identified(case, &self.route_set(case));
         if let Some(proxy) = identified.filter(|proxy| self.proxies.has_way_to(*proxy)) {
             let refusal = self.not_to_forward(case);
-            return Some(refusal.unwrap_or_else(|| self.forward_new(case, proxy, Reason::Identified)));
+            return Some(refusal.unwrap_or_else(|| self.forward_new(case, (proxy, None), Reason::Identified)));
         }
         let pool = self.route(case, case.request.method)?;
         self.forward_into(case, pool)
@@ -120,7 +120,7 @@ impl Dispatch {
         }
         let workers = self.pool.open_count(Protocol::Sip);
         match self.proxies.choose(pool, &ask, workers, case.now) {
-            Ok(Choice::Proxy(proxy)) => Some(self.forward_new(case, proxy, Reason::Proxied)),
+            Ok(Choice::Proxy(proxy)) => Some(self.forward_new(case, (proxy, Some(pool)), Reason::Proxied)),
             Ok(Choice::Workers) => None,
             Err(why) => Some(self.no_proxy(case, why)),
         }
@@ -149,8 +149,9 @@ impl Dispatch {
         Some(Decision { target: Target::Redirect(tag), reason: Reason::Redirected })
     }
 
-    /// Forwards a request that begins a transaction, and remembers the proxy.
-    fn forward_new(&mut self, case: &Case<'_>, proxy: ProxyId, reason: Reason) -> Decision {
+    /// Forwards a request that begins a transaction, and remembers the proxy. `asked`: the pool that was asked for it,
+    /// if that has chosen the proxy, which may be one of a pool after it.
+    fn forward_new(&mut self, case: &Case<'_>, (proxy, asked): (ProxyId, Option<PoolId>), reason: Reason) -> Decision {
         // A copy of a request that the table has forgotten meanwhile.
         if let Some(decision) = self.follow_context(case, case.name, reason) {
             return decision;
@@ -166,7 +167,7 @@ impl Dispatch {
             let is_remembered = self.proxies.identifier(proxy).is_some();
             let new = NewEntry { hold, is_remembered, ..case.entry(self, (proxy.into(), sent.life), State::PENDING) };
             if let Some(id) = self.record(new, case.now)
-                && self.begin_context(case, forward, Some((sent, id)))
+                && self.begin_context(case, forward, Some((sent, id, asked)))
             {
                 // The context knows whether a response has come.
                 self.table.take_hold(id);

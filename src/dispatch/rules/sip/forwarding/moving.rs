@@ -32,11 +32,11 @@ impl Dispatch {
             ask.tried.add(proxy);
         }
         let is_lost = matches!(why, Why::Unsent | Why::Down);
-        let (moves, is_begun) = (under_way.moves, under_way.entry.is_some());
+        let (moves, is_begun, first) = (under_way.moves, under_way.entry.is_some(), under_way.forward.proxy);
         let within = match moves {
             // Its proxy is gone, and it is placed once more: others do not fail by that.
             Moves::WhenLost => Duration::MAX,
-            _ => self.proxies.pool(pool).map(|pool| pool.answer_within).unwrap_or_default(),
+            _ => self.proxies.pool_of(first).map(|pool| pool.answer_within).unwrap_or_default(),
         };
         let find = |dispatch: &mut Self, workers: usize| match (moves, is_last) {
             (Moves::WhenLost, _) if !is_lost => (Next::None, Reason::AllTried),

@@ -38,9 +38,14 @@ impl Dispatch {
     }
 
     /// Begins the response context of a request that has just been forwarded, if it is to have one. `begun`: its number
-    /// at the proxy and its place in the table, if it is one that begins something; only such a request may move to
-    /// another proxy. Returns whether it has one.
-    pub(super) fn begin_context(&mut self, case: &Case<'_>, forward: &Forward, begun: Option<(Sent, EntryId)>) -> bool {
+    /// at the proxy, its place in the table, and the pool that was asked for it, if it is one that begins something;
+    /// only such a request may move to another proxy. Returns whether it has one.
+    pub(super) fn begin_context(
+        &mut self,
+        case: &Case<'_>,
+        forward: &Forward,
+        begun: Option<(Sent, EntryId, Option<PoolId>)>,
+    ) -> bool {
         let Some((id, pool)) = self.proxies.pool_for(forward.proxy) else { return false };
         let moves = match forward.to {
             _ if begun.is_none() => self.moves_in_dialog(forward),
@@ -55,7 +60,10 @@ impl Dispatch {
         }
         let terms = self.contexts.terms((id, pool), moves, self.rules.pending_max);
         let kept = self.contexts.keep(case.request.message.bytes());
-        self.open_context((case, kept), forward, begun, (id, moves, terms)).is_some()
+        // Where it moves, the pools after the one that was asked are asked in turn.
+        let asked = begun.and_then(|(.., asked)| asked).unwrap_or(id);
+        let begun = begun.map(|(sent, entry, _)| (sent, entry));
+        self.open_context((case, kept), forward, begun, (asked, moves, terms)).is_some()
     }
 
     /// The same for a request that had a response context at an earlier dispatcher. It had room there, and so it has
