@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 /// A list. The first item lies in it, more are in a `Vec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Few<T> {
     /// No item.
     None,

@@ -14,6 +14,7 @@ use super::probed::LookUp;
 use super::share::Shares;
 use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::ProxyId;
+use crate::pack::packed;
 use crate::time::Time;
 
 /// Most requests that wait. The last eighth of the places is for systems that have less than their fair share.
@@ -40,6 +41,8 @@ pub(super) enum Destination {
     /// The connection of a downstream proxy.
     Proxy(ProxyId),
 }
+
+packed!(Destination as Datagram(address) = 0, Connection(callee) = 1, Proxy(proxy) = 2);
 
 /// A request that waits.
 #[derive(Clone, Debug, PartialEq)]

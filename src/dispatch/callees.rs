@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::targets::proxies::Security;
 use crate::ids::ConnId;
+use crate::pack::packed;
 use crate::words::Transport;
 
 /// Most connections of a lane, with those that are being opened.
@@ -25,6 +26,8 @@ pub struct Callee {
     /// Over TLS, the host that its certificate has to be for; `None`: over TCP.
     pub name: Option<Arc<str>>,
 }
+
+packed!(Callee { address, name });
 
 /// The connections by their far ends.
 #[derive(Debug, Default)]

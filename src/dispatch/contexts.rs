@@ -1,8 +1,7 @@
 //! Requests that are forwarded with the state of a transaction, while they are under way in a lane, and messages of
 //! theirs that are to leave: those of `stateful` pools, and those that come or leave on a connection (RFC 3261 §16.11).
 //!
-//! A takeover leaves those behind that the table has: from then on it alone knows their proxies, and they go on as
-//! those of mode `proxy` do. The others go on where they stand: nothing else knows the way of their CANCEL and ACK.
+//! After a takeover each goes on where it stands, by the way that it has left by, whatever the settings are by then.
 //! Those that have gone nowhere yet are decided about anew.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -28,7 +27,7 @@ use crate::pack::{Damaged, Pack as _, Packed, Saved, pack_each, packed};
 use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
-use crate::transaction::response_context::{BranchStanding, Candidate, Effect, ResponseContext, Standing, Terms};
+use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Terms};
 use crate::wire::sip::{Edits, Message, Name};
 use crate::words::Transport;
 
@@ -187,7 +186,7 @@ pub(super) struct UnderWay {
     pub(super) is_cut: bool,
     pub(super) around: Around,
     /// Whether copies of it may come that nothing else knows of.
-    has_copies: bool,
+    pub(super) has_copies: bool,
     /// Why it has stayed at its proxy when it might have moved.
     pub(super) stays: Option<Reason>,
     /// When the wheel has it come out.
@@ -217,39 +216,53 @@ pub struct Sought {
 
 packed!(Sought { request, arrival });
 
-/// A request that has left, of which a final response is awaited, and that the table does not have.
+/// A request that has left, as another dispatcher goes on with it.
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
+    pub(super) context: ResponseContext,
     /// Its bytes.
     pub(super) request: Arc<Vec<u8>>,
     /// The way on which it came.
     pub(super) arrival: Arrival,
-    pub(super) standing: Standing,
+    pub(super) entry: Option<EntryId>,
     pub(super) side: Side,
-    /// The ways out of its attempts: the last one is in use.
-    pub(super) ways_out: Vec<WayOut>,
+    /// The ways out of its attempts, in their order.
+    pub(super) ways_out: Few<WayOut>,
     pub(super) rewrites_uri: bool,
     pub(super) records_route: bool,
     pub(super) routes: Routes,
+    /// The ways to its receiver that have not been tried, the last one first.
+    pub(super) others: Vec<Destination>,
+    /// The proxies that have had it and not responded.
+    pub(super) unheard: Few<(ProxyId, Sent)>,
+    pub(super) moves: Moves,
+    pub(super) is_told: bool,
+    pub(super) is_cut: bool,
+    pub(super) around: Around,
+    pub(super) has_copies: bool,
 }
 
-packed!(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes });
-packed!(WayOut { proxy, attempt, listener, sent_by, transport });
-packed!(Standing {
-    branches,
-    is_bound,
-    is_cancelled,
-    leads_to_flow,
-    answered,
-    waits_for_ack,
-    passed,
-    undecided_at,
-    is_tried
+packed!(Carried {
+    context,
+    request,
+    arrival,
+    entry,
+    side,
+    ways_out,
+    rewrites_uri,
+    records_route,
+    routes,
+    others,
+    unheard,
+    moves,
+    is_told,
+    is_cut,
+    around,
+    has_copies,
 });
-packed!(BranchStanding { to, is_heard, is_abandoned, is_cancelled, has_failed, end });
-packed!(Candidate { proxy, attempt, to });
-packed!(Hop as Address(address) = 0, Connection(conn) = 1);
-packed!(Side as Caller = 0, Server = 1);
+packed!(WayOut { proxy, attempt, listener, sent_by, transport });
+packed!(Moves as Never = 0, WhenLost = 1, Freely = 2, ByAddress = 3);
+packed!(Around as No = 0, Waits = 1, Done = 2);
 packed!(Routes { own, restores_uri, is_strict });
 packed!(OwnRoutes { count, end });
 
@@ -377,18 +390,40 @@ impl Contexts {
     }
 
     fn carried(&self) -> impl Iterator<Item = Carried> {
-        let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.entry.is_none());
-        all.filter_map(|under_way| {
-            let UnderWay { context, request, arrival, forward, .. } = under_way;
+        let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.context.has_left());
+        all.map(|under_way| {
+            let UnderWay { context, request, arrival, entry, forward, others, unheard, .. } = under_way;
+            let &UnderWay { moves, is_told, is_cut, around, has_copies, .. } = under_way;
             let &Forward { side, rewrites_uri, records_route, routes, .. } = forward;
-            let (request, arrival, standing) = (request.clone(), *arrival, context.standing()?);
-            let way_out = |&BranchStanding { to: Candidate { proxy, attempt, .. }, .. }: &BranchStanding| {
+            let mut ways_out = Few::None;
+            for Candidate { proxy, attempt, .. } in context.attempts() {
                 let first = WayOut { proxy, ..WayOut::of(attempt, forward) };
-                under_way.way_out(proxy, attempt).copied().unwrap_or(first)
-            };
-            let ways_out = standing.branches.iter().map(way_out).collect();
-            Some(Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes })
+                ways_out.push(under_way.way_out(proxy, attempt).copied().unwrap_or(first));
+            }
+            Carried {
+                context: context.clone(),
+                request: request.clone(),
+                arrival: *arrival,
+                entry: *entry,
+                side,
+                ways_out,
+                rewrites_uri,
+                records_route,
+                routes,
+                others: others.clone(),
+                unheard: unheard.clone(),
+                moves,
+                is_told,
+                is_cut,
+                around,
+                has_copies,
+            }
         })
+    }
+
+    /// The requests of an earlier dispatcher that wait for a first response of a proxy.
+    pub(super) fn carried_unheard(&self) -> impl Iterator<Item = (ProxyId, Sent)> {
+        self.carried.iter().flat_map(|carried| carried.unheard.iter().copied())
     }
 
     /// Takes out the requests of an earlier dispatcher.

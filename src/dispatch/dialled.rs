@@ -1,7 +1,6 @@
 //! Connections that a lane keeps open to downstream proxies over TCP and TLS, and those that it opens for their
 //! requests.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -37,12 +36,8 @@ impl Dispatch {
 
     /// The next connection that its owner has to close.
     pub fn poll_hang_up(&mut self, now: Time) -> Option<ConnId> {
-        let Dispatch { proxies, contexts, callees, table, taken_over, .. } = self;
-        // The table alone knows of requests that an earlier dispatcher has sent, and not the connection of each.
-        let of_earlier = OnceCell::new();
-        let is_awaited = |proxy| of_earlier.get_or_init(|| table.awaited_since(*taken_over)).contains(&proxy);
-        let is_idle = |proxy, conn| !contexts.waits_on(conn) && !is_awaited(proxy);
-        callees.poll_hang_up().or_else(|| proxies.poll_hang_up(now, is_idle))
+        let Dispatch { proxies, contexts, callees, .. } = self;
+        callees.poll_hang_up().or_else(|| proxies.poll_hang_up(now, |conn| !contexts.waits_on(conn)))
     }
 
     /// Takes note that a connection is open: requests go by it.
@@ -75,7 +70,6 @@ impl Dispatch {
 
     /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
-        self.taken_over = now;
         self.proxies.on_connection_kept(conn, to, transport, now)
     }
 
@@ -96,7 +90,7 @@ impl Dispatch {
         if self.proxies.is_farewell_due(now) {
             let mut awaited = self.contexts.proxies();
             // Since it is removed a proxy gets no requests but those. One that rings again is as one that begins then.
-            awaited.extend(self.table.awaited_since(self.taken_over.max(now - STAYS)));
+            awaited.extend(self.table.awaited_since(now - STAYS));
             let ended = self.proxies.let_go(&awaited, now);
             ended.into_iter().for_each(|(proxy, conn)| self.leave_connection(proxy, conn, now));
         }

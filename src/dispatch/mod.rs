@@ -146,8 +146,6 @@ pub struct Dispatch {
     /// Time until which requests may follow some that a dispatcher before has forwarded, whose table is lost.
     forgotten_until: Time,
     forgotten_cancels: ForgottenCancels,
-    /// When it has taken connections of a dispatcher before over.
-    taken_over: Time,
     /// Time of the next look at every worker; `None` while no worker lives.
     next_look: Option<Time>,
     gatherings: Gatherings,
@@ -204,7 +202,6 @@ impl Dispatch {
             unrecorded_until: Time(0),
             forgotten_until: Time(0),
             forgotten_cancels: ForgottenCancels::default(),
-            taken_over: Time(0),
             next_look: None,
             gatherings: Gatherings::new(),
             acks: Acks::default(),

@@ -2,7 +2,7 @@
 
 /// Packs a type by the list of its fields:
 ///
-/// - a struct: `packed!(Point { x, y })`, of any type `packed!(Point<T> { x, y })`, with fields that are not packed
+/// - a struct: `packed!(Point { x, y })`, of any types `packed!(Point<T, U> { x, y })`, with fields that are not packed
 ///   and unpacked as their default `packed!(Point { x, y } else { seen })`;
 /// - a newtype: `packed!(Metres(u32))`;
 /// - any type by a value that says the same: `packed!(Set by Vec<u32>: Set::list, Set::of_list)`;
@@ -12,11 +12,14 @@ macro_rules! packed {
     ($type:ident { $($field:ident),* $(,)? } $(else { $($other:ident),* })?) => {
         packed!([] $type { $($field),* } else { $($($other),*)? });
     };
-    ($type:ident<$of:ident> { $($field:ident),* $(,)? }) => {
-        packed!([$of] $type { $($field),* } else {});
+    ($type:ident<$($of:ident$(: $bound:path)?),+> { $($field:ident),* $(,)? }) => {
+        packed!([<$($of: [$crate::pack::Pack $(+ $bound)?]),+> $type<$($of),+>] $type { $($field),* } else {});
     };
-    ([$($of:ident)?] $type:ident { $($field:ident),* } else { $($other:ident),* }) => {
-        impl$(<$of: $crate::pack::Pack>)? $crate::pack::Pack for $type$(<$of>)? {
+    ([] $type:ident $fields:tt else $others:tt) => {
+        packed!([<> $type] $type $fields else $others);
+    };
+    ([<$($of:ident: [$($bound:tt)+]),*> $name:ty] $type:ident { $($field:ident),* } else { $($other:ident),* }) => {
+        impl<$($of: $($bound)+),*> $crate::pack::Pack for $name {
             #[inline]
             fn pack(&self, out: &mut Vec<u8>) {
                 let $type { $($field,)* $($other: _,)* } = self;
@@ -57,15 +60,15 @@ macro_rules! packed {
             }
         }
     };
-    ($type:ident by $value:ty: $value_of:expr, $of_value:expr) => {
-        impl $crate::pack::Pack for $type {
+    ($type:ident$(<$of:ident: $bound:path>)? by $value:ty: $value_of:expr, $of_value:expr) => {
+        impl$(<$of: $crate::pack::Pack + $bound>)? $crate::pack::Pack for $type$(<$of>)? {
             fn pack(&self, out: &mut Vec<u8>) {
-                let value_of: fn(&$type) -> $value = $value_of;
+                let value_of: fn(&Self) -> $value = $value_of;
                 $crate::pack::Pack::pack(&value_of(self), out);
             }
 
             fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
-                let of_value: fn($value) -> Result<$type, $crate::pack::Damaged> = $of_value;
+                let of_value: fn($value) -> Result<Self, $crate::pack::Damaged> = $of_value;
                 of_value($crate::pack::Pack::unpack(from)?)
             }
 

@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
+use crate::few::Few;
 use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, ProxyId, Seq, TargetId, WorkerId};
 use crate::time::Time;
 
@@ -95,6 +96,18 @@ impl<T: Pack> Pack for Option<T> {
     }
 }
 
+impl Pack for () {
+    fn pack(&self, _: &mut Vec<u8>) {}
+
+    fn unpack(_: &mut Packed<'_>) -> Result<Self, Damaged> {
+        Ok(())
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("()");
+    }
+}
+
 impl<T: Pack> Pack for Vec<T> {
     fn pack(&self, out: &mut Vec<u8>) {
         pack_length(self.len(), out);
@@ -136,6 +149,25 @@ impl<K: Pack + Eq + Hash, V: Pack> Pack for HashMap<K, V, FixedState> {
 
     fn layout(out: &mut String) {
         <Vec<(K, V)>>::layout(out);
+    }
+}
+
+impl<T: Pack> Pack for Few<T> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_length(self.len(), out);
+        self.iter().for_each(|it| it.pack(out));
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let mut all = Few::None;
+        for _ in 0..from.length()? {
+            all.push(T::unpack(from)?);
+        }
+        Ok(all)
+    }
+
+    fn layout(out: &mut String) {
+        <Vec<T>>::layout(out);
     }
 }
 
@@ -229,6 +261,34 @@ impl Pack for Box<[u8]> {
 
     fn layout(out: &mut String) {
         out.push_str("bytes");
+    }
+}
+
+impl Pack for Arc<[u8]> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_bytes(self, out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        from.bytes().map(Arc::from)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("bytes");
+    }
+}
+
+impl Pack for Arc<str> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_bytes(self.as_bytes(), out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        String::unpack(from).map(Arc::from)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("text");
     }
 }
 

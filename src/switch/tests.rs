@@ -22,6 +22,7 @@ use crate::dispatch::reason::Reason;
 use crate::dispatch::rules::Rules;
 use crate::ids::ListenerId;
 use crate::ids::{LinkId, Seq, TokenKey};
+use crate::pack::Packed;
 use crate::wire::handoff::{FrameBuilder, Record};
 use crate::words::{Envelope, Report};
 
@@ -104,6 +105,19 @@ fn in_front(pool: Pool, hosts: &[&str]) -> Switch<Mute> {
     let keys = Keyring::new(TokenKey::new([1; 32]));
     let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed: 1 });
     Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0))
+}
+
+/// The dispatcher that takes over from this one, with other settings. `seed`: of its choices.
+fn taken_over(switch: &mut Switch<Mute>, change: impl FnOnce(&mut Rules), seed: u64) -> Switch<Mute> {
+    let mut bytes = Vec::new();
+    switch.save(&mut bytes);
+    let mut rules = switch.dispatch().rules().clone();
+    change(&mut rules);
+    let keys = Keyring::new(TokenKey::new([1; 32]));
+    let dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 0, seed });
+    let mut successor = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+    successor.restore(&mut Packed::new(&bytes), |_| None).unwrap();
+    successor
 }
 
 fn link(switch: &mut Switch<Mute>, worker: u16) {

@@ -6,6 +6,8 @@
 //! copy of the INVITE is answered in addition, one for one, so that a caller that hears nothing and sends again loses
 //! nothing.
 
+use crate::pack::packed;
+
 /// Datagrams that may still leave for an INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowance {
@@ -14,6 +16,8 @@ pub(super) struct Allowance {
     /// Final responses that have left.
     finals: u8,
 }
+
+packed!(Allowance { left, finals });
 
 /// The purpose of a datagram that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

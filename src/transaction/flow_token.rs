@@ -26,6 +26,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use crate::fingerprint::Printer;
 use crate::fingerprint::Text::AsItIs;
 use crate::ids::{ConnId, ListenerId, TokenKey, decode, encode};
+use crate::pack::packed;
 use crate::words::Transport;
 
 /// Purposes of fingerprints.
@@ -40,6 +41,8 @@ pub enum Hop {
     /// This connection.
     Connection(ConnId),
 }
+
+packed!(Hop as Address(address) = 0, Connection(conn) = 1);
 
 impl std::fmt::Display for Hop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,6 +61,8 @@ pub enum Side {
     /// The server.
     Server,
 }
+
+packed!(Side as Caller = 0, Server = 1);
 
 impl Side {
     /// The other side.

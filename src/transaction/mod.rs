@@ -49,6 +49,7 @@ pub mod sip_client;
 pub mod sip_server;
 pub mod timers;
 
+use crate::pack::packed;
 pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4};
 
 /// The kinds of SIP request whose transactions differ (RFC 3261 §17).
@@ -59,3 +60,5 @@ pub enum Kind {
     /// Any other but ACK, which has no transaction of its own.
     Other,
 }
+
+packed!(Kind as Invite = 0, Other = 1);

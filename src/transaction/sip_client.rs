@@ -42,12 +42,13 @@ use std::time::Duration;
 
 use super::Kind;
 use super::timers::{LIFETIME, Resend, T1, T2};
+use crate::pack::packed;
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, RequestWriter, Start};
 
 /// A client transaction. `M` stands for the request, and later for its ACK: their bytes, or nothing where the owner has
 /// them. `T` stands likewise for the destination.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Transaction<M = Arc<[u8]>, T = SocketAddr> {
     kind: Kind,
     state: State,
@@ -61,6 +62,8 @@ pub struct Transaction<M = Arc<[u8]>, T = SocketAddr> {
     /// When timer B, D, F or M fires.
     end: Time,
 }
+
+packed!(Transaction<M, T> { kind, state, to, bytes, resend, copies, end });
 
 /// A request to send.
 #[derive(Clone, Debug)]
@@ -87,6 +90,8 @@ enum State {
     Acknowledged,
     Terminated,
 }
+
+packed!(State as Trying = 0, Proceeding = 1, Acknowledged = 2, Terminated = 3);
 
 /// A copy of the message that leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +227,11 @@ impl<M: Clone, T> Transaction<M, T> {
     /// Whether no response has come yet.
     pub fn is_trying(&self) -> bool {
         self.state == State::Trying
+    }
+
+    /// Whether a final response is awaited.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Trying | State::Proceeding)
     }
 
     /// Whether no message of it is awaited any more.

@@ -44,11 +44,12 @@ use std::time::Duration;
 use super::Kind;
 use super::allowance::{Allowance, Purpose};
 use super::timers::{LIFETIME, Resend, T1, T2, T4};
+use crate::pack::packed;
 use crate::time::Time;
 use crate::wire::sip::KeptMessage;
 
 /// A server transaction. `M` stands for a response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Transaction<M = Arc<[u8]>> {
     kind: Kind,
     core: Core,
@@ -65,6 +66,8 @@ pub struct Transaction<M = Arc<[u8]>> {
     /// When timer H, I, J or L fires; in [`State::Proceeding`], when a provisional response is due.
     end: Time,
 }
+
+packed!(Transaction<M: Clone> { kind, core, state, kept, cseq, is_reliable, resend, acknowledged, allowance, end });
 
 /// The circumstances in which a transaction begins.
 #[derive(Clone, Debug)]
@@ -88,6 +91,8 @@ enum Core {
     Proxy,
 }
 
+packed!(Core as Agent = 0, Proxy = 1);
+
 /// The states of the figure. Of the two kinds only INVITE has `Confirmed` and `Accepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -97,6 +102,8 @@ enum State {
     Accepted,
     Terminated,
 }
+
+packed!(State as Proceeding = 0, Completed = 1, Confirmed = 2, Accepted = 3, Terminated = 4);
 
 /// The messages a transaction holds.
 #[derive(Clone, Debug)]
@@ -109,6 +116,21 @@ enum Kept<M> {
     Response(M),
     /// None.
     Nothing,
+}
+
+// Above a proxy there is no request.
+packed!(Kept<M: Clone> by Option<M>: |kept| kept.response().cloned(), |response| {
+    Ok(response.map_or(Kept::Nothing, Kept::Response))
+});
+
+impl<M> Kept<M> {
+    /// The response among them.
+    const fn response(&self) -> Option<&M> {
+        match self {
+            Kept::Response(response) | Kept::Both(_, response) => Some(response),
+            Kept::Request(_) | Kept::Nothing => None,
+        }
+    }
 }
 
 /// Something for the owner to do.
@@ -352,10 +374,7 @@ impl<M: Clone> Transaction<M> {
 
     /// The response that would be sent again.
     pub const fn response(&self) -> Option<&M> {
-        match &self.kept {
-            Kept::Response(response) | Kept::Both(_, response) => Some(response),
-            Kept::Request(_) | Kept::Nothing => None,
-        }
+        self.kept.response()
     }
 
     /// The CSeq number of its request.
@@ -363,23 +382,9 @@ impl<M: Clone> Transaction<M> {
         self.cseq
     }
 
-    /// When a request other than INVITE is over without a final response.
-    pub fn undecided_at(&self) -> Time {
-        let is_tried = self.core == Core::Agent || self.response().is_some();
-        match (self.state, self.kind) {
-            (State::Proceeding, Kind::Other) if is_tried => self.end,
-            (State::Proceeding, Kind::Other) => self.end + UNDECIDED_AFTER_TRYING,
-            _ => Time::NEVER,
-        }
-    }
-
-    /// Has a request other than INVITE, above a proxy, be over at this time without a final response. `trying`: its
-    /// 100, if that has left; it leaves when it is due otherwise, at once if it was due before now.
-    pub fn set_undecided_at(&mut self, end: Time, trying: Option<M>) {
-        match trying {
-            Some(trying) => (self.kept, self.end) = (Kept::Response(trying), end),
-            None => self.end = end - UNDECIDED_AFTER_TRYING,
-        }
+    /// When it is over, once it has a final response.
+    pub const fn end(&self) -> Time {
+        self.end
     }
 
     /// Whether it has no final response yet.

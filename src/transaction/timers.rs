@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::pack::{Damaged, packed};
 use crate::time::Time;
 
 /// The round-trip estimate (RFC 3261 §17.1.1.1).
@@ -33,6 +34,11 @@ pub struct Resend {
     at: Time,
     interval: Duration,
 }
+
+packed!(Resend by (Time, Duration): |it| (it.at, it.interval), |(at, interval)| {
+    // Without an interval one retransmission would follow another at once, for ever.
+    if interval.is_zero() { Err(Damaged("interval")) } else { Ok(Resend { at, interval }) }
+});
 
 impl Resend {
     /// The first retransmission, after `interval`.

@@ -19,6 +19,7 @@ mod reports;
 pub(crate) mod servers;
 mod spread;
 pub(crate) mod systems;
+mod taken_over;
 mod weights;
 
 use std::time::{Duration, Instant};

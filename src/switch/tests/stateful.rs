@@ -12,6 +12,8 @@ const CALLER: &str = "192.0.2.1:4711";
 struct Rig {
     switch: Switch<Mute>,
     now: Time,
+    /// Whether another dispatcher takes over after each step.
+    is_taken_over: bool,
 }
 
 /// A datagram that left, and the last number of the host that it went to: 1 is the caller, 11 and 12 the proxies.
@@ -35,8 +37,16 @@ impl Left {
 
 impl Rig {
     fn new() -> Self {
-        let pool = Pool { mode: PoolMode::Stateful, ..Pool::default() };
-        Rig { switch: in_front(pool, &["192.0.2.11", "192.0.2.12"]), now: NOW }
+        let [rig, _] = Rig::each();
+        rig
+    }
+
+    /// A dispatcher that stays, and one that is followed by another after each message that leaves.
+    fn each() -> [Self; 2] {
+        [false, true].map(|is_taken_over| {
+            let pool = Pool { mode: PoolMode::Stateful, ..Pool::default() };
+            Rig { switch: in_front(pool, &["192.0.2.11", "192.0.2.12"]), now: NOW, is_taken_over }
+        })
     }
 
     fn left(&mut self) -> Vec<Left> {
@@ -48,6 +58,11 @@ impl Rig {
             }));
         });
         self.switch.check();
+        if self.is_taken_over && !all.is_empty() {
+            self.switch = taken_over(&mut self.switch, |_| {}, self.now.0);
+            self.switch.on_taken_over(self.now);
+            self.switch.check();
+        }
         all
     }
 
@@ -112,95 +127,115 @@ fn at(all: &[(u64, &str)]) -> Vec<(u64, String)> {
 
 #[test]
 fn a_silent_server_loses_the_call_to_another_and_is_cancelled_when_it_rings_at_last() {
-    let mut rig = Rig::new();
-    let first = rig.calls(&request("INVITE")).pop().unwrap();
-    assert_eq!(first.shown(), "INVITE to 11");
-    assert_eq!(timed(&rig.passes(900)), at(&[(200, "100 to 1"), (500, "INVITE to 11")]));
-    let mut moved = rig.passes(1_100);
-    assert_eq!(timed(&moved), at(&[(1_000, "INVITE to 12")]));
-    let second = moved.pop().unwrap().1;
-    assert_ne!(first.vias()[0], second.vias()[0], "another branch");
-    assert_eq!(first.vias()[1], second.vias()[1]);
-    assert_eq!(shown(&rig.responds(&second, 180)), ["180 to 1"]);
-    let cancel = rig.responds(&first, 180).pop().unwrap();
-    assert_eq!((cancel.shown(), cancel.vias()), ("CANCEL to 11".to_owned(), vec![first.vias()[0]]));
-    assert_eq!(shown(&rig.responds(&cancel, 200)), [""; 0]);
-    let ack = rig.responds(&first, 487).pop().unwrap();
-    assert_eq!((ack.shown(), ack.vias()), ("ACK to 11".to_owned(), vec![first.vias()[0]]));
-    assert!(ack.text.contains("To: <sip:a@h>;tag=p11\r\n"), "{}", ack.text);
-    let answer = rig.responds(&second, 200).pop().unwrap();
-    assert_eq!((answer.shown(), answer.vias().len()), ("200 to 1".to_owned(), 1));
-    assert_eq!(timed(&rig.passes(60_000)), []);
-    let counters = rig.switch.dispatch().counters();
-    assert_eq!(counters.of(Reason::ResponseForged), 0);
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        assert_eq!(first.shown(), "INVITE to 11");
+        assert_eq!(timed(&rig.passes(900)), at(&[(200, "100 to 1"), (500, "INVITE to 11")]));
+        let mut moved = rig.passes(1_100);
+        assert_eq!(timed(&moved), at(&[(1_000, "INVITE to 12")]));
+        let second = moved.pop().unwrap().1;
+        assert_ne!(first.vias()[0], second.vias()[0], "another branch");
+        assert_eq!(first.vias()[1], second.vias()[1]);
+        assert_eq!(shown(&rig.responds(&second, 180)), ["180 to 1"]);
+        let cancel = rig.responds(&first, 180).pop().unwrap();
+        assert_eq!((cancel.shown(), cancel.vias()), ("CANCEL to 11".to_owned(), vec![first.vias()[0]]));
+        assert_eq!(shown(&rig.responds(&cancel, 200)), [""; 0]);
+        let ack = rig.responds(&first, 487).pop().unwrap();
+        assert_eq!((ack.shown(), ack.vias()), ("ACK to 11".to_owned(), vec![first.vias()[0]]));
+        assert!(ack.text.contains("To: <sip:a@h>;tag=p11\r\n"), "{}", ack.text);
+        let answer = rig.responds(&second, 200).pop().unwrap();
+        assert_eq!((answer.shown(), answer.vias().len()), ("200 to 1".to_owned(), 1));
+        assert_eq!(timed(&rig.passes(60_000)), []);
+        let counters = rig.switch.dispatch().counters();
+        assert_eq!(counters.of(Reason::ResponseForged), 0);
+    }
+}
+
+#[test]
+fn a_call_that_rings_for_too_long_is_cancelled_after_timer_c() {
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        assert_eq!(shown(&rig.responds(&first, 180)), ["180 to 1"]);
+        assert_eq!(timed(&rig.passes(200_000)), []);
+        assert_eq!(shown(&rig.calls(&request("INVITE"))), ["180 to 1"]);
+        let all = timed(&rig.passes(300_100));
+        assert_eq!(all, at(&[(300_000, "CANCEL to 11")]), "RFC 3261 §16.8");
+        assert_eq!(shown(&rig.responds(&first, 487)), ["ACK to 11", "487 to 1"]);
+    }
 }
 
 #[test]
 fn a_503_moves_the_call_and_a_busy_signal_does_not() {
-    let mut rig = Rig::new();
-    let first = rig.calls(&request("INVITE")).pop().unwrap();
-    let moved = rig.responds(&first, 503);
-    assert_eq!(shown(&moved), ["ACK to 11", "INVITE to 12"]);
-    assert_eq!(shown(&rig.responds(&first, 503)), ["ACK to 11"]);
-    assert_eq!(shown(&rig.responds(&moved[1], 486)), ["ACK to 12", "486 to 1"]);
-    assert_eq!(timed(&rig.passes(600)), at(&[(500, "486 to 1")]));
-    assert_eq!(shown(&rig.calls(&request("INVITE"))), ["486 to 1"]);
-    let ack = request("ACK").replace("To: <sip:a@h>", "To: <sip:a@h>;tag=p12");
-    assert_eq!(shown(&rig.calls(&ack)), [""; 0], "absorbed");
-    assert_eq!(timed(&rig.passes(60_000)), []);
-    let counters = rig.switch.dispatch().counters();
-    assert_eq!((counters.of(Reason::MovedStatus), counters.of(Reason::OwnAck)), (1, 1));
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        let moved = rig.responds(&first, 503);
+        assert_eq!(shown(&moved), ["ACK to 11", "INVITE to 12"]);
+        assert_eq!(shown(&rig.responds(&first, 503)), ["ACK to 11"]);
+        assert_eq!(shown(&rig.responds(&moved[1], 486)), ["ACK to 12", "486 to 1"]);
+        assert_eq!(timed(&rig.passes(600)), at(&[(500, "486 to 1")]));
+        assert_eq!(shown(&rig.calls(&request("INVITE"))), ["486 to 1"]);
+        let ack = request("ACK").replace("To: <sip:a@h>", "To: <sip:a@h>;tag=p12");
+        assert_eq!(shown(&rig.calls(&ack)), [""; 0], "absorbed");
+        assert_eq!(timed(&rig.passes(60_000)), []);
+        let counters = rig.switch.dispatch().counters();
+        assert_eq!((counters.of(Reason::MovedStatus), counters.of(Reason::OwnAck)), (1, 1));
+    }
 }
 
 #[test]
 fn a_cancel_waits_for_the_first_response_and_each_copy_of_it_gets_a_200() {
-    let mut rig = Rig::new();
-    let first = rig.calls(&request("INVITE")).pop().unwrap();
-    let accepted = rig.calls(&request("CANCEL")).pop().unwrap();
-    assert_eq!(accepted.shown(), "200 to 1");
-    assert_eq!(timed(&rig.passes(1_400)), at(&[(200, "100 to 1"), (500, "INVITE to 11")]), "no fail-over");
-    assert_eq!(rig.calls(&request("CANCEL")).pop().unwrap().text, accepted.text);
-    assert_eq!(shown(&rig.responds(&first, 100)), ["CANCEL to 11"]);
-    assert_eq!(shown(&rig.responds(&first, 487)), ["ACK to 11", "487 to 1"]);
-    assert_eq!(rig.calls(&request("CANCEL")).pop().unwrap().text, accepted.text);
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        let accepted = rig.calls(&request("CANCEL")).pop().unwrap();
+        assert_eq!(accepted.shown(), "200 to 1");
+        assert_eq!(timed(&rig.passes(1_400)), at(&[(200, "100 to 1"), (500, "INVITE to 11")]), "no fail-over");
+        assert_eq!(rig.calls(&request("CANCEL")).pop().unwrap().text, accepted.text);
+        assert_eq!(shown(&rig.responds(&first, 100)), ["CANCEL to 11"]);
+        assert_eq!(shown(&rig.responds(&first, 487)), ["ACK to 11", "487 to 1"]);
+        assert_eq!(rig.calls(&request("CANCEL")).pop().unwrap().text, accepted.text);
+    }
 }
 
 #[test]
 fn when_no_server_answers_the_caller_hears_of_it_once_and_its_ack_ends_it() {
-    let mut rig = Rig::new();
-    rig.calls(&request("INVITE"));
-    let all = rig.passes(40_000);
-    let finals: Vec<_> = all.iter().filter(|(_, left)| left.to == 1 && !left.text.starts_with("SIP/2.0 100")).collect();
-    assert_eq!(finals[0].1.shown(), "408 to 1");
-    let tag = finals[0].1.text.split_once("To: <sip:a@h>").unwrap().1.split_once("\r\n").unwrap().0;
-    assert!(finals.iter().all(|(_, left)| left.text == finals[0].1.text));
-    let ack = request("ACK").replace("To: <sip:a@h>", &format!("To: <sip:a@h>{tag}"));
-    assert_eq!(shown(&rig.calls(&ack)), [""; 0]);
-    assert_eq!(timed(&rig.passes(80_000)), [], "no more copies after the ACK");
+    for mut rig in Rig::each() {
+        rig.calls(&request("INVITE"));
+        let all = rig.passes(40_000);
+        let finals: Vec<_> =
+            all.iter().filter(|(_, left)| left.to == 1 && !left.text.starts_with("SIP/2.0 100")).collect();
+        assert_eq!(finals[0].1.shown(), "408 to 1");
+        let tag = finals[0].1.text.split_once("To: <sip:a@h>").unwrap().1.split_once("\r\n").unwrap().0;
+        assert!(finals.iter().all(|(_, left)| left.text == finals[0].1.text));
+        let ack = request("ACK").replace("To: <sip:a@h>", &format!("To: <sip:a@h>{tag}"));
+        assert_eq!(shown(&rig.calls(&ack)), [""; 0]);
+        assert_eq!(timed(&rig.passes(80_000)), [], "no more copies after the ACK");
+    }
 }
 
 #[test]
 fn a_late_2xx_reaches_the_caller_however_the_call_ended_for_the_dispatcher() {
-    let mut rig = Rig::new();
-    let first = rig.calls(&request("INVITE")).pop().unwrap();
-    let moved = rig.passes(1_100).pop().unwrap().1;
-    rig.responds(&moved, 486);
-    let late = rig.responds(&first, 200);
-    assert_eq!(shown(&late), ["200 to 1"]);
-    assert_eq!(late[0].vias().len(), 1);
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        let moved = rig.passes(1_100).pop().unwrap().1;
+        rig.responds(&moved, 486);
+        let late = rig.responds(&first, 200);
+        assert_eq!(shown(&late), ["200 to 1"]);
+        assert_eq!(late[0].vias().len(), 1);
+    }
 }
 
 #[test]
 fn another_request_moves_on_and_its_answer_is_kept_for_copies() {
-    let mut rig = Rig::new();
-    let first = rig.calls(&request("MESSAGE")).pop().unwrap();
-    assert_eq!(first.shown(), "MESSAGE to 11");
-    let mut moved = rig.passes(1_100);
-    assert_eq!(timed(&moved), at(&[(500, "MESSAGE to 11"), (1_000, "MESSAGE to 12")]));
-    let second = moved.pop().unwrap().1;
-    assert_eq!(shown(&rig.responds(&second, 202)), ["202 to 1"]);
-    assert_eq!(shown(&rig.responds(&first, 202)), [""; 0]);
-    assert_eq!(shown(&rig.calls(&request("MESSAGE"))), ["202 to 1"]);
+    for mut rig in Rig::each() {
+        let first = rig.calls(&request("MESSAGE")).pop().unwrap();
+        assert_eq!(first.shown(), "MESSAGE to 11");
+        let mut moved = rig.passes(1_100);
+        assert_eq!(timed(&moved), at(&[(500, "MESSAGE to 11"), (1_000, "MESSAGE to 12")]));
+        let second = moved.pop().unwrap().1;
+        assert_eq!(shown(&rig.responds(&second, 202)), ["202 to 1"]);
+        assert_eq!(shown(&rig.responds(&first, 202)), [""; 0]);
+        assert_eq!(shown(&rig.calls(&request("MESSAGE"))), ["202 to 1"]);
+    }
 }
 
 /// The request of another call.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Answer;
+use crate::pack::packed;
 use crate::wire::sip::{Edits, Name, Scanner};
 
 /// A 300–699 that a proxy has given.
@@ -14,6 +15,8 @@ pub(super) struct Final {
     /// Whether it may only say that the server has the request by another attempt: any other refusal is better.
     pub(super) is_merged: bool,
 }
+
+packed!(Final { status, bytes, is_merged });
 
 /// The response to the caller, and its status. `without`: the status where none has come. `nowhere`: any other request
 /// would get 503 as well.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::best::Final;
-use super::{BranchStanding, Candidate, Effect, Terms};
+use super::{Candidate, Effect, Terms};
+use crate::pack::packed;
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::flow_token::Hop;
@@ -11,7 +12,7 @@ use crate::transaction::sip_client::{Due, Opening, Outcome, Transaction};
 use crate::transaction::timers::LIFETIME;
 
 /// A branch. The messages are the owner's, so that the transactions hold none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Branch {
     kind: Kind,
     to: Candidate,
@@ -30,8 +31,10 @@ pub(super) struct Branch {
     end: Time,
 }
 
+packed!(Branch { kind, to, request, cancel, outcome, is_abandoned, has_gone_anew, answer_by, give_up_at, end });
+
 /// The CANCEL of a branch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Cancel {
     /// None is wanted, or none any more.
     No,
@@ -40,8 +43,10 @@ enum Cancel {
     Sent(Transaction<(), ()>),
 }
 
+packed!(Cancel as No = 0, Wanted = 1, Sent(cancel) = 2);
+
 /// The outcome of a branch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Outcomes {
     Pending,
     /// A 2xx.
@@ -53,6 +58,8 @@ enum Outcomes {
     TimedOut,
     Unsent,
 }
+
+packed!(Outcomes as Pending = 0, Accepted = 1, Refused(refusal) = 2, Dropped = 3, TimedOut = 4, Unsent = 5);
 
 impl Branch {
     pub(super) fn begin(kind: Kind, to: Candidate, terms: &Terms, now: Time) -> Self {
@@ -70,41 +77,17 @@ impl Branch {
         }
     }
 
-    /// Where it stands.
-    pub(super) fn standing(&self) -> BranchStanding {
-        BranchStanding {
-            to: self.to,
-            is_heard: !self.request.is_trying(),
-            is_abandoned: self.is_abandoned,
-            is_cancelled: !matches!(self.cancel, Cancel::No),
-            has_failed: !self.is_pending(),
-            end: self.request.end(),
-        }
+    /// Whether it has no outcome yet, and a response may still bring one.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_pending() && self.request.is_waiting()
     }
 
-    /// A branch that another owner has left so. Nothing leaves.
-    pub(super) fn go_on(kind: Kind, from: &BranchStanding, terms: &Terms, now: Time) -> Self {
-        let (mut branch, mut left) = (Branch::begin(kind, from.to, terms, now), Vec::new());
-        if from.has_failed {
-            // Copies of a refusal are acknowledged, and say nothing more.
-            branch.on_refusal(503, now, &mut left);
-        } else if from.is_heard {
-            branch.on_provisional(100, terms.pending_max, now, &mut left);
-        }
-        if from.is_abandoned {
-            branch.abandon();
-        }
-        if from.is_cancelled {
-            branch.cancel(now, &mut left);
-        }
-        // An INVITE that rings has no end but timer C. Anything else is over by then, whatever the other owner says.
-        let rings = kind == Kind::Invite && from.is_heard && !from.has_failed && !from.is_cancelled;
-        let end = if rings { from.end } else { from.end.min(now + LIFETIME) };
-        branch.request.end_at(end);
-        if let Cancel::Sent(_) = branch.cancel {
-            branch.end = end;
-        }
-        branch
+    /// Whether it is over by this time, or its CANCEL has left by then, whatever comes.
+    pub(super) fn ends_by(&self, limit: Time) -> bool {
+        // An INVITE that rings has no end but timer C.
+        let rings = self.kind == Kind::Invite && self.is_awaited();
+        let end = if rings { self.end.min(self.give_up_at) } else { self.request.end() };
+        self.is_over() || end <= limit
     }
 
     /// A provisional response has come. Returns whether it is one that still says something.
@@ -238,11 +221,6 @@ impl Branch {
     /// Whether another proxy has got the request, and this one may still have it back: it has no outcome and no CANCEL.
     pub(super) const fn is_left(&self) -> bool {
         self.is_abandoned && self.is_pending() && !matches!(self.cancel, Cancel::Sent(_))
-    }
-
-    /// Whether it has a CANCEL, or gets one with the first provisional response.
-    pub(super) const fn owes_cancel(&self) -> bool {
-        self.is_pending() && !matches!(self.cancel, Cancel::No)
     }
 
     /// It has the request again. No more copies leave: its server has it.

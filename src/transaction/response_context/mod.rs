@@ -45,7 +45,7 @@
 mod best;
 mod branch;
 mod going_back;
-mod standing;
+mod handed_on;
 mod to_worker;
 
 use std::sync::Arc;
@@ -53,17 +53,17 @@ use std::time::Duration;
 
 use self::best::Final;
 use self::branch::Branch;
-pub use self::standing::{BranchStanding, Standing};
 use super::Kind;
 use super::flow_token::Hop;
 use super::sip_server::{self, Due};
 use super::timers::LIFETIME;
 use crate::few::Few;
 use crate::ids::ProxyId;
+use crate::pack::packed;
 use crate::time::Time;
 
 /// A request and what has become of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResponseContext {
     kind: Kind,
     terms: Arc<Terms>,
@@ -98,8 +98,26 @@ pub struct ResponseContext {
     is_between_streams: bool,
 }
 
+packed!(ResponseContext {
+    kind,
+    server,
+    branches,
+    is_seeking,
+    is_bound,
+    is_cancelled,
+    cancel_ends,
+    answered,
+    is_expired,
+    leads_to_flow,
+    has_one_server,
+    may_go_to_worker,
+    is_with_worker,
+    is_reliable,
+    is_between_streams,
+} else { terms, asked });
+
 /// Terms on which requests of a pool are forwarded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// Time without any response after which another proxy may get the request.
     pub answer_within: Duration,
@@ -121,6 +139,8 @@ pub struct Candidate {
     /// The way: CANCEL goes there as well, wherever the name of the proxy leads by then.
     pub to: Hop,
 }
+
+packed!(Candidate { proxy, attempt, to });
 
 /// The circumstances in which a context begins.
 #[derive(Clone, Debug)]
@@ -151,6 +171,8 @@ pub enum Answer {
     /// The response of a proxy, without our Via.
     Theirs(Arc<[u8]>),
 }
+
+packed!(Answer as Own(status) = 0, Theirs(bytes) = 1);
 
 /// The reason why a request leaves its proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -526,9 +548,14 @@ impl ResponseContext {
         self.branches.len() >= usize::from(self.terms.tries) && self.terms.retry_on.contains(&status)
     }
 
+    /// The attempts at delivering the request, in their order.
+    pub fn attempts(&self) -> impl Iterator<Item = Candidate> {
+        self.branches.iter().map(Branch::to)
+    }
+
     /// The proxies that have had the request, in their order.
     pub fn tried(&self) -> impl Iterator<Item = ProxyId> {
-        self.branches.iter().map(|branch| branch.to().proxy)
+        self.attempts().map(|attempt| attempt.proxy)
     }
 
     fn branch_of(&self, proxy: ProxyId, attempt: u8) -> Option<usize> {

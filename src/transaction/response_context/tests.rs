@@ -1,7 +1,7 @@
 use super::*;
 
-mod carried;
 mod going_back;
+mod handed_on;
 mod to_worker;
 mod walk;
 

@@ -57,7 +57,7 @@ impl Proxies {
 
     /// The next connection that its owner has to close. `is_idle` says whether nothing waits for an answer on one of a
     /// proxy's.
-    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ProxyId, ConnId) -> bool) -> Option<ConnId> {
+    pub fn poll_hang_up(&mut self, now: Time, is_idle: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         if let Some(conn) = self.hang_ups.pop() {
             return Some(conn);
         }
@@ -67,7 +67,7 @@ impl Proxies {
         let spread = self.spread();
         self.slots
             .iter_mut_numbered()
-            .find_map(|(id, slot)| slot.proxy.connections_mut().poll_unwanted(spread, now, |conn| is_idle(id, conn)))
+            .find_map(|(_, slot)| slot.proxy.connections_mut().poll_unwanted(spread, now, &is_idle))
     }
 
     /// Takes note that a connection is open. Returns the proxy that it leads to.

@@ -508,8 +508,8 @@ fn a_connection_is_replaced_when_its_server_gets_another_name_or_certificate_and
     open(&mut proxies, 2, at(2));
     assert_eq!(proxies.hop_to(id), Some(Hop::Connection(ConnId(2))));
     assert_eq!(proxies.connection_like(id, ConnId(1)), Some(ConnId(1)), "a CANCEL goes where its INVITE went");
-    assert_eq!(proxies.poll_hang_up(at(3_000), |_, _| false), None, "an answer is awaited on it");
-    assert_eq!(proxies.poll_hang_up(at(6_000), |_, _| true), Some(ConnId(1)));
+    assert_eq!(proxies.poll_hang_up(at(3_000), |_| false), None, "an answer is awaited on it");
+    assert_eq!(proxies.poll_hang_up(at(6_000), |_| true), Some(ConnId(1)));
     proxies.on_connection_closed(ConnId(1), proxy::Ended::Broken, at(6_000));
     assert_eq!(proxies.poll_dial(at(6_000)), None);
     proxies.check(at(6_000));

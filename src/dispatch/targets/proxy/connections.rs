@@ -26,8 +26,6 @@ const LONGEST_REFUSED: Duration = Duration::from_millis(800);
 const OPEN_WITHIN: Duration = Duration::from_secs(4);
 /// Interval at which connections that are wanted no more are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Time in which requests that an earlier dispatcher has sent get their answers on its connections.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that was open for so long was no failure.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
@@ -212,15 +210,15 @@ impl Connections {
     }
 
     /// Takes note of an open connection of an earlier dispatcher that is to be replaced: requests that went by it are
-    /// answered on it, and not all of them are known here.
+    /// answered on it.
     pub fn on_leaving(&mut self, conn: ConnId, now: Time) {
-        self.look = now + ANSWERED_WITHIN;
+        self.look = now + LOOK_AGAIN;
         self.leaving.push(conn);
     }
 
     /// The same for one that leads elsewhere: no request goes by it.
     pub fn on_retired(&mut self, conn: ConnId, now: Time) {
-        self.look = now + ANSWERED_WITHIN;
+        self.look = now + LOOK_AGAIN;
         self.retired.push(conn);
     }
 
@@ -447,8 +445,8 @@ mod tests {
         assert_eq!(connections.poll_unwanted(0.5, at(0), |_| true), None);
         open(&mut connections, 1, at(10));
         assert_eq!(connections.next(), Some(conn(1)));
-        assert_eq!(connections.poll_unwanted(0.5, at(9_999), |_| true), None, "what went by it has time for an answer");
-        assert_eq!(connections.poll_unwanted(0.5, at(10_000), |_| true), Some(conn(9)));
+        assert_eq!(connections.poll_unwanted(0.5, at(1_000), |_| false), None, "an answer is awaited on it");
+        assert_eq!(connections.poll_unwanted(0.5, at(2_000), |_| true), Some(conn(9)));
     }
 
     #[test]

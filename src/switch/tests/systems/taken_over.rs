@@ -1,5 +1,4 @@
-//! Requests under way at a takeover that the table does not have: those that systems send by themselves, and those
-//! inside dialogs.
+//! Requests under way at a takeover: those that systems send by themselves, and those inside dialogs.
 
 use super::outbound::{PHONE, answer, inside, of_call, to_uri};
 use super::*;
@@ -112,7 +111,7 @@ fn a_systems_call_in_a_datagram_that_is_lost_during_a_takeover_is_sent_again_and
     rig.is_taken_over();
     let again = one(rig.passes(600).into_iter().filter(|sent| sent.shown().starts_with("INVITE")).collect());
     assert_eq!((&again.to, &again.text), (&invite.to, &invite.text), "the same bytes");
-    assert_eq!(shown(&rig.passes(40_000)).last().unwrap(), "408 to #50");
+    assert_eq!(shown(&rig.passes(40_000)).last().unwrap(), "500 to #50", "the 503 of the first address");
 }
 
 #[test]
@@ -190,6 +189,17 @@ fn at_first_address(rig: &mut Rig) -> Sent {
 
 fn invite_among(all: Vec<Sent>) -> Sent {
     one(all.into_iter().filter(|sent| sent.shown() == format!("INVITE to {ELSEWHERE}")).collect())
+}
+
+#[test]
+fn a_call_whose_first_address_is_silent_goes_to_the_second_one_as_soon_after_a_takeover_as_without_it() {
+    let mut rig = Rig::connected(1);
+    at_first_address(&mut rig);
+    rig.passes(3_000);
+    rig.is_taken_over();
+    assert!(!shown(&rig.passes(4_900)).contains(&format!("INVITE to {ELSEWHERE}")));
+    let second = invite_among(rig.passes(5_100));
+    assert_eq!(shown(&rig.second(&second, "200 OK", false)), ["200 to #50"]);
 }
 
 #[test]

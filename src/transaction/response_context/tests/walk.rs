@@ -1,5 +1,6 @@
 //! A walk of random events, with what must hold whatever happens.
 
+use super::handed_on::handed_on;
 use super::*;
 
 /// A number from 0 to `below`, from a seed that moves on (xorshift).
@@ -102,7 +103,8 @@ impl Seen {
     }
 }
 
-fn walk(seed: u64) {
+/// Walks, and returns all that is done. `is_handed_on`: after each step another owner goes on with the context.
+fn walk(seed: u64, is_handed_on: bool) -> Vec<Effect> {
     let mut random = seed | 1;
     let kind = if draw(&mut random, 4) == 0 { Kind::Other } else { Kind::Invite };
     let may_be_forged = draw(&mut random, 2) == 0;
@@ -116,6 +118,7 @@ fn walk(seed: u64) {
         has_one_server: false,
         may_go_to_worker: draw(&mut random, 2) == 0,
     };
+    let mut all = Vec::new();
     let mut seen = Seen { is_by_address: draw(&mut random, 3) == 0, ..Seen::default() };
     let (mut now, mut out) = (Time(0), Vec::new());
     let mut context = ResponseContext::begin(opening, now, &mut out);
@@ -162,6 +165,7 @@ fn walk(seed: u64) {
             }
         }
         seen.take(&out, kind, came, &step);
+        all.extend_from_slice(&out);
         assert_eq!(seen.forwarded, successes, "{step}: each 2xx passes");
         if seen.asked {
             out.clear();
@@ -178,6 +182,7 @@ fn walk(seed: u64) {
             seen.is_with_worker |= next == Next::Worker;
             seen.take(&out, kind, came, &step);
         }
+        all.extend_from_slice(&out);
         if context.is_seeking() && draw(&mut random, 2) == 0 {
             out.clear();
             let way = match draw(&mut random, 4) {
@@ -186,6 +191,10 @@ fn walk(seed: u64) {
             };
             context.on_looked_up(way, now, &mut out);
             seen.take(&out, kind, None, &step);
+            all.append(&mut out);
+        }
+        if is_handed_on && !context.is_seeking() {
+            context = handed_on(&context, now).unwrap_or_else(|| panic!("{step}: {context:?}"));
         }
     }
     // Left alone it ends, and the caller has its answer.
@@ -201,6 +210,7 @@ fn walk(seed: u64) {
         context.handle_timeout(now, &mut out);
         seen.take(&out, kind, None, &format!("seed {seed}, {now}"));
         seen.asked = false;
+        all.append(&mut out);
         turns += 1;
         assert!(turns < 1_000, "seed {seed}: it turns round and round at {now}");
     }
@@ -209,11 +219,20 @@ fn walk(seed: u64) {
         assert!(context.answered().is_some());
     }
     assert!(now < Time(1_000 * 1_000 * MS), "seed {seed}");
+    all
 }
 
 #[test]
 fn whatever_comes_in_whatever_order_the_caller_gets_one_final_response_and_each_2xx() {
     for seed in 1..20_000_u64 {
-        walk(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        walk(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), false);
+    }
+}
+
+#[test]
+fn another_owner_does_what_the_first_one_would_have_done() {
+    for seed in 1..5_000_u64 {
+        let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        assert_eq!(walk(seed, false), walk(seed, true), "seed {seed}");
     }
 }

@@ -1,41 +1,63 @@
-//! Requests under way that the table does not have, after a takeover.
+//! Requests under way, after a takeover.
 
-use super::Case;
+use std::time::Duration;
+
+use super::{Case, way_back};
+use crate::config::Pool;
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::Carried;
-use crate::dispatch::decision::Forward;
+use crate::dispatch::contexts::{Carried, UnderWay};
+use crate::dispatch::decision::{Forward, Side};
+use crate::dispatch::targets::proxies::PoolId;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::Scanner;
+
+/// The longest `pending-max` (timer C) of an earlier dispatcher.
+const LONGEST_PENDING: Duration = Duration::from_secs(3_600);
 
 impl Dispatch {
     /// Goes on with the requests of an earlier dispatcher, once all connections that were kept are known.
     pub fn on_taken_over(&mut self, now: Time) {
         for carried in self.contexts.take_carried() {
-            self.go_on_with(carried, now);
+            let unheard = carried.unheard.clone();
+            if self.go_on_with(carried, now).is_none() {
+                unheard.iter().for_each(|(proxy, sent)| self.proxies.on_given_up(*proxy, *sent, now));
+            }
         }
     }
 
-    fn go_on_with(&mut self, carried: Carried, now: Time) {
-        let Carried { request, arrival, standing, side, ways_out, rewrites_uri, records_route, routes } = carried;
-        let Some((last, way_out)) = standing.branches.last().zip(ways_out.last()) else { return };
+    /// Goes on with one. It had room at the earlier dispatcher, and so it has here, whatever share its source has by
+    /// now. `None`: it is one that no sound dispatcher gives.
+    fn go_on_with(&mut self, carried: Carried, now: Time) -> Option<()> {
+        let Carried { mut context, request, arrival, entry, side, ways_out, others, unheard, moves, .. } = carried;
+        let Carried { rewrites_uri, records_route, routes, is_told, is_cut, around, has_copies, .. } = carried;
         let mut scanner = Scanner::new();
-        let Ok(message) = scanner.scan(&request) else { return };
+        let message = scanner.scan(&request).ok()?;
         let read = message.essentials();
-        let Some(case) = Case::of(&message, &read, &arrival, now, &self.printer) else { return };
-        let Some(via) = case.request.read.via else { return };
-        // A sound dispatcher gives none of these. A request whose last branch is over would never end.
-        let ends = !last.has_failed || standing.answered.is_some_and(|status| status >= 200);
-        let is_sound = ends && standing.branches.len() == ways_out.len();
-        if !is_sound || standing.branches.len() > usize::from(u8::MAX) || self.contexts.of(case.name).is_some() {
-            return;
+        let case = Case::of(&message, &read, &arrival, now, &self.printer)?;
+        let via = case.request.read.via?;
+        let (last, way_out) = (context.in_use()?, ways_out.last()?);
+        if context.attempts().count() != ways_out.len() || self.contexts.of(case.name).is_some() {
+            return None;
         }
         // It has left by this way, wherever the settings would lead it now.
-        let forward = self.forward_by(&case, &via, (last.to.to, side), way_out);
+        let forward = self.forward_by(&case, &via, (last.to, side), way_out);
         let forward = Forward { rewrites_uri, records_route, routes, ..forward };
-        let Some(id) = self.begin_context_again(&case, request.clone(), &forward) else { return };
-        if let Some(under_way) = self.contexts.get_mut(id) {
-            ways_out.into_iter().for_each(|way| under_way.ways_out.push(way));
+        let without = Pool::default();
+        // The settings may have no proxies any more.
+        let (pool, settings) = self.proxies.pool_for(forward.proxy).unwrap_or((PoolId::default(), &without));
+        let terms = self.contexts.terms((pool, settings), moves, self.rules.pending_max);
+        if !context.go_on(terms, now + LONGEST_PENDING + LIFETIME) {
+            return None;
         }
-        self.happen(id, now, |context, _| context.go_on(&standing, now));
+        let names = (case.name, case.call, case.discriminator);
+        let way = (&arrival, case.source(self).print(), way_back(&via, &arrival));
+        let first = (None, entry, moves);
+        let mut under_way = UnderWay::new(context, names, (&message, request.clone()), way, (pool, &forward), first);
+        under_way.opened = if side == Side::Server { self.opened_for(forward.to) } else { None };
+        (under_way.others, under_way.ways_out, under_way.unheard) = (others, ways_out, unheard);
+        (under_way.is_told, under_way.is_cut) = (is_told, is_cut);
+        (under_way.around, under_way.has_copies) = (around, has_copies);
+        self.contexts.insert(under_way).map(|_| ())
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Case, way_back};
-use crate::config::{Pool, PoolMode};
+use crate::config::PoolMode;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, LeavingMessage, Moves, Scratch, UnderWay, WayOut};
 use crate::dispatch::decision::{
@@ -64,22 +64,6 @@ impl Dispatch {
         let asked = begun.and_then(|(.., asked)| asked).unwrap_or(id);
         let begun = begun.map(|(sent, entry, _)| (sent, entry));
         self.open_context((case, kept), forward, begun, (asked, moves, terms)).is_some()
-    }
-
-    /// The same for a request that had a response context at an earlier dispatcher. It had room there, and so it has
-    /// here, whatever share its source has by now.
-    pub(super) fn begin_context_again(
-        &mut self,
-        case: &Case<'_>,
-        request: Arc<Vec<u8>>,
-        forward: &Forward,
-    ) -> Option<ContextId> {
-        let moves = self.moves_in_dialog(forward);
-        let without = Pool::default();
-        // The settings may have no proxies any more.
-        let (id, pool) = self.proxies.pool_for(forward.proxy).unwrap_or((PoolId::default(), &without));
-        let terms = self.contexts.terms((id, pool), moves, self.rules.pending_max);
-        self.open_context((case, request), forward, None, (id, moves, terms))
     }
 
     /// Opens the response context of a request, whose bytes are kept.
@@ -213,7 +197,7 @@ impl Dispatch {
         let is_late = under_way.context.is_late((proxy, attempt), status);
         let (entry, has) = (under_way.entry, under_way.context.in_use());
         if (101..200).contains(&status) {
-            // For a takeover, which leaves timer C behind.
+            // The table keeps it for as long as the context: timer C begins anew (RFC 3261 §16.7 step 2).
             entry.into_iter().for_each(|entry| self.table.ring(entry, now));
         }
         match under_way.take_unheard(proxy) {
