@@ -336,8 +336,9 @@ impl UnderWay {
     }
 
     /// The way out that an attempt has left by.
-    pub(super) fn way_out(&self, proxy: ProxyId, attempt: u8) -> Option<&WayOut> {
-        self.ways_out.iter().find(|way| (way.proxy, way.attempt) == (proxy, attempt))
+    pub(super) fn way_out(&self, Candidate { proxy, attempt, .. }: Candidate) -> WayOut {
+        let way = self.ways_out.iter().find(|way| (way.proxy, way.attempt) == (proxy, attempt)).copied();
+        way.unwrap_or(WayOut { proxy, ..WayOut::of(attempt, &self.forward) })
     }
 
     /// Takes note of the way out that an attempt leaves by.
@@ -396,10 +397,7 @@ impl Contexts {
             let &UnderWay { moves, is_told, is_cut, around, has_copies, .. } = under_way;
             let &Forward { side, rewrites_uri, records_route, routes, .. } = forward;
             let mut ways_out = Few::None;
-            for Candidate { proxy, attempt, .. } in context.attempts() {
-                let first = WayOut { proxy, ..WayOut::of(attempt, forward) };
-                ways_out.push(under_way.way_out(proxy, attempt).copied().unwrap_or(first));
-            }
+            context.attempts().for_each(|attempt| ways_out.push(under_way.way_out(attempt)));
             Carried {
                 context: context.clone(),
                 request: request.clone(),

@@ -366,6 +366,26 @@ fn an_invite_inside_a_dialog_goes_on_after_a_takeover_whose_settings_reach_its_s
 }
 
 #[test]
+fn an_invite_inside_a_dialog_is_cancelled_where_it_rings_though_its_server_is_reached_by_datagrams_meanwhile() {
+    let by_datagrams = |proxies: &mut Vec<Proxy>| proxies.iter_mut().for_each(|it| it.transport = Transport::Udp);
+    for is_taken_over in [false, true] {
+        let (mut rig, again, sent) = offered_again();
+        one(rig.responds(&sent, "180 Ringing"));
+        if is_taken_over {
+            rig.switch.settle(rig.now);
+            rig.take_over_with(&[1], |rules| by_datagrams(&mut rules.proxies));
+        } else {
+            rig.reload(by_datagrams);
+        }
+        let cancelled = sorted(rig.udp(&again.replace("INVITE sip", "CANCEL sip").replace("2 INVITE", "2 CANCEL")));
+        assert_eq!(shown(&cancelled), [format!("200 to {CALLER}"), format!("CANCEL to {}", sent.to)]);
+        assert_eq!(cancelled[1].field("Via"), sent.field("Via"));
+        let ended = sorted(rig.responds(&sent, "487 Request Terminated"));
+        assert_eq!(shown(&ended), [format!("487 to {CALLER}"), format!("ACK to {}", sent.to)]);
+    }
+}
+
+#[test]
 fn a_request_inside_a_dialog_ends_at_once_where_a_takeover_loses_the_connection_to_its_server() {
     for rings in [false, true] {
         let told = [false, true].map(|is_taken_over| {

@@ -447,28 +447,36 @@ impl Dispatch {
         Some(Answer { retry_after, ..Answer::new(status, Some(tag).filter(|_| status > 100 && !has_tag)) })
     }
 
-    /// The way of a request under way to a proxy that has it, with the Via that it has gone there with.
+    /// The way of a request under way to a proxy that has it, with the Via that it has gone there with, whatever the
+    /// settings are by now.
     fn forward_of(&self, id: ContextId, to: Candidate) -> Option<Forward> {
-        let forward = self.forward_first(id, to)?;
-        // Its listener may be gone from the settings since.
-        let is_there = |way: &&WayOut| self.rules.listeners().any(|it| (it.0, it.1) == (way.listener, way.transport));
-        let way = self.contexts.get(id)?.way_out(to.proxy, to.attempt).filter(is_there);
-        let &WayOut { listener, sent_by, transport, .. } = way.unwrap_or(&WayOut::of(to.attempt, &forward));
-        Some(Forward { listener, sent_by, transport, ..forward })
+        let under_way = self.contexts.get(id)?;
+        let way = under_way.way_out(to);
+        // Its listener may be gone from the settings since, or its connection.
+        let has_listener = self.rules.listeners().any(|it| (it.0, it.1) == (way.listener, way.transport));
+        let has_way = match to.to {
+            Hop::Connection(conn) if under_way.forward.side == Side::Caller => {
+                self.proxies.of_connection(conn) == Some(to.proxy)
+            }
+            _ => true,
+        };
+        if !has_listener || !has_way {
+            return self.forward_first(id, to);
+        }
+        let UnderWay { request, arrival, call, forward, .. } = under_way;
+        self.forward_out((request, arrival, *call), forward, to.to, &way)
     }
 
     /// The way of a request under way to a proxy that does not have it.
     fn forward_first(&self, id: ContextId, Candidate { proxy, attempt, to }: Candidate) -> Option<Forward> {
-        let under_way = self.contexts.get(id)?;
-        let side = under_way.forward.side;
+        let UnderWay { request, arrival, call, forward, .. } = self.contexts.get(id)?;
         let to = match to {
             // Another connection to the proxy serves as well.
-            Hop::Connection(conn) if side == Side::Caller => {
+            Hop::Connection(conn) if forward.side == Side::Caller => {
                 Hop::Connection(self.proxies.connection_like(proxy, conn)?)
             }
             to => to,
         };
-        let UnderWay { request, arrival, call, forward, .. } = under_way;
         self.forward_anew((request, arrival, *call), forward, Candidate { proxy, attempt, to })
     }
 
@@ -479,23 +487,34 @@ impl Dispatch {
         first: &Forward,
         Candidate { proxy, attempt, to }: Candidate,
     ) -> Option<Forward> {
+        let beside = if first.side == Side::Server { self.listener_beside(to) } else { None };
+        let (listener, sent_by, transport) =
+            self.way_out(arrival, (to, proxy, first.side), beside.unwrap_or(first.listener))?;
+        let sent_by = (sent_by.ip(), sent_by.port());
+        let way = WayOut { proxy, attempt, listener, sent_by, transport };
+        self.forward_out((request, arrival, call), first, to, &way)
+    }
+
+    /// The same by this way out.
+    fn forward_out(
+        &self,
+        (request, arrival, call): (&[u8], &Arrival, Fingerprint),
+        first: &Forward,
+        to: Hop,
+        &WayOut { proxy, attempt, listener, sent_by, transport }: &WayOut,
+    ) -> Option<Forward> {
         let mut scanner = Scanner::new();
         let message = scanner.scan(request).ok()?;
-        let side = first.side;
-        let beside = if side == Side::Server { self.listener_beside(to) } else { None };
-        let (listener, sent_by, transport) =
-            self.way_out(arrival, (to, proxy, side), beside.unwrap_or(first.listener))?;
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let via = message.via()?;
         let came = Came { via, call, cseq };
         let way = self.branches.way(&message);
-        let mut branch = self.branches.give(&came, way, (arrival.listener, self.lane), (proxy, side));
+        let mut branch = self.branches.give(&came, way, (arrival.listener, self.lane), (proxy, first.side));
         if attempt > 0 {
             branch = self.branches.give_anew(&came, branch, attempt);
         }
         let flow = self.branches.flow(&branch, way_back(&via, arrival));
-        let sent_by = (sent_by.ip(), sent_by.port());
-        let asks_overload = side == Side::Caller && self.asks_overload(proxy);
+        let asks_overload = first.side == Side::Caller && self.asks_overload(proxy);
         let forward = Forward { proxy, to, listener, sent_by, transport, branch, flow, ..*first };
         Some(Forward { weight: 0, asks_overload, ..forward })
     }
