@@ -292,6 +292,11 @@ impl ResponseContext {
         context
     }
 
+    /// The terms on which it has begun.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// Whether the request is an INVITE.
     pub fn is_invite(&self) -> bool {
         self.kind == Kind::Invite

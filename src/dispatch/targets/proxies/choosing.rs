@@ -1,7 +1,7 @@
 //! The choice of a proxy for a request, over a pool and those after it.
 
 use super::Proxies;
-use super::pool::{Choice, Link, PoolId, Situation};
+use super::pool::{Choice, Link, Moving, PoolId, Situation};
 use crate::dispatch::decision::Tried;
 use crate::dispatch::select::{Ask, mix};
 use crate::dispatch::targets::proxy::State as Health;
@@ -18,6 +18,8 @@ pub enum Refused {
     Empty,
     /// Those that could take it have had it.
     AllTried,
+    /// Those that could take it and have not had it answer too late.
+    Slow,
     /// Members that are up have no room; this one and others may have it again.
     Full,
     /// All are down, or the operator has them take nothing.
@@ -52,20 +54,42 @@ impl Proxies {
     /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
     /// new work.
     pub fn choose(&mut self, pool: PoolId, ask: &Ask, workers: usize, now: Time) -> Result<Choice, Refused> {
+        self.choose_for(pool, (ask, None), workers, now)
+    }
+
+    /// The same for a request that others have had.
+    pub fn choose_next(
+        &mut self,
+        pool: PoolId,
+        (ask, moving): (&Ask, Moving<'_>),
+        workers: usize,
+        now: Time,
+    ) -> Result<Choice, Refused> {
+        self.choose_for(pool, (ask, Some(moving)), workers, now)
+    }
+
+    fn choose_for(
+        &mut self,
+        pool: PoolId,
+        (ask, moving): (&Ask, Option<Moving<'_>>),
+        workers: usize,
+        now: Time,
+    ) -> Result<Choice, Refused> {
         let Proxies { slots, pools, random, lanes, .. } = self;
         let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
         let chain = std::mem::take(&mut first.chain);
         // A request that looks for another proxy was counted when it came.
-        if ask.tried.as_slice().is_empty() {
+        let is_first = ask.tried.as_slice().is_empty() && moving.is_none();
+        if is_first {
             first.on_asked(now);
         }
-        let mut situation = Situation { slots, random, workers, lanes: *lanes, now };
+        let mut situation = Situation { slots, random, workers, lanes: *lanes, now, moving };
         let mut found = chain.iter().find_map(|link| match link {
             Link::Workers => (workers > 0).then_some(Choice::Workers),
             Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
         });
         // A request that another proxy has had must not go to one that is known to be down.
-        let is_panic = found.is_none() && ask.tried.as_slice().is_empty();
+        let is_panic = found.is_none() && is_first;
         if is_panic {
             let panics =
                 [true, false].into_iter().flat_map(|by_probes| chain.iter().map(move |link| (by_probes, *link)));
@@ -76,7 +100,7 @@ impl Proxies {
                 }
             });
         }
-        let refused = found.is_none().then(|| self.refused(&chain, ask, now));
+        let refused = found.is_none().then(|| self.refused(&chain, (ask, moving), now));
         if let Some(first) = self.pools.get_mut(usize::from(pool.0)) {
             first.chain = chain;
             first.is_panic = is_panic && found.is_some();
@@ -118,7 +142,7 @@ impl Proxies {
         let mut ask = *ask;
         ask.tried.add(first);
         let Proxies { slots, pools, random, lanes, .. } = self;
-        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now };
+        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now, moving: None };
         let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(Some(several)) };
         while several.count < usize::from(most).min(Several::LIMIT)
             && let Some(next) = pool.pick_best(&ask, &mut situation)
@@ -131,14 +155,16 @@ impl Proxies {
         Ok(Some(several))
     }
 
-    fn refused(&self, chain: &[Link], ask: &Ask, now: Time) -> Refused {
+    fn refused(&self, chain: &[Link], (ask, moving): (&Ask, Option<Moving<'_>>), now: Time) -> Refused {
         let pools = chain.iter().filter_map(|link| match link {
             Link::Pool(id) => self.pools.get(usize::from(id.0)),
             Link::Workers => None,
         });
         let members = || pools.clone().flat_map(|pool| pool.members()).filter_map(|id| Some((*id, self.get(*id)?)));
-        if members().any(|(id, proxy)| proxy.takes_new(now) && ask.tried.contains(id)) {
-            return Refused::AllTried;
+        let had = |id: ProxyId| ask.tried.contains(id) || moving.is_some_and(|moving| moving.had.contains(&id));
+        let mut taking = members().filter(|(_, proxy)| proxy.takes_new(now)).peekable();
+        if taking.peek().is_some() {
+            return if taking.all(|(id, _)| had(id)) { Refused::AllTried } else { Refused::Slow };
         }
         if members().any(|(_, proxy)| proxy.is_full(now)) {
             return Refused::Full;

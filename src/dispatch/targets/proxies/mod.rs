@@ -33,7 +33,7 @@ pub use connections::Dial;
 pub use entries::Address;
 use entries::Entry;
 use pool::ProxyPool;
-pub use pool::{Choice, PoolId};
+pub use pool::{Choice, Moving, PoolId};
 pub use rows::PoolRow;
 use slots::{KeptSlot, Slots};
 pub use slots::{STAYS, Security};

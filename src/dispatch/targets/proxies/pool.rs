@@ -1,6 +1,7 @@
 //! A pool of downstream proxies: its members, and the choice among them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::turns::{Share, Turns};
 use crate::config::{self, PoolPolicy};
@@ -71,6 +72,22 @@ pub(super) struct Situation<'a> {
     /// Lanes that choose beside each other.
     pub(super) lanes: u32,
     pub(super) now: Time,
+    pub(super) moving: Option<Moving<'a>>,
+}
+
+/// A request that goes on from proxies that have had it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moving<'a> {
+    /// Those.
+    pub had: &'a [ProxyId],
+    /// The next one answers within this time, or overload would move from each to the next.
+    pub within: Duration,
+}
+
+impl Moving<'_> {
+    fn may_go_to(&self, id: ProxyId, slots: &Slots, now: Time) -> bool {
+        !self.had.contains(&id) && slots.get(id).is_some_and(|slot| slot.proxy.is_quick(self.within, now))
+    }
 }
 
 impl ProxyPool {
@@ -136,10 +153,12 @@ impl ProxyPool {
         let below = f64::from(settings.round_robin_below) / f64::from(situation.lanes.max(1));
         let policy = if self.rate < below { PoolPolicy::RoundRobin } else { settings.policy };
         let workers = if settings.workers { situation.workers } else { 0 };
-        let Situation { slots, random, now, .. } = situation;
-        let (slots, now, members) = (*slots, *now, &self.members);
+        let Situation { slots, random, now, moving, .. } = situation;
+        let (slots, now, moving, members) = (*slots, *now, *moving, &self.members);
         let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_new(*id, now));
-        let may = |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)));
+        let may_move = |id: ProxyId| moving.is_none_or(|moving| moving.may_go_to(id, slots, now));
+        let may =
+            |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)) && may_move(*id));
         let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
         let returned = |at: usize| members.get(at).and_then(|id| slots.returned(*id, now));
         let share = |at: usize| takes(at).then(|| Share { weight: weight(at), returned: returned(at) });

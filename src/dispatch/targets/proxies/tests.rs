@@ -214,6 +214,25 @@ fn a_name_is_as_many_proxies_as_it_has_addresses() {
 }
 
 #[test]
+fn a_request_that_moves_goes_to_a_worker_however_many_members_are_slow_or_have_had_it() {
+    let mut proxies = Proxies::new(ms(0), 1);
+    let fallback = vec![config::Pool::WORKERS.to_owned()];
+    proxies.set(&numbered(20), &[config::Pool { fallback, ..pool(PoolPolicy::Latency) }], at(0));
+    let had: Vec<ProxyId> = (0..10).map(ProxyId).collect();
+    let next = |proxies: &mut Proxies, had: &[ProxyId], within, workers| {
+        proxies.choose_next(PoolId(0), (&ask(1), Moving { had, within }), workers, at(0))
+    };
+    let quick = next(&mut proxies, &had, ms(1_000), 1);
+    assert!(matches!(quick, Ok(Choice::Proxy(ProxyId(10..)))), "{quick:?}");
+    // Nobody answers within no time.
+    assert_eq!(next(&mut proxies, &had, ms(0), 1), Ok(Choice::Workers));
+    assert_eq!(next(&mut proxies, &had, ms(0), 0), Err(Refused::Slow));
+    let all: Vec<ProxyId> = (0..20).map(ProxyId).collect();
+    assert_eq!(next(&mut proxies, &all, ms(1_000), 1), Ok(Choice::Workers));
+    assert_eq!(next(&mut proxies, &all, ms(1_000), 0), Err(Refused::AllTried));
+}
+
+#[test]
 fn probes_alone_never_empty_a_pool() {
     let mut proxies = proxies(3, PoolPolicy::Latency);
     (0..3).for_each(|id| put_out(&mut proxies, id, at(0)));

@@ -130,7 +130,7 @@ impl Dispatch {
     /// either (RFC 3261 §21.5.4).
     fn no_proxy(&self, case: &Case<'_>, why: Refused) -> Decision {
         match why {
-            Refused::AllTried => self.answer(case, 500, Reason::NoProxy),
+            Refused::AllTried | Refused::Slow => self.answer(case, 500, Reason::NoProxy),
             Refused::Full | Refused::Empty | Refused::Down => self.unavailable(case, Reason::NoProxy),
         }
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{ContextId, Moves};
+use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Protocol, Reason, Target, Tried};
 use crate::dispatch::select::Ask;
-use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::dispatch::targets::proxies::{Choice, Moving, PoolId, Refused};
+use crate::fingerprint::Fingerprint;
 use crate::ids::ProxyId;
 use crate::time::Time;
 use crate::transaction::response_context::{Candidate, Effect, Next, Why};
@@ -26,21 +27,18 @@ impl Dispatch {
             self.go_to_next_address(id, why, effects, now);
             return None;
         }
-        let (pool, call) = (under_way.pool, under_way.call);
-        let mut ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
-        for proxy in under_way.context.tried() {
-            ask.tried.add(proxy);
-        }
+        let UnderWay { pool, call, moves, .. } = *under_way;
+        let had: Vec<ProxyId> = under_way.context.tried().collect();
         let is_lost = matches!(why, Why::Unsent | Why::Down);
-        let (moves, is_begun, first) = (under_way.moves, under_way.entry.is_some(), under_way.forward.proxy);
+        let is_begun = under_way.entry.is_some();
         let within = match moves {
             // Its proxy is gone, and it is placed once more: others do not fail by that.
             Moves::WhenLost => Duration::MAX,
-            _ => self.proxies.pool_of(first).map(|pool| pool.answer_within).unwrap_or_default(),
+            _ => under_way.context.terms().answer_within,
         };
         let find = |dispatch: &mut Self, workers: usize| match (moves, is_last) {
             (Moves::WhenLost, _) if !is_lost => (Next::None, Reason::AllTried),
-            (_, false) => dispatch.next_proxy((pool, within), (ask, workers), now),
+            (_, false) => dispatch.next_proxy((pool, call), (&had, within), workers, now),
             (_, true) if workers > 0 && dispatch.proxies.falls_back_on_workers(pool) => {
                 (Next::Worker, Reason::AllTried)
             }
@@ -89,31 +87,25 @@ impl Dispatch {
         self.note_again(&request, &arrival, &decision, now);
     }
 
-    /// The proxy that gets a request next, one that is quick for this time, or why none does. `workers`: the number of
-    /// workers that may get it.
+    /// The proxy that gets a request of a pool next, one that has not had it and is quick for this time, or why none
+    /// does. `workers`: the number of workers that may get it.
     fn next_proxy(
         &mut self,
-        (pool, within): (PoolId, Duration),
-        (mut ask, workers): (Ask, usize),
+        (pool, call): (PoolId, Fingerprint),
+        (had, within): (&[ProxyId], Duration),
+        workers: usize,
         now: Time,
     ) -> (Next, Reason) {
-        let mut without = Reason::AllTried;
-        loop {
-            match self.proxies.choose(pool, &ask, workers, now) {
-                Ok(Choice::Proxy(id)) => {
-                    let is_quick = self.proxies.get(id).is_some_and(|proxy| proxy.is_quick(within, now));
-                    if let Some(to) = self.proxies.hop_to(id).filter(|_| is_quick) {
-                        return (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied);
-                    }
-                    without = Reason::NotBetter;
-                    if !ask.tried.add(id) {
-                        return (Next::None, without);
-                    }
-                }
-                Err(Refused::Full | Refused::Down | Refused::Empty) => return (Next::Nowhere, Reason::NoProxy),
-                Ok(Choice::Workers) => return (Next::Worker, without),
-                Err(Refused::AllTried) => return (Next::None, without),
-            }
+        let ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
+        match self.proxies.choose_next(pool, (&ask, Moving { had, within }), workers, now) {
+            Ok(Choice::Proxy(id)) => match self.proxies.hop_to(id) {
+                Some(to) => (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied),
+                None => (Next::None, Reason::NotBetter),
+            },
+            Ok(Choice::Workers) => (Next::Worker, Reason::AllTried),
+            Err(Refused::Full | Refused::Down | Refused::Empty) => (Next::Nowhere, Reason::NoProxy),
+            Err(Refused::Slow) => (Next::None, Reason::NotBetter),
+            Err(Refused::AllTried) => (Next::None, Reason::AllTried),
         }
     }
 }
