@@ -198,7 +198,8 @@ impl Dispatch {
         let (entry, has) = (under_way.entry, under_way.context.in_use());
         if (101..200).contains(&status) {
             // The table keeps it for as long as the context: timer C begins anew (RFC 3261 §16.7 step 2).
-            entry.into_iter().for_each(|entry| self.table.ring(entry, now));
+            let has_it = |entry: &EntryId| self.table.get(*entry).is_some_and(|it| it.target == TargetId::Proxy(proxy));
+            entry.filter(has_it).into_iter().for_each(|entry| self.table.ring(entry, now));
         }
         match under_way.take_unheard(proxy) {
             Some(sent) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
