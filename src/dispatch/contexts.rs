@@ -225,6 +225,8 @@ pub(super) struct Carried {
     /// The way on which it came.
     pub(super) arrival: Arrival,
     pub(super) entry: Option<EntryId>,
+    /// The number of its pool at the earlier dispatcher.
+    pub(super) pool: PoolId,
     pub(super) side: Side,
     /// The ways out of its attempts, in their order.
     pub(super) ways_out: Few<WayOut>,
@@ -233,6 +235,8 @@ pub(super) struct Carried {
     pub(super) routes: Routes,
     /// The ways to its receiver that have not been tried, the last one first.
     pub(super) others: Vec<Destination>,
+    /// The far end of the connection that it has gone by, where that was opened for it.
+    pub(super) opened: Option<Callee>,
     /// The proxies that have had it and not responded.
     pub(super) unheard: Few<(ProxyId, Sent)>,
     pub(super) moves: Moves,
@@ -247,12 +251,14 @@ packed!(Carried {
     request,
     arrival,
     entry,
+    pool,
     side,
     ways_out,
     rewrites_uri,
     records_route,
     routes,
     others,
+    opened,
     unheard,
     moves,
     is_told,
@@ -393,8 +399,8 @@ impl Contexts {
     fn carried(&self) -> impl Iterator<Item = Carried> {
         let all = self.all.keys().filter_map(|id| self.all.get(id)).filter(|under_way| under_way.context.has_left());
         all.map(|under_way| {
-            let UnderWay { context, request, arrival, entry, forward, others, unheard, .. } = under_way;
-            let &UnderWay { moves, is_told, is_cut, around, has_copies, .. } = under_way;
+            let UnderWay { context, request, arrival, entry, forward, others, opened, unheard, .. } = under_way;
+            let &UnderWay { pool, moves, is_told, is_cut, around, has_copies, .. } = under_way;
             let &Forward { side, rewrites_uri, records_route, routes, .. } = forward;
             let mut ways_out = Few::None;
             context.attempts().for_each(|attempt| ways_out.push(under_way.way_out(attempt)));
@@ -403,12 +409,14 @@ impl Contexts {
                 request: request.clone(),
                 arrival: *arrival,
                 entry: *entry,
+                pool,
                 side,
                 ways_out,
                 rewrites_uri,
                 records_route,
                 routes,
                 others: others.clone(),
+                opened: opened.clone(),
                 unheard: unheard.clone(),
                 moves,
                 is_told,

@@ -33,6 +33,23 @@ pub trait Pack: Sized {
         Ok(())
     }
 
+    /// Appends all of them to `out`, one after the other.
+    fn pack_all(items: &[Self], out: &mut Vec<u8>) {
+        items.iter().for_each(|it| it.pack(out));
+    }
+
+    /// Reads so many from the front of `from`, and appends them to `items`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pack::unpack`].
+    fn unpack_all(length: usize, items: &mut Vec<Self>, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        for _ in 0..length {
+            items.push(Self::unpack(from)?);
+        }
+        Ok(())
+    }
+
     /// Writes a description of its layout, for people and for [`fingerprint`].
     fn layout(out: &mut String);
 }

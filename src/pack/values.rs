@@ -35,7 +35,34 @@ macro_rules! packed_numbers {
         }
     )*};
 }
-packed_numbers!(u8, u16, u32, u64);
+packed_numbers!(u16, u32, u64);
+
+impl Pack for u8 {
+    #[inline]
+    fn pack(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    #[inline]
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let (byte, rest) = from.0.split_first().ok_or(Damaged("too short"))?;
+        from.0 = rest;
+        Ok(*byte)
+    }
+
+    fn pack_all(items: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(items);
+    }
+
+    fn unpack_all(length: usize, items: &mut Vec<Self>, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        items.extend_from_slice(from.take(length)?);
+        Ok(())
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("u8");
+    }
+}
 
 /// Packs a type that is a number by another name.
 macro_rules! packed_as {
@@ -111,20 +138,19 @@ impl Pack for () {
 impl<T: Pack> Pack for Vec<T> {
     fn pack(&self, out: &mut Vec<u8>) {
         pack_length(self.len(), out);
-        self.iter().for_each(|it| it.pack(out));
+        T::pack_all(self, out);
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let length = from.length()?;
-        (0..length).map(|_| T::unpack(from)).collect()
+        let mut all = Vec::new();
+        all.unpack_over(from)?;
+        Ok(all)
     }
 
     fn unpack_over(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         self.clear();
-        for _ in 0..from.length()? {
-            self.push(T::unpack(from)?);
-        }
-        Ok(())
+        let length = from.length()?;
+        T::unpack_all(length, self, from)
     }
 
     fn layout(out: &mut String) {
@@ -292,17 +318,17 @@ impl Pack for Arc<str> {
     }
 }
 
-impl Pack for Arc<Vec<u8>> {
+impl<T: Pack> Pack for Arc<T> {
     fn pack(&self, out: &mut Vec<u8>) {
-        pack_bytes(self, out);
+        T::pack(self, out);
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        from.bytes().map(|bytes| Arc::new(bytes.to_vec()))
+        T::unpack(from).map(Arc::new)
     }
 
     fn layout(out: &mut String) {
-        out.push_str("bytes");
+        T::layout(out);
     }
 }
 

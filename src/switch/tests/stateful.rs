@@ -165,6 +165,39 @@ fn a_call_that_rings_for_too_long_is_cancelled_after_timer_c() {
 }
 
 #[test]
+fn a_call_moves_on_after_a_takeover_whose_settings_have_lost_its_silent_server() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.calls(&request("INVITE")).pop().unwrap().shown(), "INVITE to 11");
+    rig.switch = taken_over(&mut rig.switch, |rules| drop(rules.proxies.remove(0)), 1);
+    rig.switch.on_taken_over(rig.now);
+    let all = timed(&rig.passes(1_100));
+    assert_eq!(all.last(), Some(&(1_000, "INVITE to 12".to_owned())), "{all:?}");
+}
+
+#[test]
+fn a_call_that_a_fallback_pool_has_goes_on_to_the_pool_after_that_though_a_dispatcher_takes_over() {
+    for is_taken_over in [false, true] {
+        let mut rig = Rig::new();
+        let mut rules = rig.switch.dispatch().rules().clone();
+        let pool = |name: &str| Pool { name: name.to_owned(), mode: PoolMode::Stateful, ..Pool::default() };
+        let fallback = ["first", "second"].map(str::to_owned).into();
+        rules.pools = vec![Pool { fallback, ..pool(Pool::DEFAULT) }, pool("first"), pool("second")];
+        for (proxy, pool) in rules.proxies.iter_mut().zip(["first", "second"]) {
+            proxy.pool = pool.to_owned();
+        }
+        rig.switch.reload(rules, Insert::None, 0, rig.now);
+        let first = rig.calls(&request("INVITE")).pop().unwrap();
+        assert_eq!(first.shown(), "INVITE to 11");
+        if is_taken_over {
+            // The numbers of pools are others there.
+            rig.switch = taken_over(&mut rig.switch, |rules| rules.pools.reverse(), 1);
+            rig.switch.on_taken_over(rig.now);
+        }
+        assert_eq!(shown(&rig.responds(&first, 503)), ["ACK to 11", "INVITE to 12"]);
+    }
+}
+
+#[test]
 fn a_503_moves_the_call_and_a_busy_signal_does_not() {
     for mut rig in Rig::each() {
         let first = rig.calls(&request("INVITE")).pop().unwrap();

@@ -84,10 +84,10 @@ impl Branch {
 
     /// Whether it is over by this time, or its CANCEL has left by then, whatever comes.
     pub(super) fn ends_by(&self, limit: Time) -> bool {
-        // An INVITE that rings has no end but timer C.
+        // An INVITE has another end once it rings, if any, and timer C.
         let rings = self.kind == Kind::Invite && self.is_awaited();
-        let end = if rings { self.end.min(self.give_up_at) } else { self.request.end() };
-        self.is_over() || end <= limit
+        let later = if rings { self.request.end().max(self.end) } else { self.request.end() };
+        self.is_over() || later.min(if rings { self.give_up_at } else { Time::NEVER }) <= limit
     }
 
     /// A provisional response has come. Returns whether it is one that still says something.
@@ -305,7 +305,8 @@ impl Branch {
             Cancel::Sent(cancel) if !cancel.is_terminated() => cancel.poll_timeout(),
             _ => Time::NEVER,
         };
-        request.min(cancel).min(self.answer_by).min(self.give_up_at)
+        let own = if self.is_over() { Time::NEVER } else { self.answer_by.min(self.give_up_at) };
+        request.min(cancel).min(own)
     }
 
     /// Goes by another connection, if it has not done so before. Returns whether it does.

@@ -100,6 +100,7 @@ pub struct ResponseContext {
 
 packed!(ResponseContext {
     kind,
+    terms,
     server,
     branches,
     is_seeking,
@@ -114,10 +115,10 @@ packed!(ResponseContext {
     is_with_worker,
     is_reliable,
     is_between_streams,
-} else { terms, asked });
+} else { asked });
 
 /// Terms on which requests of a pool are forwarded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Time without any response after which another proxy may get the request.
     pub answer_within: Duration,
@@ -128,6 +129,8 @@ pub struct Terms {
     /// Time after a 101–199 without a final response (timer C, RFC 3261 §16.8).
     pub pending_max: Duration,
 }
+
+packed!(Terms { answer_within, retry_on, tries, pending_max });
 
 /// A proxy that may have the request, and the way to it; for a request of a proxy, the way to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,7 +78,8 @@ impl Proxies {
         Some(id)
     }
 
-    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted. One
+    /// Takes note that a connection of an earlier dispatcher is open to this address. Returns whether it is wanted. It
+    /// stays with its proxy, and is another one's at that address only where that proxy is not known any more. One
     /// over TLS is replaced: the earlier process enciphers for us until nothing waits for an answer on it. One that the
     /// settings no longer ask for stays for the answers that still come on it.
     pub fn on_connection_kept(&mut self, conn: ConnId, to: SocketAddr, transport: Transport, now: Time) -> bool {
@@ -88,7 +89,11 @@ impl Proxies {
         };
         let is_same = |slot: &Slot| slot.proxy.transport() == transport;
         let lacks_one = |slot: &Slot| slot.removed.is_none() && slot.proxy.connections().lacks_one(now);
-        let id = find(&|slot| is_same(slot) && lacks_one(slot))
+        let earlier = self.earlier_connections.remove(&conn);
+        let is_there = |slot: &Slot| slot.proxy.address() == Some(to);
+        let id = earlier
+            .filter(|id| self.slots.get(*id).is_some_and(is_there))
+            .or_else(|| find(&|slot| is_same(slot) && lacks_one(slot)))
             .or_else(|| find(&|slot| is_same(slot) && slot.removed.is_some()))
             .or_else(|| find(&|_| true));
         let Some((id, slot)) = id.and_then(|id| Some((id, self.slots.get_mut(id)?))) else { return false };

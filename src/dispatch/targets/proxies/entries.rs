@@ -379,8 +379,14 @@ impl Proxies {
             addresses: entry.addresses.clone(),
             is_stale: entry.is_stale,
         };
-        let calls = self.pools.iter().map(|pool| (pool.name.clone(), pool.calls)).collect();
-        State { entries: self.entries.iter().map(keep).collect(), slots: self.slots.kept(), calls, seen: self.seen }
+        let conns = |(id, slot): (ProxyId, &Slot)| slot.proxy.connections().all().map(move |conn| (conn, id)).collect();
+        State {
+            entries: self.entries.iter().map(keep).collect(),
+            slots: self.slots.kept(),
+            calls: self.pools.iter().map(|pool| (pool.name.clone(), pool.calls)).collect(),
+            connections: self.slots.iter().flat_map::<Vec<_>, _>(conns).collect(),
+            seen: self.seen,
+        }
     }
 
     pub(super) fn restore_kept(&mut self, state: State) -> Result<(), Damaged> {
@@ -397,8 +403,11 @@ impl Proxies {
                 (entry.addresses, entry.is_stale) = (kept.addresses, kept.is_stale);
             }
         }
+        self.earlier_connections = state.connections.into_iter().collect();
+        self.earlier_pools.clear();
         for (name, calls) in state.calls {
             self.pools.iter_mut().filter(|pool| pool.name == name).for_each(|pool| pool.calls = calls);
+            self.earlier_pools.push(name);
         }
         self.slots.restore(state.slots, state.seen);
         self.rebuild(state.seen);

@@ -88,6 +88,10 @@ pub struct Proxies {
     wishes: VecDeque<ProxyId>,
     /// Loads that proxies have reported by themselves.
     reports: VecDeque<(SocketAddr, LoadReport)>,
+    /// The names of the pools of an earlier dispatcher, by their numbers there.
+    earlier_pools: Vec<String>,
+    /// The proxies that its connections lead to.
+    earlier_connections: BTreeMap<ConnId, ProxyId>,
     /// The time of the last event.
     seen: Time,
 }
@@ -97,12 +101,14 @@ pub struct Proxies {
 struct State {
     entries: Vec<entries::KeptEntry>,
     slots: Vec<KeptSlot>,
-    /// Calls of each pool, by its name.
+    /// Calls of each pool, by its name, in the order of their numbers.
     calls: Vec<(String, u64)>,
+    /// The proxies that connections lead to.
+    connections: Vec<(ConnId, ProxyId)>,
     seen: Time,
 }
 
-packed!(State { entries, slots, calls, seen });
+packed!(State { entries, slots, calls, connections, seen });
 saved!(Proxies by State: Proxies::kept, Proxies::restore_kept);
 
 impl Proxies {
@@ -129,6 +135,8 @@ impl Proxies {
             changes: VecDeque::new(),
             wishes: VecDeque::new(),
             reports: VecDeque::new(),
+            earlier_pools: Vec::new(),
+            earlier_connections: BTreeMap::new(),
             seen: Time(0),
         }
     }
@@ -316,6 +324,12 @@ impl Proxies {
     pub fn pool_id(&self, name: &str) -> Option<PoolId> {
         let at = self.pools.iter().position(|pool| pool.name == name && pool.settings.is_some())?;
         Some(PoolId(at as u16))
+    }
+
+    /// The pool of this number at the dispatcher that this one has taken over from.
+    pub fn pool_of_earlier(&self, id: PoolId) -> PoolId {
+        let name = self.earlier_pools.get(usize::from(id.0));
+        name.and_then(|name| self.pool_id(name)).unwrap_or(PoolId::NONE)
     }
 
     /// The settings of a pool.

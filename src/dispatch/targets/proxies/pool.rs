@@ -8,6 +8,7 @@ use crate::config::{self, PoolPolicy};
 use crate::dispatch::select::latency::lowest;
 use crate::dispatch::select::{Ask, Random, mix};
 use crate::ids::{ProxyId, TargetId};
+use crate::pack::packed;
 use crate::time::Time;
 
 use super::slots::Slots;
@@ -15,6 +16,13 @@ use super::slots::Slots;
 /// A pool, by its number; a pool keeps it over reloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolId(pub u16);
+
+impl PoolId {
+    /// No pool.
+    pub const NONE: PoolId = PoolId(u16::MAX);
+}
+
+packed!(PoolId(u16));
 
 /// The choice of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -386,6 +386,23 @@ fn an_invite_inside_a_dialog_is_cancelled_where_it_rings_though_its_server_is_re
 }
 
 #[test]
+fn a_call_that_rings_is_cancelled_where_it_rings_and_hears_of_a_lost_connection_though_its_server_has_another_name() {
+    for is_cancelled in [false, true] {
+        let mut rig = Rig::connected(1);
+        let sent = one(rig.stream(&invite(BY_TCP), CALLERS, CALLER));
+        assert_eq!(shown(&rig.responds(&sent, "180 Ringing")), ["180 to #7"]);
+        rig.switch.settle(rig.now);
+        rig.take_over_with(&[1], |rules| rules.proxies[0].name = "another".to_owned());
+        if is_cancelled {
+            let cancel = request("CANCEL", BY_TCP, 1, &[], "");
+            assert_eq!(shown(&rig.stream(&cancel, CALLERS, CALLER)), ["200 to #7", "CANCEL to #1"]);
+        } else {
+            assert_eq!(shown(&rig.ends(1)), ["503 to #7"]);
+        }
+    }
+}
+
+#[test]
 fn a_request_inside_a_dialog_ends_at_once_where_a_takeover_loses_the_connection_to_its_server() {
     for rings in [false, true] {
         let told = [false, true].map(|is_taken_over| {

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use super::{Case, way_back};
-use crate::config::Pool;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{Carried, UnderWay};
-use crate::dispatch::decision::{Forward, Side};
-use crate::dispatch::targets::proxies::PoolId;
+use crate::dispatch::decision::Forward;
 use crate::time::Time;
-use crate::transaction::LIFETIME;
 use crate::wire::sip::Scanner;
 
-/// The longest `pending-max` (timer C) of an earlier dispatcher.
+/// The longest `pending-max` (timer C).
 const LONGEST_PENDING: Duration = Duration::from_secs(3_600);
 
 impl Dispatch {
@@ -29,33 +26,28 @@ impl Dispatch {
     /// Goes on with one. It had room at the earlier dispatcher, and so it has here, whatever share its source has by
     /// now. `None`: it is one that no sound dispatcher gives.
     fn go_on_with(&mut self, carried: Carried, now: Time) -> Option<()> {
-        let Carried { mut context, request, arrival, entry, side, ways_out, others, unheard, moves, .. } = carried;
-        let Carried { rewrites_uri, records_route, routes, is_told, is_cut, around, has_copies, .. } = carried;
+        let Carried { context, request, arrival, entry, pool, side, ways_out, others, opened, unheard, .. } = carried;
+        let Carried { rewrites_uri, records_route, routes, moves, is_told, is_cut, around, has_copies, .. } = carried;
         let mut scanner = Scanner::new();
         let message = scanner.scan(&request).ok()?;
         let read = message.essentials();
         let case = Case::of(&message, &read, &arrival, now, &self.printer)?;
         let via = case.request.read.via?;
         let (last, way_out) = (context.in_use()?, ways_out.last()?);
-        if context.attempts().count() != ways_out.len() || self.contexts.of(case.name).is_some() {
+        let is_sound = context.ends(LONGEST_PENDING, now) && context.attempts().count() == ways_out.len();
+        if !is_sound || self.contexts.of(case.name).is_some() {
             return None;
         }
         // It has left by this way, wherever the settings would lead it now.
         let forward = self.forward_by(&case, &via, (last.to, side), way_out);
         let forward = Forward { rewrites_uri, records_route, routes, ..forward };
-        let without = Pool::default();
-        // The settings may have no proxies any more.
-        let (pool, settings) = self.proxies.pool_for(forward.proxy).unwrap_or((PoolId::default(), &without));
-        let terms = self.contexts.terms((pool, settings), moves, self.rules.pending_max);
-        if !context.go_on(terms, now + LONGEST_PENDING + LIFETIME) {
-            return None;
-        }
         let names = (case.name, case.call, case.discriminator);
         let way = (&arrival, case.source(self).print(), way_back(&via, &arrival));
+        let pool = self.proxies.pool_of_earlier(pool);
         let first = (None, entry, moves);
         let mut under_way = UnderWay::new(context, names, (&message, request.clone()), way, (pool, &forward), first);
-        under_way.opened = if side == Side::Server { self.opened_for(forward.to) } else { None };
-        (under_way.others, under_way.ways_out, under_way.unheard) = (others, ways_out, unheard);
+        (under_way.others, under_way.opened) = (others, opened);
+        (under_way.ways_out, under_way.unheard) = (ways_out, unheard);
         (under_way.is_told, under_way.is_cut) = (is_told, is_cut);
         (under_way.around, under_way.has_copies) = (around, has_copies);
         self.contexts.insert(under_way).map(|_| ())

@@ -457,7 +457,7 @@ impl Dispatch {
         let has_listener = self.rules.listeners().any(|it| (it.0, it.1) == (way.listener, way.transport));
         let has_way = match to.to {
             Hop::Connection(conn) if under_way.forward.side == Side::Caller => {
-                self.proxies.of_connection(conn) == Some(to.proxy)
+                self.proxies.get(to.proxy).is_some_and(|proxy| proxy.connections().has(conn))
             }
             _ => true,
         };
