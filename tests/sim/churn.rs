@@ -275,7 +275,7 @@ impl World {
             let then = now + Duration::from_millis(2);
             if hears {
                 proxies.on_first_response(id, sent, 180, then);
-                proxies.on_final_response(id, sent, Final { status: 200, retry_after: None }, then);
+                proxies.on_final_response(id, sent, Final { status: 200, retry_after: None, begins_call: true }, then);
                 // A copy.
                 proxies.on_first_response(id, sent, 200, then);
             }

@@ -366,7 +366,7 @@ impl Queues {
         if let Some(sent) = sent {
             let id = ProxyId(server as u16);
             self.lanes[lane].on_first_response(id, sent, status, now);
-            self.lanes[lane].on_final_response(id, sent, Final { status, retry_after: None }, now);
+            self.lanes[lane].on_final_response(id, sent, Final { status, retry_after: None, begins_call: true }, now);
         }
         self.end_call(call, now);
     }

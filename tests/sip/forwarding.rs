@@ -400,6 +400,45 @@ fn a_call_on_a_connection_keeps_its_state_and_its_answer_goes_back_on_it() {
     rig.dispatch.check();
 }
 
+/// Calls that the first proxy has answered, and its sessions in use by them.
+fn answered(rig: &Rig) -> (u64, u32) {
+    let row = &rig.dispatch.proxies().rows(rig.now)[0];
+    (row.answered, row.used)
+}
+
+#[test]
+fn of_all_requests_that_a_server_answers_with_2xx_only_invites_that_begin_a_call_use_its_capacity() {
+    for (mode, is_tcp) in [(PoolMode::Proxy, false), (PoolMode::Proxy, true), (PoolMode::Stateful, false)] {
+        let mut rules = proxied(mode);
+        rules.proxies.truncate(1);
+        rules.proxies[0].capacity = Some(3);
+        let mut rig = rig_with(1, rules, 1000);
+        let plain = rig.arrival;
+        let accepted = |rig: &mut Rig, text: &str| {
+            if is_tcp {
+                over_tcp(rig);
+            }
+            let text = if is_tcp { text.replace("/UDP", "/TCP") } else { text.to_owned() };
+            let sent = forward(rig.send(&text));
+            rig.arrival = plain;
+            (0..2).for_each(|_| _ = rig.respond(&response(&text, &sent, 200)));
+        };
+        for method in ["REGISTER", "OPTIONS", "MESSAGE", "SUBSCRIBE"] {
+            accepted(&mut rig, &same(&invite(method), method));
+        }
+        assert_eq!(answered(&rig), (0, 0), "{mode:?} {is_tcp}");
+        accepted(&mut rig, &invite("a"));
+        assert_eq!(answered(&rig), (1, 1), "{mode:?} {is_tcp}");
+        for method in ["INFO", "INVITE", "UPDATE", "BYE"] {
+            let text = in_dialog("a", method, "s").replace("sip:ivr@ms.example.net SIP", "sip:ivr@192.0.2.1:5060 SIP");
+            accepted(&mut rig, &text.replace("-in-", &format!("-{method}-")));
+        }
+        assert_eq!(answered(&rig), (1, 1), "{mode:?} {is_tcp}");
+        ["b", "c"].iter().for_each(|call| accepted(&mut rig, &invite(call)));
+        assert_eq!(status(rig.send(&invite("d"))), (503, Reason::NoProxy));
+    }
+}
+
 /// Our Record-Route in a request that was forwarded so.
 fn recorded(rig: &Rig, text: &str, sent: &Forward) -> String {
     let (mut values, mut scanner) = (Vec::new(), Scanner::new());

@@ -96,6 +96,8 @@ pub struct Final {
     pub status: u16,
     /// Its Retry-After.
     pub retry_after: Option<Duration>,
+    /// Whether it is one to an INVITE that begins a call: a 2xx to another request begins no session.
+    pub begins_call: bool,
 }
 
 /// A change of state, for the log.
@@ -342,12 +344,12 @@ impl Proxy {
 
     /// Takes note of the final response to a request, which may be the first one too.
     pub fn on_final_response(&mut self, last: Final, now: Time) {
-        let Final { status, retry_after } = last;
+        let Final { status, retry_after, begins_call } = last;
         self.health.on_final_response(status, retry_after, now);
         if is_failure(status) {
             self.counts.failed += 1;
             self.delay.on_failure(Duration::ZERO, now);
-        } else if (200..300).contains(&status) {
+        } else if begins_call && (200..300).contains(&status) {
             self.counts.answered += 1;
             self.load.on_answered(now);
         }

@@ -51,7 +51,7 @@ pub struct Row {
     /// Its processes, by the last report.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<(u32, u32)>,
-    /// Requests sent to it.
+    /// Requests that begin something, sent to it.
     pub calls: u64,
     /// Calls that it answered with a 2xx.
     pub answered: u64,

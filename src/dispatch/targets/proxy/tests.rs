@@ -40,7 +40,7 @@ const fn ok(delay: Duration) -> Answered {
     Answered { status: 200, retry_after: None, delay }
 }
 
-const FAILED: Final = Final { status: 503, retry_after: None };
+const FAILED: Final = Final { status: 503, retry_after: None, begins_call: true };
 
 #[test]
 fn reported_load_and_delay_move_the_weight_that_is_shown() {

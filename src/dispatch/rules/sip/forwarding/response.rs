@@ -108,7 +108,7 @@ impl Dispatch {
     fn on_response(&mut self, message: &Message<'_>, id: EntryId, (proxy, is_own): (ProxyId, bool), now: Time) {
         let Some(status) = message.status() else { return };
         let Some(entry) = self.table.get(id).filter(|entry| entry.target == TargetId::from(proxy)) else { return };
-        let (is_pending, life) = (entry.is_pending(), entry.life);
+        let (is_pending, life, begins_call) = (entry.is_pending(), entry.life, entry.is_invite);
         match self.table.take_hold(id) {
             Some(Hold::Unheard { sent, .. }) if is_own => self.proxies.on_first_response(proxy, sent, status, now),
             hold => self.give_back(hold, now),
@@ -118,7 +118,7 @@ impl Dispatch {
         }
         if status >= 200 && is_pending {
             if is_own {
-                let last = Final { status, retry_after: message.retry_after() };
+                let last = Final { status, retry_after: message.retry_after(), begins_call };
                 self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
             }
             self.on_answered(id, now);

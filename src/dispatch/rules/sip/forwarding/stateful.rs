@@ -190,6 +190,8 @@ impl Dispatch {
         let UnderWay { back: to, arrival: Arrival { listener, local, .. }, .. } = *under_way;
         let was_answered = under_way.context.answered().is_some();
         let had = under_way.context.in_use();
+        // What is sent inside a dialog has no place in the table.
+        let begins_call = under_way.entry.is_some() && under_way.context.is_invite();
         let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
         if !under_way.context.on_response(Response { proxy, attempt, status, bytes: response }, now, effects) {
             return None;
@@ -208,7 +210,7 @@ impl Dispatch {
         }
         let life = self.proxies.get(proxy).map_or(0, |proxy| proxy.life());
         if status >= 200 && !was_answered && is_own {
-            let last = Final { status, retry_after: message.retry_after() };
+            let last = Final { status, retry_after: message.retry_after(), begins_call };
             self.proxies.on_final_response(proxy, Sent { life, number: 0 }, last, now);
         }
         if (200..300).contains(&status) && !was_answered {
