@@ -466,6 +466,33 @@ fn a_takeover_goes_on_where_the_old_one_was() {
 }
 
 #[test]
+fn after_a_takeover_a_proxy_is_as_full_of_calls_as_before() {
+    let set = |proxies: &mut Proxies| {
+        let full = config::Proxy { capacity: Some(3), ..settings("a", "192.0.2.1") };
+        proxies.set(&[full], &[pool(PoolPolicy::Latency)], at(0));
+        proxies.share_among(1, at(0));
+    };
+    let mut old = Proxies::new(ms(0), 1);
+    set(&mut old);
+    for _ in 0..3 {
+        let sent = old.on_sent(ProxyId(0), at(0));
+        old.on_first_response(ProxyId(0), sent, 200, at(0));
+        let last = Final { status: 200, retry_after: None, begins_call: true };
+        old.on_final_response(ProxyId(0), sent, last, at(0));
+    }
+    assert_eq!((old.rows(at(1))[0].used, choose(&mut old, 1, at(1))), (3, Err(Refused::Full)));
+    let mut bytes = Vec::new();
+    old.save(&mut bytes);
+    // The settings may be read before the state, and are read again after it.
+    let mut new = Proxies::new(ms(0), 2);
+    set(&mut new);
+    new.restore(&mut Packed::new(&bytes)).unwrap();
+    set(&mut new);
+    assert_eq!((new.rows(at(1))[0].used, choose(&mut new, 1, at(1))), (3, Err(Refused::Full)));
+    assert_eq!(new.rows(at(181_000))[0].used, 0);
+}
+
+#[test]
 fn a_state_with_a_damaged_byte_is_refused_or_can_be_used() {
     let mut old = proxies(3, PoolPolicy::Latency);
     put_out(&mut old, 1, at(0));

@@ -202,10 +202,10 @@ impl Proxy {
 
     /// The proxy whose state was kept. The settings say its other terms.
     pub fn restored(kept: Kept) -> Self {
-        let Kept { address, transport, life, admin, health, delay, damped, mut load, waiting, .. } = kept;
+        let Kept { address, transport, life, admin, health, delay, damped, load, waiting, .. } = kept;
         let Kept { concluded, probe_delay, counts, .. } = kept;
+        // Limits of no time would have its load forget the calls that it has counted.
         let terms = Terms { transport, ..Terms::default() };
-        load.set_limits(terms.limits);
         Proxy {
             address,
             life,
