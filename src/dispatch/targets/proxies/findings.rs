@@ -160,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_says_its_use_and_no_total_has_an_unknown_load_and_gets_calls() {
+        let mut proxies = proxies();
+        let address: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        let report = crate::wire::load::read_line(b"ready used:5 used:4\n").unwrap();
+        told(&mut proxies, "fs10", 1_000, Found::Reported { address, load: report });
+        let row = &proxies.rows(Time(1_000))[2];
+        assert_eq!((row.used, row.total, row.load, row.weight), (9, 0, -1.0, 100));
+        assert_eq!(row.processes, [(5, 0), (4, 0)]);
+    }
+
+    #[test]
     fn addresses_of_a_name_become_members_that_findings_reach() {
         let mut proxies = proxies();
         let [one, two] = ["192.0.2.4:5060", "192.0.2.5:5060"].map(|text| text.parse::<SocketAddr>().unwrap());

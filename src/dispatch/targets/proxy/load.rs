@@ -39,7 +39,7 @@ packed!(Word as Ready = 0, Full = 1, Drain = 2);
 pub struct Process {
     /// Sessions in use.
     pub used: u32,
-    /// Most sessions.
+    /// Most sessions; 0 where it does not say.
     pub total: u32,
 }
 
@@ -122,18 +122,14 @@ impl Load {
     /// Takes note of a report. Returns whether it says anything: one that does not leaves the last one as it is.
     pub fn on_report(&mut self, report: &Reported, now: Time) -> bool {
         let processes = &report.processes[..report.processes.len().min(PROCESSES)];
-        let sum = |of: fn(&Process) -> u32| processes.iter().map(|process| u64::from(of(process))).sum::<u64>();
-        let summed = |given: Option<f64>, of: fn(&Process) -> u32| match given {
-            None if !processes.is_empty() => u32::try_from(sum(of)).ok().or(Some(u32::MAX)),
-            given => given.and_then(count),
-        };
-        let used = summed(report.used, |process| process.used);
-        let total = summed(report.total, |process| process.total);
+        let (used, total) = (report.used.and_then(count), report.total.and_then(count));
         let share = report.percent.filter(|percent| *percent >= 0.0).map(|percent| (percent.min(100.0) * 10.0) as u16);
         if used.is_none() && total.is_none() && share.is_none() && report.word.is_none() {
             return false;
         }
-        (self.used, self.total, self.at) = (used, total, Some(now));
+        (self.used, self.at) = (used, Some(now));
+        // Words of an agent hold until it says others, as HAProxy has it; what is in use is measured anew.
+        self.total = total.or(self.total);
         self.word = report.word.unwrap_or(self.word);
         self.share = share.or(self.share);
         self.processes.clear();
@@ -287,16 +283,29 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_added_up_where_no_sum_is_given() {
+    fn of_many_processes_some_are_kept() {
         let mut load = load(None);
-        let process = |used, total| Process { used, total };
-        let processes = vec![process(9, 500), process(8, 500), process(u32::MAX, 0)];
-        load.on_report(&Reported { processes: processes[..2].to_vec(), ..Reported::default() }, at(0));
-        assert_eq!((load.used(at(0)), load.total(at(0)), load.processes(at(0)).len()), (17, Some(1_000), 2));
-        load.on_report(&Reported { processes, ..Reported::default() }, at(0));
-        assert_eq!(load.used(at(0)), u32::MAX);
-        load.on_report(&Reported { processes: vec![process(1, 1); 100_000], ..Reported::default() }, at(0));
-        assert_eq!(load.processes(at(0)).len(), PROCESSES);
+        let processes = vec![Process { used: 1, total: 1 }; 100_000];
+        load.on_report(&Reported { used: Some(1e5), processes, ..Reported::default() }, at(0));
+        assert_eq!((load.processes(at(0)).len(), load.used(at(0))), (PROCESSES, 100_000));
+    }
+
+    #[test]
+    fn a_total_that_an_agent_has_said_holds_until_it_says_another_one() {
+        let mut load = load(None);
+        load.on_report(&reported(5.0, 50.0), at(0));
+        let used = |used| Reported { used: Some(used), ..Reported::default() };
+        load.on_report(&used(10.0), at(2));
+        assert_eq!((load.total(at(2)), load.fraction(at(2))), (Some(50), Some(0.2)));
+        load.on_report(&Reported { word: Some(Word::Ready), ..Reported::default() }, at(4));
+        assert_eq!((load.total(at(4)), load.fraction(at(4))), (Some(50), None), "its use is not known");
+        assert_eq!(load.total(at(11)), None, "it has fallen silent");
+        load.on_report(&used(10.0), at(20));
+        load.on_report(&Reported { total: Some(20.0), ..used(10.0) }, at(22));
+        assert_eq!((load.total(at(22)), load.fraction(at(22))), (Some(20), Some(0.5)));
+        load.forget_reports();
+        load.on_report(&used(10.0), at(24));
+        assert_eq!((load.total(at(24)), load.fraction(at(24))), (None, None), "another source reports");
     }
 
     #[test]
