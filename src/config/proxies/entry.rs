@@ -74,7 +74,8 @@ table_keys! {
         pub connections: Option<u32>,
         /// Networks from which it opens connections itself, over TCP or TLS, beside its own address. Default: none.
         pub from: Option<Vec<Network>>,
-        /// Whether requests and responses get its identifier in the header `identifier-header`, over TCP or TLS.
+        /// Whether requests to it and its responses get its identifier in the header `identifier-header`, over TCP or
+        /// TLS.
         /// Default false.
         pub identifier: Option<bool>,
         /// Treatment of requests inside its dialogs while it is down, over TCP or TLS: `refuse`, 503 with Retry-After;

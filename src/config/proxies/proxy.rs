@@ -30,7 +30,7 @@ pub struct Proxy {
     pub connections: u8,
     /// Sources of the connections that it opens itself, beside its own address.
     pub from: Vec<Network>,
-    /// Whether its requests get its identifier in an extension header.
+    /// Whether requests to it and its responses get its identifier in an extension header.
     pub identifier: bool,
     /// Treatment of requests inside its dialogs while it is down.
     pub system_down: SystemDown,

@@ -516,7 +516,12 @@ fn a_state_with_a_damaged_byte_is_refused_or_can_be_used() {
             new.on_first_response(ProxyId(0), *sent, 200, now);
             if let Ok(id) = choose(&mut new, call, now) {
                 let sent = new.on_sent(ProxyId(id), now);
-                new.on_final_response(ProxyId(id), sent, Final { status: 503, retry_after: None, begins_call: true }, now);
+                new.on_final_response(
+                    ProxyId(id),
+                    sent,
+                    Final { status: 503, retry_after: None, begins_call: true },
+                    now,
+                );
                 new.on_given_up(ProxyId(id), sent, now);
             }
             new.handle_timeout(now);

@@ -38,7 +38,8 @@ impl Dispatch {
         (!is_its_own).then_some(proxy)
     }
 
-    /// The identifier that messages to and from a proxy get in the extension header; `None`: they get none.
+    /// The identifier that requests to a proxy and its responses get in the extension header; `None`: they get none.
+    /// Its own requests name nobody: another dispatcher with the same key would send them back to it.
     pub fn identifier_for(&self, proxy: ProxyId) -> Option<Identifier> {
         self.proxies.get(proxy).filter(|proxy| proxy.is_identified())?;
         self.proxies.identifier(proxy)
