@@ -26,6 +26,10 @@ impl Application for EchoWorker {
         call.echo();
     }
 
+    fn info_types(&self) -> &[&str] {
+        &["application/dtmf-relay"]
+    }
+
     fn on_info(&mut self, call: &mut Call<'_>, content_type: &str, body: &[u8]) {
         println!("call {}: {content_type}: {}", call.call_id(), String::from_utf8_lossy(body).trim());
     }

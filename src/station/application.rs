@@ -38,7 +38,14 @@ pub trait Application {
     /// The caller has answered an offer of ours, in a call without [`Call::echo`].
     fn on_answer(&mut self, _call: &mut Call<'_>, _sdp: &[u8]) {}
 
-    /// An INFO has come; it has been answered with 200 already.
+    /// Media types of the INFO bodies that it takes, in lower case, such as `application/dtmf-relay`; asked for at the
+    /// start. An INFO with another body gets 415, whose Accept names these, and one without a body gets 200.
+    fn info_types(&self) -> &[&str] {
+        &[]
+    }
+
+    /// An INFO has come without a body, or with one of [`Application::info_types`]; it has been answered with 200
+    /// already.
     fn on_info(&mut self, _call: &mut Call<'_>, _content_type: &str, _body: &[u8]) {}
 
     /// A request has come that begins no call, and that `methods` in the configuration lets through to workers:

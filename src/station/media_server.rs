@@ -127,8 +127,10 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         mgcp.start(welcome, now);
         let mut transactions = OpenTransactions::default();
         transactions.set_key(welcome.key.clone());
+        let mut uas = Uas::new(identity, Limits { units, ..Limits::default() }, session_timer);
+        uas.set_info_types(application.info_types());
         MediaServer {
-            uas: Uas::new(identity, Limits { units, ..Limits::default() }, session_timer),
+            uas,
             mgcp,
             application,
             media,

@@ -21,17 +21,19 @@ pub(super) enum Body<'a> {
 /// or a location there for other recipients, and want their call to be answered. Without a session description, only
 /// parts that say `handling=optional` are passed over.
 pub(super) fn session_description<'a>(msg: &Message<'a>) -> Body<'a> {
-    let Some(body) = msg.content_part() else { return Body::None };
-    // Some senders put line ends after a message without a body.
-    if body.content.trim_ascii().is_empty() && msg.header(Name::ContentType).is_none() {
-        return Body::None;
-    }
+    let Some(body) = content_of(msg) else { return Body::None };
     match judge(&body, MAX_DEPTH, &mut MAX_PARTS.clone()) {
         Found { lacks_required: true, .. } => Body::Unknown,
         Found { sdp: Some(sdp), .. } => Body::Sdp(sdp),
         Found { lacks_other: true, .. } => Body::Unknown,
         _ => Body::None,
     }
+}
+
+/// The body of a message, if it has one. Some senders put line ends after a message without a body.
+pub(super) fn content_of<'a>(msg: &Message<'a>) -> Option<Part<'a>> {
+    let has_type = msg.header(Name::ContentType).is_some();
+    msg.content_part().filter(|body| has_type || !body.content.trim_ascii().is_empty())
 }
 
 /// A Content-Type value without its parameters.

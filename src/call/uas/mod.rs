@@ -78,6 +78,8 @@ pub struct Uas {
     /// Units of the capacity that sessions other than SIP calls take.
     elsewhere: u32,
     draining: bool,
+    /// Media types of the INFO bodies that the application takes.
+    info_types: Box<[Box<str>]>,
     count: u64,
 }
 
@@ -111,6 +113,7 @@ impl Uas {
             rooms: Rooms::default(),
             elsewhere: 0,
             draining: false,
+            info_types: Box::default(),
             count: 0,
             limits,
             session_timer,
@@ -157,6 +160,11 @@ impl Uas {
     /// When [`Uas::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.wheel.poll_timeout()
+    }
+
+    /// Sets the media types, in lower case, of the INFO bodies that the application takes; at first there is none.
+    pub fn set_info_types(&mut self, types: &[&str]) {
+        self.info_types = types.iter().copied().map(Into::into).collect();
     }
 
     /// Whether new calls are turned away.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, CallKey, Event, Output};
 use crate::call::uas::Uas;
-use crate::call::uas::body::{Body, media_type, session_description};
+use crate::call::uas::body::{Body, content_of, media_type, session_description};
 use crate::call::uas::request::{Case, Request};
 use crate::call::uas::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::wire::multipart::is_type;
@@ -68,17 +68,28 @@ impl Uas {
         self.answer_statelessly(case, &Response { headers: &headers, ..Response::status(status) });
     }
 
-    /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application. An Info Package gets 469, because none was
-    /// agreed on (RFC 6086 §4.2.2).
+    /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application if it takes the type of the body; else the
+    /// INFO gets 415, unless the body is optional (RFC 3261 §8.2.3). An Info Package gets 469, because none was agreed
+    /// on (RFC 6086 §4.2.2).
     pub(super) fn on_info(&mut self, key: CallKey, case: &Case<'_>) {
         let Case { request, .. } = *case;
         if request.msg.header(Name::InfoPackage).is_some() {
             let refusal = Refusal::with(469, "Recv-Info", b"");
             return self.refuse_request(case, &refusal, Some(key));
         }
+        let content_type = media_type(request.msg.header(Name::ContentType).unwrap_or_default());
+        let content = content_of(request.msg);
+        let is_taken = content.is_none() || self.info_types.iter().any(|kind| is_type(content_type, kind.as_bytes()));
+        let is_optional = content.is_some_and(|part| part.must_be_understood() == Some(false));
+        if !is_taken && !is_optional {
+            // §20.1: an Accept without a value says that no type is taken.
+            let refusal = Refusal::with(415, "Accept", self.info_types.join(", ").as_bytes());
+            return self.refuse_request(case, &refusal, Some(key));
+        }
         self.answer(case, Some(key), &Response::status(200));
-        let content_type = media_type(request.msg.header(Name::ContentType).unwrap_or_default()).into();
-        self.tell(key, Event::Info { content_type, body: request.msg.body().into() });
+        if is_taken {
+            self.tell(key, Event::Info { content_type: content_type.into(), body: request.msg.body().into() });
+        }
     }
 
     /// Bytes that are no readable message: answered if the scanner found enough of it for an answer.

@@ -310,6 +310,7 @@ fn options_says_what_we_can() {
 #[test]
 fn info_goes_to_the_application_and_a_package_nobody_agreed_on_gets_469() {
     let mut desk = Desk::new();
+    desk.uas.set_info_types(&["application/dtmf-relay", "text/plain"]);
     let (key, tag) = desk.standing(&invite());
     let mut digit = text("INFO").to(&tag).cseq(2).body("Signal=5\r\n");
     digit.content_type = "application/dtmf-relay";
@@ -320,6 +321,40 @@ fn info_goes_to_the_application_and_a_package_nobody_agreed_on_gets_469() {
     desk.own(&text("INFO").to(&tag).cseq(3).branch("package").header("Info-Package: foo"));
     let refused = desk.only();
     assert_eq!((status(&refused), header(&refused, "Recv-Info"), desk.events()), (469, Some(""), vec![]));
+}
+
+#[test]
+fn an_info_whose_body_nobody_takes_is_refused_with_the_types_that_are_taken() {
+    for (types, accept) in
+        [(&[][..], ""), (&["application/dtmf-relay", "text/plain"], "application/dtmf-relay, text/plain")]
+    {
+        let mut desk = Desk::new();
+        desk.uas.set_info_types(types);
+        let (key, tag) = desk.standing(&invite());
+        let kinds = ["application/x-foo", "application/mediaservercontrol+xml", "application/sdp"];
+        for (cseq, kind) in (2..).zip(kinds) {
+            let mut play = text("INFO").to(&tag).cseq(cseq).branch(kind).body("<play/>");
+            play.content_type = kind;
+            desk.own(&play);
+            let refused = desk.only();
+            assert_eq!(
+                (status(&refused), header(&refused, "Accept"), desk.events()),
+                (415, Some(accept), vec![]),
+                "{kind}"
+            );
+        }
+        let mut optional = text("INFO").to(&tag).cseq(8).branch("optional").body("<play/>");
+        optional.content_type = "application/x-foo";
+        desk.own(&optional.header("Content-Disposition: render;handling=optional"));
+        assert_eq!((desk.statuses(), desk.events()), (vec![200], vec![]), "an optional body is passed over");
+        desk.own(&text("INFO").to(&tag).cseq(9).branch("empty"));
+        let empty = Event::Info { content_type: Box::default(), body: Box::default() };
+        assert_eq!(
+            (desk.statuses(), desk.events()),
+            (vec![200], vec![(key, empty)]),
+            "one without a body is no question"
+        );
+    }
 }
 
 #[test]
