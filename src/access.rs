@@ -132,7 +132,8 @@ impl Access {
         !self.rules.is_empty() && self.rule(address).is_some_and(|(_, action)| action == AccessAction::Deny)
     }
 
-    /// Whether this source may begin something now; if so, it is counted. `source` is the keyed hash of `address`.
+    /// Whether this source may begin something now; if so, it is counted. The request that brings a ban is the last one
+    /// that is refused, so that an honest source hears why. `source` is the keyed hash of `address`.
     pub fn admit(&mut self, address: IpAddr, source: impl FnOnce() -> Source, now: Time) -> Admission {
         if self.buckets.is_empty() {
             return Admission::Granted;
@@ -151,7 +152,6 @@ impl Access {
         }
         if ban_ms > 0 {
             bucket.banned_until = now.saturating_add(u64::from(ban_ms) * 1_000_000);
-            return Admission::Banned;
         }
         if take(&mut bucket.refused, rate, burst, sharers, now) { Admission::Refused } else { Admission::Ignored }
     }

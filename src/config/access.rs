@@ -36,8 +36,8 @@ pub struct AccessRule {
     /// For `limit`: requests that may come at once, 1 to 1000000. Default: as many as in a second.
     pub burst: Option<u32>,
     /// For `limit`: a source that sends more is banned for so long, 1s to 24h: all its requests outside calls and known
-    /// transactions are dropped. Default: no ban. The source of a datagram can be forged, so that an attacker may have
-    /// others banned; a reload that changes `access` lifts every ban.
+    /// transactions are dropped after the first, which gets 503. Default: no ban. The source of a datagram can be
+    /// forged, so that an attacker may have others banned; a reload that changes `access` lifts every ban.
     pub ban: Option<Span>,
 }
 

@@ -182,7 +182,7 @@ fn a_call_agent_that_sends_too_much_hears_of_overload_and_then_nothing() {
     assert_eq!(given(rig.send(&command("DLCX", 6, &format!("ann/{token}/1@ms"), ""))).0, 1);
     let deny = AccessRule { action: AccessAction::Deny, ..limit(0) };
     rig.dispatch.set_rules(Rules { access: vec![limit(1_000)], ..rules() }, rig.now);
-    assert!((20..23).map(|id| rig.send(&crcx(id, &id.to_string())).reason).any(|reason| reason == Reason::Banned));
+    assert!((20..24).map(|id| rig.send(&crcx(id, &id.to_string())).reason).any(|reason| reason == Reason::Banned));
     rig.dispatch.set_rules(Rules { access: vec![deny], ..rules() }, rig.now);
     for text in [crcx(30, "30"), "200 5 OK\n".to_owned(), "X 1\n".to_owned()] {
         let denied = rig.send(&text);

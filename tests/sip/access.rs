@@ -67,6 +67,7 @@ fn a_request_of_a_call_is_never_rated() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
     let tag = rig.token(0, 1);
     rig.send(&invite("a"));
+    assert_eq!(status(rig.send(&invite("b"))), (503, Reason::OverRate));
     assert_eq!(rig.send(&invite("b")), dropped(Reason::Banned));
     for _ in 0..50 {
         assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission);
@@ -103,6 +104,7 @@ fn whatever_begins_something_is_rated_whoever_it_names() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
     let token = rig.token(0, 1);
     rig.send(&invite("a"));
+    rig.send(&invite("over"));
     let next = |number: u32| invite("a").replace("z9hG4bK-", &format!("z9hG4bK-{number}-"));
     let named = [
         with_header(&invite("b"), &format!("{EXTENSION}: {token}")),
@@ -122,13 +124,15 @@ fn whatever_begins_something_is_rated_whoever_it_names() {
     }
     rig.now = rig.now + Duration::from_secs(61);
     assert_eq!(rig.send(&named[0]).reason, Reason::Extension, "the token chooses the worker");
+    assert_eq!(status(rig.send(&named[1])), (503, Reason::OverRate));
     assert_eq!(rig.send(&named[1]), dropped(Reason::Banned));
 }
 
 #[test]
-fn a_banned_source_gets_no_answer_to_a_request_outside_a_call() {
+fn a_source_gets_one_503_before_its_ban_and_then_no_answer_to_a_request_outside_a_call() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
     rig.send(&invite("a"));
+    assert_eq!(status(rig.send(&invite("over"))), (503, Reason::OverRate), "it hears that it is to stop");
     for text in [
         invite("b"),
         same(&invite("c"), "CANCEL"),
