@@ -22,7 +22,8 @@ impl Config {
         settings.check().map_err(|fault| fault.found_in(&Origin::default()))
     }
 
-    /// Settings that are allowed and probably not meant, a line each: for `pointsman check` and the log at start.
+    /// Settings that are allowed and probably not meant, a line each: for `pointsman check` and the log at start
+    /// and after a reload.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let streams = self.rtp_ports(WorkerId(0)).pairs();

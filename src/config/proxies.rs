@@ -17,6 +17,7 @@ mod pattern;
 mod place;
 mod pool;
 mod proxy;
+mod reach;
 mod route;
 
 pub(super) use check::{Proxies, checked};
@@ -75,6 +76,15 @@ impl Config {
         let oc = self.proxies.iter().filter(is_redirected).find(|proxy| proxy.oc).map(|proxy| {
             format!("proxy: `oc` of {} has no effect: no answer comes through here in mode redirect", proxy.name)
         });
-        local.into_iter().chain(empty).chain(idle).chain(shadowed).chain(no_worker).chain(shared).chain(oc)
+        let unreached = self.unreached_notes();
+        local
+            .into_iter()
+            .chain(empty)
+            .chain(unreached)
+            .chain(idle)
+            .chain(shadowed)
+            .chain(no_worker)
+            .chain(shared)
+            .chain(oc)
     }
 }

@@ -79,7 +79,11 @@ impl Supervisor {
             return Ok(change);
         }
         let now = clock::now();
+        let known = self.config.notes();
         self.config = new;
+        for note in self.config.notes().iter().filter(|note| !known.contains(note)) {
+            warn!("{note}");
+        }
         self.lanes.order(gate);
         self.lanes.send(|_| server::Command::Reload {
             rules: Box::new(super::rules(&self.config)),

@@ -380,7 +380,7 @@ fn a_uri_that_is_no_address_of_another_server_is_refused_by_one_line() {
         "p.toml:4:1: proxy.1.uri: requests for it leave from a UDP listener of IPv4, and there is none; add such as \
          udp:0.0.0.0:5060"
     );
-    assert_eq!(config(&proxy.replace("0.0.1", "0.0.1:5090")).notes(), Vec::<String>::new());
+    assert_eq!(config(&format!("workers = 0\n{}", proxy.replace("0.0.1", "0.0.1:5090"))).notes(), Vec::<String>::new());
     let mapped = config("[[proxy]]\nname = \"a\"\nuri = \"sip:[::ffff:192.0.2.7]:5070\"");
     assert_eq!(mapped.proxies[0].host, "192.0.2.7");
 }
@@ -490,20 +490,51 @@ fn more_proxies_than_a_table_of_weights_can_show_are_refused() {
 #[test]
 fn settings_of_proxies_that_are_probably_not_meant_are_noted() {
     let notes = |text: &str| config(text).notes();
-    let two =
-        "[[proxy]]\nname = \"a\"\nuri = \"sip:127.0.0.1:5090\"\n[[proxy]]\nname = \"b\"\nuri = \"sip:192.0.2.2\"\n";
+    let two = "workers = 0\n[[proxy]]\nname = \"a\"\nuri = \"sip:127.0.0.1:5090\"\n[[proxy]]\nname = \"b\"\nuri = \"sip:192.0.2.2\"\n";
     assert_eq!(notes(two), ["proxy: a is on this host, others are not"]);
     assert_eq!(notes("[[pool]]\nname = \"a\""), ["pool: a has no proxy; its requests get 503"]);
     let shadowed = "[[route]]\npool = \"workers\"\n[[route]]\nuser = \"7*\"\npool = \"workers\"";
     assert_eq!(notes(shadowed), ["route: every request fits route 1; those after it are never asked"]);
-    let unseen = "[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\noc = true\n";
+    let unseen = "workers = 0\n[[proxy]]\nname = \"a\"\nuri = \"sip:192.0.2.2\"\noc = true\n";
     assert_eq!(notes(unseen), Vec::<String>::new());
     assert_eq!(
         notes(&format!("{unseen}[[pool]]\nname = \"default\"\nmode = \"redirect\"")),
         ["proxy: `oc` of a has no effect: no answer comes through here in mode redirect"]
     );
-    let idle = "[[pool]]\nname = \"a\"\nworkers = true\nanswer-within = \"2s\"";
+    let idle = "[[route]]\npool = \"a\"\n[[pool]]\nname = \"a\"\nworkers = true\nanswer-within = \"2s\"";
     assert_eq!(notes(idle), ["pool: mode proxy of a does not look at answer-within and retry-on; `stateful` does"]);
+}
+
+#[test]
+fn a_pool_whose_members_get_no_request_is_noted_with_the_key_to_add() {
+    let notes = |text: &str| config(text).notes();
+    let proxy = |pool: &str| format!("[[proxy]]\nname = \"p\"\nuri = \"sip:192.0.2.2\"\npool = \"{pool}\"\n");
+    let pool = |name: &str, key: &str| format!("[[pool]]\nname = \"{name}\"\n{key}\n");
+    let route = |pool: &str| format!("[[route]]\nuser = \"7*\"\npool = \"{pool}\"\n");
+    let default = "pool: no request comes to default: without a route they are for the workers; add a [[route]] with `pool = \"default\"`";
+    let named = |name: &str| {
+        format!(
+            "pool: no request comes to {name}; add a [[route]] with `pool = \"{name}\"`, or name it in the `fallback` of another pool"
+        )
+    };
+
+    assert_eq!(notes(&proxy("default")), [format!("{default}, or set `workers = 0`")]);
+    assert_eq!(notes(&pool("default", "workers = true")), [default]);
+    assert_eq!(notes(&format!("{}{}", pool("x", ""), proxy("x"))), [named("x")]);
+    // A fallback of a pool that gets nothing gets nothing either.
+    let both = format!("{}{}{}", pool("x", ""), pool("y", "workers = true\nfallback = [\"x\"]"), proxy("x"));
+    assert_eq!(notes(&both), [named("x"), named("y")]);
+    let after = format!("[[route]]\npool = \"workers\"\n{}{}{}", route("x"), pool("x", ""), proxy("x"));
+    assert!(notes(&after).contains(&named("x")), "{:?}", notes(&after));
+
+    for reached in [
+        format!("workers = 0\n{}", proxy("default")),
+        format!("{}{}", route("default"), proxy("default")),
+        format!("{}{}{}", route("x"), pool("x", ""), proxy("x")),
+        format!("{}{}{}{}", route("y"), pool("x", ""), pool("y", "workers = true\nfallback = [\"x\"]"), proxy("x")),
+    ] {
+        assert_eq!(notes(&reached), Vec::<String>::new(), "{reached}");
+    }
 }
 
 #[test]
