@@ -7,7 +7,7 @@ use super::{StartError, descriptors};
 use crate::config::{Config, Service};
 use crate::ids::TokenKey;
 use crate::net::process;
-use crate::net::tls::{Identity, TlsError, server_config};
+use crate::net::tls::{Identity, TlsError, listeners_config};
 use crate::server::gate::{GateSetup, Limits, Order, StreamListener};
 use crate::stream::{Kind, Rules};
 use crate::words::Certificates;
@@ -57,14 +57,11 @@ pub(super) fn certificates(config: &Config) -> Result<Arc<[u8]>, TlsError> {
     Ok(serde_json::to_vec(&told).unwrap_or_default().into())
 }
 
-/// The protocol of each listener for connections, in their order. All that speak TLS share one configuration.
+/// The protocol of each listener for connections, in their order. All that speak TLS share one configuration, which is
+/// made without such a listener as well: a file that cannot be used is a fault, as `pointsman check` says.
 fn kinds(config: &Config, key: &TokenKey) -> Result<Vec<Kind>, TlsError> {
     let services = || config.listen.iter().map(|listen| listen.service).filter(|service| service.is_stream());
-    let identities = match services().any(Service::is_secure) {
-        true => config.tls.iter().map(Identity::read).collect::<Result<Vec<_>, _>>()?,
-        false => Vec::new(),
-    };
-    let tls = server_config(&identities, Some(key))?;
+    let tls = listeners_config(config, Some(key))?;
     let rules = Arc::new(Rules { origins: config.origins.clone() });
     let kind = |service| match service {
         Service::Tls => Kind::Tls(Arc::clone(&tls)),

@@ -61,6 +61,24 @@ fn slots_that_come_back_after_a_shrink_take_calls_again() {
 }
 
 #[test]
+fn a_reload_to_a_pool_that_gets_no_request_says_so_once_and_one_to_files_that_cannot_be_read_is_refused() {
+    let by_file = ByFile::start(1);
+    let reload = |text: &str| {
+        std::fs::write(by_file.file.path(), format!("workers = 1\n{text}")).unwrap();
+        by_file.pointsman.stats("reload")
+    };
+    let proxy = "[[proxy]]\nname = \"a\"\nuri = \"sip:127.0.0.1:5099\"\nprobe = \"none\"\n";
+    for handicap in [100, 50] {
+        let reply = reload(&format!("{proxy}handicap = {handicap}\n"));
+        assert!(reply["changed"].is_array(), "{reply}");
+    }
+    by_file.pointsman.wait_for_log("no request comes to default");
+    assert_eq!(by_file.pointsman.log().matches("no request comes to default").count(), 1);
+    let reply = reload("[[tls]]\ncertificate = \"/nowhere.pem\"\nkey = \"/nowhere.key\"\n");
+    assert!(reply["error"].as_str().is_some_and(|error| error.contains("tls: /nowhere.pem cannot be read")), "{reply}");
+}
+
+#[test]
 fn a_worker_that_the_operator_drains_stays_drained_over_a_reload() {
     let by_file = ByFile::start(3);
     assert!(by_file.pointsman.command(&["drain", "w0", "w2"]).status.success());

@@ -57,6 +57,22 @@ fn a_workers_port_in_use_is_named() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_read_is_named_as_check_names_it_though_no_listener_speaks_tls() {
+    let dir = dir();
+    let file = dir.path().join("p.toml");
+    let text = format!(
+        "listen = [\"udp:{}:5060\"]\n[[tls]]\ncertificate = \"/nowhere.pem\"\nkey = \"/nowhere.key\"\n",
+        own_address()
+    );
+    std::fs::write(&file, text).unwrap();
+    let (file, run_dir) = (file.display().to_string(), dir.path().display().to_string());
+    for words in [&["check", &file][..], &["--config", &file, "--run-dir", &run_dir]] {
+        assert_refused(&run(words), &["tls: /nowhere.pem cannot be read"]);
+    }
+    assert_eq!(left_in(&dir), Vec::<String>::new());
+}
+
+#[test]
 fn an_address_that_is_not_this_hosts_is_named() {
     let dir = dir();
     let run_dir = dir.path().display().to_string();

@@ -16,7 +16,7 @@ pub use error::{TlsError, TlsFault};
 pub use files::{Contents, Identity};
 pub use notes::check;
 pub(in crate::net) use server::roots;
-pub use server::server_config;
+pub use server::{listeners_config, server_config};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::certified::Certified;
 use super::client::proxy_kinds;
 use super::error::{TlsError, TlsFault};
 use super::files::Identity;
-use super::server::server_config;
+use super::server::listeners_config;
 use crate::config::Config;
 
 /// A certificate that ends within this time is told of.
@@ -19,14 +19,14 @@ const SOON: u64 = 14 * 86_400;
 ///
 /// A file cannot be used.
 pub fn check(config: &Config) -> Result<Vec<String>, TlsError> {
-    let notes = check_identities(config).map_err(|error| error.at("tls"))?;
+    listeners_config(config, None)?;
+    let notes = notes_of_identities(config).map_err(|error| error.at("tls"))?;
     proxy_kinds(config)?;
     Ok(notes)
 }
 
-fn check_identities(config: &Config) -> Result<Vec<String>, TlsError> {
+fn notes_of_identities(config: &Config) -> Result<Vec<String>, TlsError> {
     let identities: Vec<Identity> = config.tls.iter().map(Identity::read).collect::<Result<_, _>>()?;
-    server_config(&identities, None)?;
     let provider = ring::default_provider();
     let now = UnixTime::now();
     let certified: Vec<Certified> =

@@ -15,8 +15,18 @@ use super::error::{TlsError, TlsFault};
 use super::files::{Contents, Identity};
 use super::resolver::Resolver;
 use super::tickets::Tickets;
-use crate::config::ClientCertificates;
+use crate::config::{ClientCertificates, Config};
 use crate::ids::TokenKey;
+
+/// The configuration of all listeners, by the files that `[[tls]]` names, whether or not a listener speaks TLS.
+///
+/// # Errors
+///
+/// A file cannot be used. The error names the key.
+pub fn listeners_config(config: &Config, key: Option<&TokenKey>) -> Result<Arc<ServerConfig>, TlsError> {
+    let identities: Result<Vec<_>, _> = config.tls.iter().map(Identity::read).collect();
+    identities.and_then(|identities| server_config(&identities, key)).map_err(|error| error.at("tls"))
+}
 
 /// The configuration of all listeners: TLS 1.2 and 1.3, the certificates by the host that a caller names. The first
 /// says which certificates callers are asked for; all ask for the same. Sessions are resumed by tickets where there is
