@@ -38,6 +38,11 @@ use crate::words::{Hello, LanTerms, Resume, features};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before the listener of a dispatcher that has just ended is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// Time that the dispatcher that was taken over from has to end, before the log says that its port is still in use. A
+/// worker that cannot connect for that long is taken for dead.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// The key of the address, as errors name it.
+const KEY: &str = "`listen` in [lan]";
 
 /// The listener for workers on other hosts, with the dispatcher's certificate.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl LanListener {
     /// A file or the address cannot be used.
     pub fn bind(config: Option<&config::Lan>) -> Result<Option<Self>, StartError> {
         let Some(mut listener) = LanListener::prepare(config)? else { return Ok(None) };
-        let socket = Listener::bind(listener.address).map_err(BindError::with_holders)?;
+        let socket = Listener::bind(listener.address).map_err(|error| error.chosen_with(KEY).with_holders())?;
         info!("workers on other hosts connect to {}", socket.local_addr());
         listener.socket = Some(socket);
         Ok(Some(listener))
@@ -96,13 +101,17 @@ impl LanListener {
         };
         let socket = match socket {
             Some(socket) => socket,
-            None => loop {
-                match Listener::bind(address) {
-                    Ok(socket) => break socket,
-                    Err(error) => complain(&error),
+            None => {
+                let begin = clock::now();
+                loop {
+                    match Listener::bind(address).map_err(|error| error.chosen_with(KEY)) {
+                        Ok(socket) => break socket,
+                        Err(BindError::InUse { .. }) if clock::now().since(begin) < ENDS_WITHIN => {}
+                        Err(error) => complain(&error),
+                    }
+                    sleep(AGAIN).await;
                 }
-                sleep(AGAIN).await;
-            },
+            }
         };
         let listener = match tokio::net::TcpListener::from_std(TcpListener::from(socket)) {
             Ok(listener) => listener,

@@ -231,6 +231,7 @@ fn a_takeover_and_a_restart_are_cut_wires_to_workers_on_other_hosts_and_their_ca
     }
     load.wait_for_more(100);
     load.end();
+    assert!(!pointsman.log().contains("cannot connect"), "{}", pointsman.log());
     let phone = Phone::new(ip);
     let calls: Vec<_> =
         (0..24).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::{started, states, wait_until_up};
 use crate::support::lan::{PORT, Site};
 use crate::support::phone::Phone;
-use crate::support::pointsman::Pointsman;
+use crate::support::pointsman::{Pointsman, run};
 use crate::support::{DEADLINE, own_address, wait_for};
 
 fn call(pointsman: &Pointsman) {
@@ -43,6 +43,21 @@ fn connect_from(ip: IpAddr, at: SocketAddr) -> TcpStream {
     socket.bind(&SocketAddr::new(ip, 0).into()).unwrap();
     socket.connect(&at.into()).unwrap();
     socket.into()
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_key_of_its_table() {
+    let ip = own_address().into();
+    let site = Site::new(ip, &[]);
+    let _taken = std::net::TcpListener::bind((ip, PORT)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // It writes the file.
+    site.setup(1, "");
+    let (file, run_dir) = (site.file("pointsman.toml").display().to_string(), dir.path().display().to_string());
+    let output = run(&["--config", &file, "--listen", &format!("udp:{ip}:5060"), "--run-dir", &run_dir]);
+    assert_eq!(output.status.code(), Some(2));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("choose another with `listen` in [lan]") && !log.contains("--listen"), "{log}");
 }
 
 #[test]
