@@ -136,6 +136,7 @@ class Worker:
         self.draining, self.stop_at = False, None
         self.number = self.direct = self.answered = 0
         self.reported, self.due = None, 0.0
+        self.measured = time.monotonic(), time.process_time(), 0     # when, processor time until then, the result
 
     # --- The links: one, or one for each of the dispatcher's lanes ---
 
@@ -211,6 +212,14 @@ class Worker:
             except ConnectionError:
                 self.disconnect()
 
+    def cpu(self, now):
+        """Millionths of a core, measured over a second at least: a shorter time says nothing."""
+        since, before, _ = self.measured
+        if now - since >= 1.0:
+            spent = time.process_time()
+            self.measured = now, spent, int((spent - before) / (now - since) * 1e6)
+        return self.measured[2]
+
     def report(self):
         """Absolute numbers; nothing is ever counted up here and down there. `covers`: our figures include all messages of
         the link up to this one, so the dispatcher stops adding their sizes itself."""
@@ -219,7 +228,7 @@ class Worker:
         now = time.monotonic()
         if self.links and self.welcome and (state != self.reported or now >= self.due):
             self.number += 1
-            cpu = int(time.process_time() / max(now - START, 0.001) * 1e6)
+            cpu = self.cpu(now)
             flags = 2 if self.draining else 0
             for link, taken in list(self.links.items()):
                 self.send(link, record(REPORT, struct.pack("<QQQIIIIIIQQ", self.number, taken, taken, used,
@@ -421,8 +430,6 @@ class Worker:
                         self.disconnect()
             self.on_time()
 
-
-START = time.monotonic()
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A Pointsman worker in Python.")

@@ -76,6 +76,12 @@ fn a_python_worker_answers_from_the_well_known_port_and_names_its_own() {
 }
 
 #[test]
+fn a_python_worker_that_has_just_started_does_not_report_the_time_of_its_start_as_that_of_a_moment() {
+    let cpu = Desk::open(100).expect_report(|_| true).cpu;
+    assert!(cpu <= 1_000_000, "one thread has no more than a core, not {cpu} millionths");
+}
+
+#[test]
 fn the_rest_of_a_call_goes_to_the_python_workers_own_port() {
     let desk = Desk::open(100);
     let invite = desk.phone.invite(desk.address(), None);
