@@ -24,8 +24,8 @@ pub enum Framed {
         /// Total bytes, those at hand included.
         at_least: usize,
     },
-    /// A head of that many bytes, up to its empty line, after which the message's end cannot be found. It can be
-    /// answered; then the connection has to be closed.
+    /// A head of that many bytes, after which the message's end cannot be found: up to its empty line, or, where it is
+    /// too large, its first whole fields. It can be answered; then the connection has to be closed.
     Faulty(usize, StreamFault),
     /// The connection has to be closed.
     Close(StreamFault),
@@ -162,10 +162,10 @@ impl Framer {
                     }
                 }
             }
-            (self.field, self.seen) = (end, end);
             if end > MAX_HEAD || usize::from(self.fields) > MAX_FIELDS + 1 {
-                return Err(Framed::Close(StreamFault::HeadTooLarge));
+                return Err(self.is_too_large());
             }
+            (self.field, self.seen) = (end, end);
             if self.fields == 0 {
                 if !(could_start_a_message(field) && names_sip(field)) {
                     return Err(Framed::Close(StreamFault::NotSip));
@@ -188,11 +188,19 @@ impl Framer {
         Err(self.needs_more(buffer))
     }
 
+    /// The answer where the head is too large: the fields before the one that is being read can be answered.
+    const fn is_too_large(&self) -> Framed {
+        match self.fields {
+            0 => Framed::Close(StreamFault::HeadTooLarge),
+            _ => Framed::Faulty(self.field, StreamFault::HeadTooLarge),
+        }
+    }
+
     /// The answer where the head does not end yet.
     fn needs_more(&self, buffer: &[u8]) -> Framed {
         let rest = buffer.get(self.field..).unwrap_or_default();
         match buffer.len() {
-            MAX_HEAD.. => Framed::Close(StreamFault::HeadTooLarge),
+            MAX_HEAD.. => self.is_too_large(),
             _ if self.fields == 0 && !could_start_a_message(rest) => Framed::Close(StreamFault::NotSip),
             have => Framed::NeedMore { at_least: have + 1 },
         }
@@ -332,8 +340,14 @@ mod tests {
         ] {
             assert_eq!(framed(&text), Framed::Faulty(text.len(), fault), "{text}");
         }
+        let fields = format!("{HEAD}{}", "a: b\r\n".repeat(200));
+        let whole = HEAD.len() + 6 * MAX_FIELDS;
+        assert_eq!(framed(&fields), Framed::Faulty(whole, StreamFault::HeadTooLarge));
+        for more in ["", "\r\n\r\n"] {
+            let long = format!("{HEAD}a: {}{more}", "b".repeat(MAX_HEAD));
+            assert_eq!(framed(&long), Framed::Faulty(HEAD.len(), StreamFault::HeadTooLarge));
+        }
         for (text, fault) in [
-            (format!("{HEAD}{}", "a: b\r\n".repeat(200)), StreamFault::HeadTooLarge),
             ("x".repeat(MAX_HEAD), StreamFault::HeadTooLarge),
             ("\x16\x03\x01".to_owned(), StreamFault::NotSip),
             ("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_owned(), StreamFault::NotSip),

@@ -132,13 +132,24 @@ fn a_head_whose_end_cannot_be_found_is_given_to_be_answered_and_then_it_ends() {
 }
 
 #[test]
+fn of_a_head_that_is_too_large_the_first_fields_are_given_to_be_answered() {
+    let many = format!("{HEAD}{}\r\n", "a: b\r\n".repeat(97));
+    let long = format!("{HEAD}a: {}\r\n\r\n", "b".repeat(40_000));
+    for (bytes, fields) in [(many, 96), (long, 0)] {
+        for piece in [1, 7, 1_000, 50_000] {
+            let mut peer = plain();
+            let gone = bytes.as_bytes().chunks(piece).find_map(|piece| peer.bytes(piece).err());
+            assert_eq!(gone, Some(Fault::Framing(StreamFault::HeadTooLarge)));
+            let front = format!("{HEAD}{}", "a: b\r\n".repeat(fields));
+            assert_eq!(peer.faulty, [(front, StreamFault::HeadTooLarge)], "{piece}");
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_no_sip_or_have_no_end_give_nothing_to_answer() {
-    let fields = format!("{HEAD}{}\r\n", "a: b\r\n".repeat(97));
-    for (bytes, fault) in [
-        ("\x16\x03\x01\x02", StreamFault::NotSip),
-        (fields.as_str(), StreamFault::HeadTooLarge),
-        (&"x".repeat(40_000), StreamFault::HeadTooLarge),
-    ] {
+    for (bytes, fault) in [("\x16\x03\x01\x02", StreamFault::NotSip), (&"x".repeat(40_000), StreamFault::HeadTooLarge)]
+    {
         let mut peer = plain();
         let gone = bytes.as_bytes().chunks(1_000).find_map(|piece| peer.bytes(piece).err());
         assert_eq!(gone, Some(Fault::Framing(fault)));

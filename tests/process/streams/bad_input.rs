@@ -71,6 +71,33 @@ fn descriptors_are_what_they_were_after_a_thousand_connections_of_each_kind() {
     drop(halves);
 }
 
+#[test]
+fn a_head_that_is_too_large_gets_513_before_its_connection_ends_and_explain_knows_of_it() {
+    let setup = Setup::new(1);
+    let ws = SocketAddr::new(setup.ip, 5080);
+    let rig = Rig::with(setup.with(["--listen", &format!("ws:{ws}")]), "");
+    let worker = rig.pointsman.worker_address(0);
+    for (number, extra) in ["X: a\r\n".repeat(95), format!("X: {}\r\n", "a".repeat(40_000))].iter().enumerate() {
+        for (at, to) in [rig.tcp, ws, worker].into_iter().enumerate() {
+            let mut line = if to == ws { Line::websocket(to) } else { Line::tcp(to) }.unwrap();
+            let call_id = format!("large-{number}-{at}");
+            let uri = format!("sip:service@{to}");
+            let invite = line.request("INVITE", &uri, (&call_id, &format!("<{uri}>")), 1);
+            line.send(invite.replacen("Content-Length", &format!("{extra}Content-Length"), 1).as_bytes()).unwrap();
+            let answer = line.receive_final("INVITE").unwrap();
+            assert!(answer.starts_with("SIP/2.0 513 "), "{answer}");
+            assert!(line.receive().is_err(), "the next message cannot be found");
+            if to != worker {
+                let said = rig.pointsman.stats(&format!("explain {call_id}"));
+                let decision = &said["decisions"][0];
+                assert_eq!((&decision["action"], &decision["status"]), (&"replied".into(), &513.into()), "{said}");
+            }
+        }
+    }
+    let counters = rig.pointsman.stats("counters");
+    assert_eq!(counters["connections"]["closed"]["reasons"]["head-too-large"], 4, "{counters}");
+}
+
 /// Ticks of the clock for which a process has had a CPU.
 fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
