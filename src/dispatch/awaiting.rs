@@ -151,9 +151,9 @@ impl Awaiting {
         }
     }
 
-    /// Takes out a request, however long it has waited.
-    pub(super) fn poll_any(&mut self) -> Option<Waiter> {
-        self.poll_expired(Time::NEVER).map(|(waiter, _)| waiter)
+    /// Takes out a request, however long it has waited, with what it waits for.
+    pub(super) fn poll_any(&mut self) -> Option<(Waiter, Awaited)> {
+        self.poll_expired(Time::NEVER)
     }
 
     /// When [`Awaiting::poll_expired`] is due next.
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(awaiting.take(&Awaited::Name(name("c"))), [id(3)]);
         assert_eq!(awaiting.look_ups, [name("a")], "another waits for it");
         awaiting.check();
-        assert_eq!(awaiting.poll_any(), Some(id(2)));
+        assert_eq!(awaiting.poll_any().unwrap().0, id(2));
         assert_eq!(awaiting.poll_look_up(), None);
         awaiting.check();
     }
@@ -255,7 +255,8 @@ mod tests {
         assert_eq!((awaiting.poll_timeout(), awaiting.poll_expired(Time(2))), (Some(connected_by), None));
         assert_eq!(awaiting.poll_expired(connected_by), Some((id(1), connection(1))));
         assert_eq!(awaiting.poll_expired(connected_by), None);
-        assert_eq!((awaiting.poll_any(), awaiting.poll_any(), awaiting.poll_any()), (Some(id(2)), Some(id(0)), None));
+        let all = [(); 3].map(|()| awaiting.poll_any().map(|(waiter, _)| waiter));
+        assert_eq!(all, [Some(id(2)), Some(id(0)), None]);
         assert_eq!(awaiting.poll_timeout(), None);
         awaiting.check();
     }

@@ -76,6 +76,8 @@ pub(super) struct Contexts {
     leaving: VecDeque<Leaving>,
     /// Requests of an earlier dispatcher that nothing has been done for.
     carried: Vec<Carried>,
+    /// Requests whose search for a way a takeover has interrupted.
+    interrupted: Vec<ContextId>,
     scratch: Scratch,
 }
 
@@ -392,6 +394,7 @@ impl Contexts {
             terms: Vec::new(),
             leaving: VecDeque::new(),
             carried: Vec::new(),
+            interrupted: Vec::new(),
             scratch: Scratch::default(),
         }
     }
@@ -567,6 +570,19 @@ impl Contexts {
         if let Some(next) = after.and_then(|after| self.all.get_mut(after)) {
             next.place.before = Some(id);
         }
+    }
+
+    /// Takes note that a request waits for its next way no longer, though it has none: at a takeover.
+    pub(super) fn interrupt(&mut self, id: ContextId) {
+        self.interrupted.push(id);
+    }
+
+    /// Takes out those that still want a way.
+    pub(super) fn take_interrupted(&mut self) -> Vec<ContextId> {
+        let wants = |under_way: &UnderWay| under_way.context.is_seeking() || under_way.around == Around::Waits;
+        let mut interrupted = std::mem::take(&mut self.interrupted);
+        interrupted.retain(|id| self.all.get(*id).is_some_and(wants));
+        interrupted
     }
 
     /// The requests of systems that have gone to this address in a datagram.

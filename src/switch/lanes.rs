@@ -236,6 +236,8 @@ impl<C: Channel> Switch<C> {
     /// Decides about requests whose way was sought when this dispatcher took over, or when another one failed to:
     /// before anything is read that belongs to them.
     pub fn decide_sought(&mut self, now: Time) {
+        self.dispatch.seek_again(now);
+        self.send_leaving(now);
         let Switch { sought, scanner, dispatch, outbox, .. } = self;
         for Sought { request, arrival } in sought.drain(..) {
             let Ok(message) = scanner.scan(&request) else { continue };

@@ -532,17 +532,3 @@ fn a_cancel_that_another_lane_has_read_finds_its_call_whose_way_is_sought() {
         assert_eq!(shown(&left), ["200 to #50", "487 to #50"], "early: {is_early}, a takeover: {is_taken_over}");
     }
 }
-
-#[test]
-fn a_request_that_has_gone_somewhere_ends_with_what_came_of_that_where_a_takeover_ends_the_search() {
-    let mut rig = Rig::connected(1);
-    let first = rig.calls_name();
-    rig.phone(&first, "503 Service Unavailable", FIRST);
-    rig.switch.settle(rig.now);
-    assert_eq!(shown(&rig.left()), ["500 to #50"]);
-    let mut rig = Rig::connected(1);
-    rig.calls_phone();
-    assert!(rig.hangs_up(FIRST).is_empty());
-    rig.switch.settle(rig.now);
-    assert_eq!(shown(&rig.left()), ["503 to #50"]);
-}

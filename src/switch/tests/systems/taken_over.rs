@@ -203,6 +203,58 @@ fn a_call_whose_first_address_is_silent_goes_to_the_second_one_as_soon_after_a_t
 }
 
 #[test]
+fn a_call_whose_connection_to_its_second_address_is_being_opened_at_a_takeover_goes_by_another_one() {
+    for is_taken_over in [true, false] {
+        let mut rig = Rig::connected(1);
+        assert_eq!(rig.system(&to_uri("INVITE", uri(true), &[])), []);
+        assert_eq!(rig.finds(&[PHONE, ELSEWHERE]), []);
+        rig.dials(FIRST);
+        let first = one(rig.opens(FIRST));
+        assert_eq!(shown(&rig.phone(&first, "503 Service Unavailable", FIRST)), ["ACK to #60"]);
+        rig.dials(SECOND);
+        let mut by = SECOND;
+        rig.switch.settle(rig.now);
+        if is_taken_over {
+            rig.take_over(&[1]);
+            by = ConnId(62);
+            rig.dials(by);
+        } else {
+            // It comes to nothing.
+            rig.switch.save(&mut Vec::new());
+            rig.switch.decide_sought(rig.now);
+        }
+        let second = one(rig.opens(by));
+        assert_eq!(second.shown(), format!("INVITE to #{}", by.0));
+        let answered = rig.stream(&answer(&second, "200 OK"), by, ELSEWHERE);
+        assert_eq!(shown(&answered), ["200 to #50"]);
+    }
+}
+
+#[test]
+fn a_call_whose_connection_was_lost_before_a_takeover_goes_around_by_another_one() {
+    for is_taken_over in [true, false] {
+        let mut rig = Rig::connected(1);
+        assert_eq!(rig.system(&to_uri("INVITE", uri(true), &[])), []);
+        assert_eq!(rig.finds(&[PHONE]), []);
+        rig.dials(FIRST);
+        one(rig.opens(FIRST));
+        assert_eq!(rig.hangs_up(FIRST), []);
+        let mut by = FIRST;
+        for (is_next, conn) in [(true, SECOND), (is_taken_over, ConnId(62))] {
+            if is_next {
+                by = conn;
+                rig.dials(by);
+            }
+            if is_taken_over && by == SECOND {
+                rig.switch.settle(rig.now);
+                rig.take_over(&[1]);
+            }
+        }
+        assert_eq!(one(rig.opens(by)).shown(), format!("INVITE to #{}", by.0));
+    }
+}
+
+#[test]
 fn a_refusal_that_the_first_address_repeats_after_a_takeover_is_acknowledged_and_the_second_one_rings_on() {
     let mut rig = Rig::connected(1);
     let first = at_first_address(&mut rig);

@@ -193,7 +193,7 @@ fn walk(seed: u64, is_handed_on: bool) -> Vec<Effect> {
             seen.take(&out, kind, None, &step);
             all.append(&mut out);
         }
-        if is_handed_on && !context.is_seeking() {
+        if is_handed_on {
             context = handed_on(&context, now).unwrap_or_else(|| panic!("{step}: {context:?}"));
         }
     }

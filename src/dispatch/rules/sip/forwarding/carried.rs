@@ -50,6 +50,8 @@ impl Dispatch {
         (under_way.ways_out, under_way.unheard) = (ways_out, unheard);
         (under_way.is_told, under_way.is_cut) = (is_told, is_cut);
         (under_way.around, under_way.has_copies) = (around, has_copies);
-        self.contexts.insert(under_way).map(|_| ())
+        let id = self.contexts.insert(under_way)?;
+        self.contexts.interrupt(id);
+        Some(())
     }
 }

@@ -75,7 +75,7 @@ impl Dispatch {
     }
 
     /// Has a request whose connection is gone go by a connection to this far end, which may have to be opened.
-    fn go_around_by(&mut self, id: ContextId, to: Callee, now: Time) {
+    pub(super) fn go_around_by(&mut self, id: ContextId, to: Callee, now: Time) {
         let Some(source) = self.contexts.get(id).map(|under_way| under_way.source) else { return };
         match self.find_connection(&to, source) {
             Some(Some(conn)) => self.go_around(id, Hop::Connection(conn), now),

@@ -316,10 +316,11 @@ impl Dispatch {
     }
 
     /// Takes out the requests that have gone nowhere yet, for the dispatcher that takes over: a sender on a connection
-    /// does not repeat them. Those that have gone somewhere before end as if there were no other way.
+    /// does not repeat them. Those that have gone somewhere before stay, and wait for nothing until
+    /// [`Dispatch::seek_again`].
     pub fn take_sought(&mut self, now: Time) -> Vec<Sought> {
         let mut all = Vec::new();
-        while let Some(waiter) = self.awaiting.poll_any() {
+        while let Some((waiter, awaited)) = self.awaiting.poll_any() {
             let id = match waiter {
                 Waiter::Request(id) => id,
                 Waiter::Ack(ack) => {
@@ -327,18 +328,38 @@ impl Dispatch {
                     continue;
                 }
             };
-            let Some(under_way) = self.contexts.get(id) else { continue };
+            let Some(under_way) = self.contexts.get_mut(id) else { continue };
             let UnderWay { ref context, ref request, arrival, .. } = *under_way;
-            match (context.is_seeking(), context.has_left()) {
-                (true, false) if context.wants_way() => {
+            match (context.is_seeking(), context.has_left(), awaited) {
+                (true, false, _) if context.wants_way() => {
                     all.push(Sought { request: request.to_vec(), arrival });
                     self.contexts.forget(id);
                 }
-                (true, _) => self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
-                (false, _) => self.lose_unheard(id, now),
+                (true, false, _) => self.on_way_found(id, Err((480, Reason::OutboundUnreachable)), now),
+                (is_seeking, _, awaited) => {
+                    match awaited {
+                        Awaited::Connection(to) if is_seeking => under_way.others.push(Destination::Connection(to)),
+                        Awaited::Connection(to) => under_way.opened = Some(to),
+                        Awaited::Name(_) => {}
+                    }
+                    self.contexts.interrupt(id);
+                }
             }
         }
         all
+    }
+
+    /// Has the requests look for their way again that have gone somewhere before: another dispatcher has taken over, or
+    /// has failed to.
+    pub fn seek_again(&mut self, now: Time) {
+        for id in self.contexts.take_interrupted() {
+            let Some(under_way) = self.contexts.get_mut(id) else { continue };
+            match (under_way.context.is_seeking(), under_way.opened.take()) {
+                (true, _) => self.go_on(id, now),
+                (false, Some(to)) => self.go_around_by(id, to, now),
+                (false, None) => self.lose_unheard(id, now),
+            }
+        }
     }
 
     /// The addresses of a name that may be named and can be reached; none: the status of the answer.
