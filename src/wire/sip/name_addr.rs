@@ -1,6 +1,6 @@
 //! From, To, Contact, Route: an address with a name and parameters (RFC 3261 §20.10).
 
-use super::params::Params;
+use super::params::{Params, is_plain};
 use super::text::{cut, find, quoted_len, trim};
 use super::uri::Uri;
 
@@ -22,6 +22,12 @@ impl<'a> NameAddr<'a> {
     /// white space inside the brackets is ignored (§3.1.2.14).
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
+        // Most have no display name.
+        if let [b'<', rest @ ..] = value {
+            let (uri, rest) = cut(rest, Some(find(rest, [b'>'])?));
+            let params = trim(rest.get(1..)?);
+            return matches!(params, [] | [b';', ..]).then(|| NameAddr::new(None, trim(uri), params));
+        }
         let quoted = if value.first() == Some(&b'"') { quoted_len(value)? } else { 0 };
         let (quoted, rest) = cut(value, Some(quoted));
         match find(rest, [b'<', b'"', b';']).map(|at| cut(rest, Some(at))) {
@@ -43,8 +49,13 @@ impl<'a> NameAddr<'a> {
     }
 
     fn new(display: Option<&'a [u8]>, uri: &'a [u8], params: &'a [u8]) -> Self {
+        // Most have a tag and nothing else.
+        let plain_tag = params.strip_prefix(b";tag=").filter(|tag| is_plain(tag));
         let params = Params::new(params);
-        let (tag, has_good_params) = params.get_checked(b"tag");
+        let (tag, has_good_params) = match plain_tag {
+            Some(_) => (plain_tag, true),
+            None => params.get_checked(b"tag"),
+        };
         NameAddr { display, uri, params, tag: tag.filter(|tag| !tag.is_empty()), has_good_params }
     }
 
@@ -77,6 +88,35 @@ mod tests {
         let text_of = |bytes| std::str::from_utf8(bytes).unwrap();
         let read = NameAddr::parse(text.as_bytes())?;
         Some((read.display.map(text_of), text_of(read.uri), read.tag().map(text_of)))
+    }
+
+    #[test]
+    fn a_plain_address_is_read_as_in_any_other_form() {
+        for uri in ["sip:a@h", "", " sip:a@h ", "sip:a@h>", "sip:\"<@h", "sip:a;b@h"] {
+            for params in [
+                "",
+                ";tag=7",
+                ";tag=",
+                ";tag=a b",
+                ";tag=a ",
+                ";tag= a",
+                ";tag=\"x\"",
+                ";tag=\"",
+                ";tag=7;x",
+                ";tag",
+                "x",
+            ] {
+                let plain = format!("<{uri}>{params}");
+                let read = |text: &str| {
+                    let read = NameAddr::parse(text.as_bytes())?;
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    Some((text(read.uri), read.tag().map(text), read.is_well_formed()))
+                };
+                // A display name is no plain form, nor is white space before the name of a parameter.
+                assert_eq!(read(&plain), read(&format!("N {plain}")), "{plain}");
+                assert_eq!(read(&plain), read(&plain.replace(";tag", ";\ttag")), "{plain}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Parameters: `;name=value`, of header fields and of URIs.
 
-use super::text::{cut, find, quoted_len, trim};
+use super::text::{cut, find, is_lws, quoted_len, trim};
 
 /// The parameters after a value or an address, read when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,13 @@ impl<'a> Params<'a> {
     pub fn has(self, name: &[u8]) -> bool {
         self.get(name).is_some()
     }
+}
+
+/// Whether this is a value as most are: nothing in it ends the parameter, and no white space is to be cut off.
+#[inline]
+pub(super) fn is_plain(value: &[u8]) -> bool {
+    let is_tight = |at: Option<&u8>| at.is_some_and(|byte| !is_lws(*byte));
+    is_tight(value.first()) && is_tight(value.last()) && find(value, [b';', b'"']).is_none()
 }
 
 /// Whether a parameter has a name, and a quote in its value ends.

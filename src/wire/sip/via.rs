@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, address};
-use super::params::{Params, is_well_formed};
+use super::params::{Params, is_plain, is_well_formed};
 use super::text::{cut, find, is_lws, is_token, number, trim};
 use crate::words::Transport;
 
@@ -52,8 +52,31 @@ impl<'a> Via<'a> {
         }
         let (host, port) = Host::with_port(sent_by)?;
         let mut via = Via { raw, transport, host, port, params: Params::new(params), ..Via::default() };
-        via.read_params();
+        if !via.read_plain_params() {
+            via.read_params();
+        }
         Some(via)
+    }
+
+    /// Reads them where they are those of most requests: the branch, with or without `rport`. Returns whether they are.
+    #[inline]
+    fn read_plain_params(&mut self) -> bool {
+        let params = self.params.as_bytes();
+        let (rport, branch) = match params.strip_prefix(b";branch=") {
+            Some(rest) => match rest.strip_suffix(b";rport") {
+                Some(branch) => (params.get(params.len()..), branch),
+                None => (None, rest),
+            },
+            None => match params.strip_prefix(b";rport;branch=") {
+                Some(branch) => (params.get(b";rport".len()..b";rport".len()), branch),
+                None => return false,
+            },
+        };
+        if !is_plain(branch) {
+            return false;
+        }
+        (self.branch, self.rport, self.has_good_params) = (Some(branch), rport, true);
+        true
     }
 
     /// Reads those parameters that every reader asks for, and checks all, in one pass.
@@ -172,6 +195,31 @@ mod tests {
 
     fn parse(text: &str) -> Via<'_> {
         Via::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn plain_parameters_are_read_as_in_any_other_form() {
+        for branch in
+            ["z9hG4bK1", "", "a=b", "=", "\"x\"", "a\"", "a b", "a ", " a", "a;rport", ";rport", "a;rport=7", "a;;b"]
+        {
+            for (front, back) in [("", ""), ("", ";rport"), (";rport", ""), (";rport", ";rport"), (";rport=1", "")] {
+                let plain = format!("SIP/2.0/UDP h{front};branch={branch}{back}");
+                // White space before a name is no plain form, and means nothing.
+                let other = plain.replace(';', ";\t");
+                let read = |text: &str| {
+                    let via = Via::parse(text.as_bytes()).unwrap();
+                    let text = |bytes: Option<&[u8]>| bytes.map(|it| String::from_utf8_lossy(it).replace(";\t", ";"));
+                    let asked = via.rport.map(|rport| rport.is_empty());
+                    (text(via.branch), text(via.rport), asked, via.has_good_params, via.claims_source)
+                };
+                assert_eq!(read(&plain), read(&other), "{plain}");
+                let via = Via::parse(plain.as_bytes()).unwrap();
+                if let Some(place) = via.asked_rport().filter(|it| it.is_empty()) {
+                    let at = crate::wire::sip::text::offset_in(via.raw, place).unwrap();
+                    assert!(via.raw[..at].ends_with(b"rport"), "{plain}: behind the name");
+                }
+            }
+        }
     }
 
     #[test]
