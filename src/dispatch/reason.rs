@@ -189,6 +189,9 @@ reasons! {
     Redirected = "redirected";
     /// No downstream proxy takes new requests: 503.
     NoProxy = "no-proxy";
+    /// Its server wants only a part of the requests (RFC 7339), and no other one is there for this one: 503 without
+    /// Retry-After, or it stays at its proxy.
+    Overloaded = "overloaded";
     /// A request that the dispatcher has forwarded before, as it came: 482 (RFC 3261 §16.3).
     Loop = "loop";
     /// A request whose Max-Forwards is 0: 483 (RFC 3261 §16.3).
@@ -258,7 +261,7 @@ reasons! {
 impl Reason {
     /// Whether a request under way stays with its proxy by it.
     pub const fn stays(self) -> bool {
-        matches!(self, Reason::NotBetter | Reason::AllTried | Reason::NoProxy)
+        matches!(self, Reason::NotBetter | Reason::AllTried | Reason::NoProxy | Reason::Overloaded)
     }
 
     /// Whether a request under way leaves its proxy by it.

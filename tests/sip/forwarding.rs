@@ -365,6 +365,44 @@ fn a_full_pool_is_unavailable() {
     assert_eq!((answer(decision).status, decision.reason), (503, Reason::NoProxy));
 }
 
+#[test]
+fn of_the_requests_that_an_overloaded_server_does_not_want_new_ones_get_503_without_retry_after_and_no_others() {
+    let mut rules = proxied(PoolMode::Proxy);
+    rules.proxies.truncate(1);
+    rules.proxies[0].oc = true;
+    let mut rig = rig_with(1, rules, 1000);
+    let text = invite("a");
+    let sent = forward(rig.send(&text));
+    let wish = |oc: u8| format!(";oc={oc};oc-algo=\"loss\";oc-validity=60000;oc-seq=1.{oc};flow=");
+    rig.respond(&response(&text, &sent, 200).replacen(";flow=", &wish(50), 1));
+    let mut reduced = |calls: std::ops::Range<u8>, change: &dyn Fn(String) -> String| {
+        let decisions: Vec<Decision> = calls.map(|call| rig.send(&change(invite(&format!("call-{call}"))))).collect();
+        let refused = decisions.into_iter().filter(|decision| !matches!(decision.target, Target::Forward(_)));
+        refused.map(|decision| (status(decision), answer(decision).retry_after)).collect::<Vec<_>>()
+    };
+    assert_eq!(reduced(0..10, &|text| text), [((503, Reason::Overloaded), None); 5]);
+    let for_help = |text: String| with_header(&text, "Resource-Priority: q735.2, ESNET.0");
+    assert_eq!(reduced(10..20, &for_help), []);
+    // They are five more than the server wants.
+    assert_eq!(reduced(20..32, &|text| text).len(), 11);
+    assert_eq!(rig.dispatch.explain(b"call-20").pop().unwrap().reason, Reason::Overloaded);
+    let bye = |call: u8| {
+        let text = in_dialog(&format!("in-{call}"), "BYE", "s");
+        text.replace("sip:ivr@ms.example.net SIP", "sip:ivr@192.0.2.1:5060 SIP")
+    };
+    (0..4).for_each(|call| _ = forward(rig.send(&bye(call))));
+    let refused = (40..46).filter(|call| status_of(rig.send(&invite(&format!("call-{call}")))) == Some(503));
+    assert_eq!(refused.count(), 5, "of ten requests five have gone");
+}
+
+/// Status of an answer; `None` where a request has travelled on.
+fn status_of(decision: Decision) -> Option<u16> {
+    match decision.target {
+        Target::Answer(answer) => Some(answer.status),
+        _ => None,
+    }
+}
+
 /// Has the rig's messages come on a connection.
 pub(super) fn over_tcp(rig: &mut Rig) {
     (rig.arrival.listener, rig.arrival.transport) = (ListenerId(1), Transport::Tcp);

@@ -67,8 +67,8 @@ table_keys! {
         pub load_used: Option<String>,
         /// Most sessions in a document over HTTP, in the same way. Default `total`.
         pub load_total: Option<String>,
-        /// Whether it is asked for overload control (RFC 7339), by which it says how many of the requests it does not
-        /// want. Default false.
+        /// Whether it is asked for overload control (RFC 7339): of the requests that would go to it, the part that it
+        /// does not want goes to other servers, or is refused with 503. Default false.
         pub oc: Option<bool>,
         /// Connections that each lane keeps open to it, over TCP or TLS, 1 to 16. Default 1.
         pub connections: Option<u32>,

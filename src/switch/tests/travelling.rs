@@ -107,7 +107,7 @@ fn a_302_with_long_contacts_names_one() {
 }
 
 #[test]
-fn our_via_asks_for_overload_control_and_what_the_server_answers_there_lowers_its_weight() {
+fn our_via_asks_for_overload_control_and_what_the_server_answers_there_is_its_load() {
     let mut switch = never_recording(PoolMode::Proxy, false);
     let mut rules = switch.dispatch().rules().clone();
     rules.proxies[0].oc = true;

@@ -76,6 +76,14 @@ impl Dispatch {
     }
 }
 
+/// The answer, whose receiver need not stay away.
+pub(super) const fn without_retry_after(mut decision: Decision) -> Decision {
+    if let Target::Answer(answer) = &mut decision.target {
+        answer.retry_after = None;
+    }
+    decision
+}
+
 /// The answer, with more text.
 pub(super) const fn saying(mut decision: Decision, says: Says) -> Decision {
     if let Target::Answer(answer) = &mut decision.target {

@@ -1,10 +1,11 @@
 //! The choice of a proxy for a request, over a pool and those after it.
 
 use super::Proxies;
-use super::pool::{Choice, Link, Moving, PoolId, Situation};
+use super::pool::{Choice, Link, Moving, PoolId, ProxyPool, Situation};
+use super::slots::Slots;
 use crate::dispatch::decision::Tried;
 use crate::dispatch::select::{Ask, mix};
-use crate::dispatch::targets::proxy::State as Health;
+use crate::dispatch::targets::proxy::{Precedence, State as Health};
 use crate::ids::ProxyId;
 use crate::time::Time;
 
@@ -22,6 +23,8 @@ pub enum Refused {
     Slow,
     /// Members that are up have no room; this one and others may have it again.
     Full,
+    /// Members that are up do not want it, as they want only a part of the requests (RFC 7339).
+    Overloaded,
     /// All are down, or the operator has them take nothing.
     Down,
 }
@@ -54,7 +57,18 @@ impl Proxies {
     /// The member of a pool that gets a request, or of the pools after it. `workers` is the number of workers that take
     /// new work.
     pub fn choose(&mut self, pool: PoolId, ask: &Ask, workers: usize, now: Time) -> Result<Choice, Refused> {
-        self.choose_for(pool, (ask, None), workers, now)
+        self.choose_by(pool, (ask, || Precedence::Ordinary), workers, now)
+    }
+
+    /// The same for a request of a precedence, which is asked for where a server wants only a part of the requests.
+    pub fn choose_by(
+        &mut self,
+        pool: PoolId,
+        (ask, precedence): (&Ask, impl Fn() -> Precedence),
+        workers: usize,
+        now: Time,
+    ) -> Result<Choice, Refused> {
+        self.choose_for(pool, (ask, None, precedence), workers, now)
     }
 
     /// The same for a request that others have had.
@@ -65,42 +79,61 @@ impl Proxies {
         workers: usize,
         now: Time,
     ) -> Result<Choice, Refused> {
-        self.choose_for(pool, (ask, Some(moving)), workers, now)
+        self.choose_for(pool, (ask, Some(moving), || moving.precedence), workers, now)
     }
 
+    /// Where a server wants only a part of the requests (RFC 7339), it is drawn which member would get this one. An
+    /// overloaded one gets its part of what it draws, and all else goes to members and pools that want all (§5.10).
     fn choose_for(
         &mut self,
         pool: PoolId,
-        (ask, moving): (&Ask, Option<Moving<'_>>),
+        (ask, moving, precedence): (&Ask, Option<Moving<'_>>, impl Fn() -> Precedence),
         workers: usize,
         now: Time,
     ) -> Result<Choice, Refused> {
-        let Proxies { slots, pools, random, lanes, .. } = self;
+        let Proxies { slots, pools, random, lanes, overloaded_until, .. } = self;
         let Some(first) = pools.get_mut(usize::from(pool.0)) else { return Err(Refused::Empty) };
         let chain = std::mem::take(&mut first.chain);
-        // A request that looks for another proxy was counted when it came.
         let is_first = ask.tried.as_slice().is_empty() && moving.is_none();
+        // A request that looks for another proxy was counted when it came.
         if is_first {
             first.on_asked(now);
         }
-        let mut situation = Situation { slots, random, workers, lanes: *lanes, now, moving };
-        let mut found = chain.iter().find_map(|link| match link {
-            Link::Workers => (workers > 0).then_some(Choice::Workers),
-            Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
-        });
+        let mut pick = |pools: &mut Vec<ProxyPool>, slots: &Slots, spares: bool| {
+            let mut situation = Situation { slots, random, workers, lanes: *lanes, spares, now, moving };
+            chain.iter().find_map(|link| match link {
+                Link::Workers => (workers > 0).then_some(Choice::Workers),
+                Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick(ask, &mut situation),
+            })
+        };
+        let mut found = match (now < *overloaded_until, is_first) {
+            (false, _) => pick(pools, slots, false),
+            (true, true) => {
+                let drawn = chain.iter().find_map(|link| match link {
+                    Link::Workers => (workers > 0).then_some(Choice::Workers),
+                    Link::Pool(id) => pools.get_mut(usize::from(id.0))?.draw(ask, slots, workers, now),
+                });
+                let admitted = drawn.filter(|choice| match choice {
+                    Choice::Proxy(id) => slots.is_overloaded(*id, now) && slots.admits(*id, precedence(), now),
+                    Choice::Workers => false,
+                });
+                admitted.or_else(|| pick(pools, slots, true))
+            }
+            // What another proxy has had must not add to the overload of the next one.
+            (true, false) => pick(pools, slots, precedence() == Precedence::Ordinary),
+        };
+        let refused = found.is_none().then(|| Proxies::refused((&chain, pools), slots, (ask, moving), now));
         // A request that another proxy has had must not go to one that is known to be down.
-        let is_panic = found.is_none() && is_first;
+        let is_panic = is_first && refused.is_some_and(|why| why != Refused::Overloaded);
         if is_panic {
             let panics =
                 [true, false].into_iter().flat_map(|by_probes| chain.iter().map(move |link| (by_probes, *link)));
-            found = panics.into_iter().find_map(|(by_probes_alone, link)| match link {
+            let tried = panics.into_iter().find_map(|(by_probes_alone, link)| match link {
                 Link::Workers => None,
-                Link::Pool(id) => {
-                    pools.get_mut(usize::from(id.0))?.pick_in_panic(by_probes_alone, slots, now).map(Choice::Proxy)
-                }
+                Link::Pool(id) => pools.get_mut(usize::from(id.0))?.pick_in_panic(by_probes_alone, slots, now),
             });
+            found = tried.filter(|id| slots.admits(*id, precedence(), now)).map(Choice::Proxy);
         }
-        let refused = found.is_none().then(|| self.refused(&chain, (ask, moving), now));
         if let Some(first) = self.pools.get_mut(usize::from(pool.0)) {
             first.chain = chain;
             first.is_panic = is_panic && found.is_some();
@@ -142,7 +175,7 @@ impl Proxies {
         let mut ask = *ask;
         ask.tried.add(first);
         let Proxies { slots, pools, random, lanes, .. } = self;
-        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, now, moving: None };
+        let mut situation = Situation { slots, random, workers: 0, lanes: *lanes, spares: false, now, moving: None };
         let Some(pool) = pools.get_mut(usize::from(pool.0)) else { return Ok(Some(several)) };
         while several.count < usize::from(most).min(Several::LIMIT)
             && let Some(next) = pool.pick_best(&ask, &mut situation)
@@ -155,16 +188,27 @@ impl Proxies {
         Ok(Some(several))
     }
 
-    fn refused(&self, chain: &[Link], (ask, moving): (&Ask, Option<Moving<'_>>), now: Time) -> Refused {
-        let pools = chain.iter().filter_map(|link| match link {
-            Link::Pool(id) => self.pools.get(usize::from(id.0)),
+    fn refused(
+        (chain, pools): (&[Link], &[ProxyPool]),
+        slots: &Slots,
+        (ask, moving): (&Ask, Option<Moving<'_>>),
+        now: Time,
+    ) -> Refused {
+        let of = chain.iter().filter_map(|link| match link {
+            Link::Pool(id) => pools.get(usize::from(id.0)),
             Link::Workers => None,
         });
-        let members = || pools.clone().flat_map(|pool| pool.members()).filter_map(|id| Some((*id, self.get(*id)?)));
+        let proxy = |id: &ProxyId| Some((*id, &slots.get(*id)?.proxy));
+        let members = || of.clone().flat_map(|pool| pool.members()).filter_map(proxy);
         let had = |id: ProxyId| ask.tried.contains(id) || moving.is_some_and(|moving| moving.had.contains(&id));
-        let mut taking = members().filter(|(_, proxy)| proxy.takes_new(now)).peekable();
-        if taking.peek().is_some() {
-            return if taking.all(|(id, _)| had(id)) { Refused::AllTried } else { Refused::Slow };
+        let open = || members().filter(|(_, proxy)| proxy.is_open(now));
+        if open().next().is_some() {
+            let left = || open().filter(|(id, _)| !had(*id));
+            return match left().next() {
+                None => Refused::AllTried,
+                Some(_) if left().all(|(_, proxy)| proxy.is_overloaded(now)) => Refused::Overloaded,
+                Some(_) => Refused::Slow,
+            };
         }
         if members().any(|(_, proxy)| proxy.is_full(now)) {
             return Refused::Full;

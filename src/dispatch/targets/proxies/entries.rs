@@ -410,6 +410,8 @@ impl Proxies {
             self.earlier_pools.push(name);
         }
         self.slots.restore(state.slots, state.seen);
+        let ends = self.slots.iter().map(|(_, slot)| slot.proxy.overloaded_until());
+        self.overloaded_until = ends.max().unwrap_or(Time(0));
         self.rebuild(state.seen);
         Ok(())
     }

@@ -92,6 +92,8 @@ pub struct Proxies {
     earlier_pools: Vec<String>,
     /// The proxies that its connections lead to.
     earlier_connections: BTreeMap<ConnId, ProxyId>,
+    /// The end of all wishes for fewer requests (RFC 7339) that there are.
+    overloaded_until: Time,
     /// The time of the last event.
     seen: Time,
 }
@@ -137,6 +139,7 @@ impl Proxies {
             reports: VecDeque::new(),
             earlier_pools: Vec::new(),
             earlier_connections: BTreeMap::new(),
+            overloaded_until: Time(0),
             seen: Time(0),
         }
     }
@@ -239,7 +242,16 @@ impl Proxies {
             && slot.proxy.asks_overload()
         {
             slot.proxy.on_overload(control, now);
+            self.overloaded_until = self.overloaded_until.max(now + control.validity);
             self.note(id, now);
+        }
+    }
+
+    /// Counts a request that goes to a proxy without a choice, where that wants only a part of the requests (RFC 7339
+    /// §7.2).
+    pub fn on_kept(&mut self, id: ProxyId, now: Time) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.proxy.on_kept(now);
         }
     }
 

@@ -7,6 +7,7 @@ use super::turns::{Share, Turns};
 use crate::config::{self, PoolPolicy};
 use crate::dispatch::select::latency::lowest;
 use crate::dispatch::select::{Ask, Random, mix};
+use crate::dispatch::targets::proxy::Precedence;
 use crate::ids::{ProxyId, TargetId};
 use crate::pack::packed;
 use crate::time::Time;
@@ -40,6 +41,9 @@ pub(super) enum Link {
     Workers,
 }
 
+/// Weight of a worker beside members: that of the handicap which proxies have by default.
+const WORKER: f64 = 100.0;
+
 /// The members of a pool and the memory of its selections.
 #[derive(Debug, Default)]
 pub(super) struct ProxyPool {
@@ -68,6 +72,8 @@ pub(super) struct ProxyPool {
 struct Rank {
     members: Range<usize>,
     turns: Turns,
+    /// Turns by which requests are drawn while a member is overloaded.
+    drawn: Turns,
     keys: Keys,
 }
 
@@ -79,6 +85,8 @@ pub(super) struct Situation<'a> {
     pub(super) workers: usize,
     /// Lanes that choose beside each other.
     pub(super) lanes: u32,
+    /// Whether proxies get nothing that want only a part of the requests.
+    pub(super) spares: bool,
     pub(super) now: Time,
     pub(super) moving: Option<Moving<'a>>,
 }
@@ -90,6 +98,8 @@ pub struct Moving<'a> {
     pub had: &'a [ProxyId],
     /// The next one answers within this time, or overload would move from each to the next.
     pub within: Duration,
+    /// Whether it is among those that an overloaded proxy does not get.
+    pub precedence: Precedence,
 }
 
 impl Moving<'_> {
@@ -161,12 +171,13 @@ impl ProxyPool {
         let below = f64::from(settings.round_robin_below) / f64::from(situation.lanes.max(1));
         let policy = if self.rate < below { PoolPolicy::RoundRobin } else { settings.policy };
         let workers = if settings.workers { situation.workers } else { 0 };
-        let Situation { slots, random, now, moving, .. } = situation;
-        let (slots, now, moving, members) = (*slots, *now, *moving, &self.members);
-        let takes = |at: usize| members.get(at).is_some_and(|id| slots.takes_new(*id, now));
+        let Situation { slots, random, spares, now, moving, .. } = situation;
+        let (slots, spares, now, moving, members) = (*slots, *spares, *now, *moving, &self.members);
+        let takes = |at: usize| members.get(at).is_some_and(|id| slots.is_open(*id, now));
         let may_move = |id: ProxyId| moving.is_none_or(|moving| moving.may_go_to(id, slots, now));
-        let may =
-            |at: usize| members.get(at).is_some_and(|id| !ask.tried.contains(TargetId::Proxy(*id)) && may_move(*id));
+        let is_spared = |id: ProxyId| spares && slots.is_overloaded(id, now);
+        let may_have = |id: ProxyId| !ask.tried.contains(TargetId::Proxy(id)) && !is_spared(id) && may_move(id);
+        let may = |at: usize| members.get(at).is_some_and(|id| may_have(*id));
         let weight = |at: usize| members.get(at).map_or(1.0, |id| slots.weight(*id, now));
         let returned = |at: usize| members.get(at).and_then(|id| slots.returned(*id, now));
         let share = |at: usize| takes(at).then(|| Share { weight: weight(at), returned: returned(at) });
@@ -184,7 +195,7 @@ impl ProxyPool {
         if is_for_worker {
             return Some(Choice::Workers);
         }
-        for Rank { members: range, turns, keys } in &mut self.ranks {
+        for Rank { members: range, turns, keys, .. } in &mut self.ranks {
             let (first, count) = (range.start, range.len());
             let both = |at: usize| may(first + at) && takes(first + at);
             let found = match policy {
@@ -211,6 +222,36 @@ impl ProxyPool {
             }
         }
         (workers > 0).then_some(Choice::Workers)
+    }
+
+    /// The member that would get the request if none were overloaded, by weight or by hash. Other policies see what
+    /// servers have, and that is less where they are spared.
+    pub(super) fn draw(&mut self, ask: &Ask, slots: &Slots, workers: usize, now: Time) -> Option<Choice> {
+        let settings = self.settings.as_ref()?;
+        let workers = if settings.workers { workers } else { 0 };
+        let members = &self.members;
+        if settings.policy == PoolPolicy::Hash && workers_draw_higher(ask.key, &self.names, workers) {
+            return Some(Choice::Workers);
+        }
+        for Rank { members: range, drawn, keys, .. } in &mut self.ranks {
+            let (first, count) = (range.start, range.len());
+            let open = |at: usize| members.get(first + at).copied().filter(|id| slots.is_open(*id, now));
+            let share = |at: usize| {
+                // The workers beside the members have turns as well.
+                let weight = if at < count { slots.weight(open(at)?, now) } else { WORKER };
+                Some(Share { weight, returned: None })
+            };
+            let at = match settings.policy {
+                PoolPolicy::Hash => {
+                    keys.member(ask.key, self.names.get(range.clone()).unwrap_or_default(), |at| open(at).is_some())
+                }
+                _ => drawn.next(count + workers, now, share, |_| true),
+            };
+            if let Some(at) = at {
+                return if at < count { open(at).map(Choice::Proxy) } else { Some(Choice::Workers) };
+            }
+        }
+        None
     }
 
     /// The next member in turn while all are down.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::StateChange;
 use super::pool::PoolId;
-use crate::dispatch::targets::proxy::{Kept, Proxy, Sent};
+use crate::dispatch::targets::proxy::{Kept, Precedence, Proxy, Sent};
 use crate::ids::ProxyId;
 use crate::pack::packed;
 use crate::time::Time;
@@ -201,6 +201,19 @@ impl Slots {
 
     pub(super) fn takes_new(&self, id: ProxyId, now: Time) -> bool {
         self.get(id).is_some_and(|slot| slot.removed.is_none() && slot.proxy.takes_new(now))
+    }
+
+    /// Whether it may get a new request, whatever part of them it does not want.
+    pub(super) fn is_open(&self, id: ProxyId, now: Time) -> bool {
+        self.get(id).is_some_and(|slot| slot.removed.is_none() && slot.proxy.is_open(now))
+    }
+
+    pub(super) fn admits(&mut self, id: ProxyId, precedence: Precedence, now: Time) -> bool {
+        self.get_mut(id).is_none_or(|slot| slot.proxy.admits(precedence, now))
+    }
+
+    pub(super) fn is_overloaded(&self, id: ProxyId, now: Time) -> bool {
+        self.get(id).is_some_and(|slot| slot.proxy.is_overloaded(now))
     }
 
     pub(super) fn takes_in_panic(&self, id: ProxyId, by_probes_alone: bool, now: Time) -> bool {

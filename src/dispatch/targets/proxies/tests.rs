@@ -2,7 +2,7 @@ use super::*;
 use crate::config::PoolPolicy;
 use crate::dispatch::decision::{Admin, Hop, Tried};
 use crate::dispatch::select::Ask;
-use crate::dispatch::targets::proxy;
+use crate::dispatch::targets::proxy::{self, Precedence};
 use crate::ids::TargetId;
 use crate::pack::{Packed, Saved};
 use crate::words::Transport;
@@ -220,7 +220,12 @@ fn a_request_that_moves_goes_to_a_worker_however_many_members_are_slow_or_have_h
     proxies.set(&numbered(20), &[config::Pool { fallback, ..pool(PoolPolicy::Latency) }], at(0));
     let had: Vec<ProxyId> = (0..10).map(ProxyId).collect();
     let next = |proxies: &mut Proxies, had: &[ProxyId], within, workers| {
-        proxies.choose_next(PoolId(0), (&ask(1), Moving { had, within }), workers, at(0))
+        proxies.choose_next(
+            PoolId(0),
+            (&ask(1), Moving { had, within, precedence: Precedence::Ordinary }),
+            workers,
+            at(0),
+        )
     };
     let quick = next(&mut proxies, &had, ms(1_000), 1);
     assert!(matches!(quick, Ok(Choice::Proxy(ProxyId(10..)))), "{quick:?}");
@@ -490,6 +495,89 @@ fn after_a_takeover_a_proxy_is_as_full_of_calls_as_before() {
     set(&mut new);
     assert_eq!((new.rows(at(1))[0].used, choose(&mut new, 1, at(1))), (3, Err(Refused::Full)));
     assert_eq!(new.rows(at(181_000))[0].used, 0);
+}
+
+fn wants(proxies: &mut Proxies, id: u16, unwanted: u8, now: Time) {
+    let seq = now.0 + u64::from(unwanted);
+    let control = OverloadControl { percent: unwanted, validity: ms(500), seq };
+    proxies.on_overload(ProxyId(id), control, now);
+}
+
+/// Servers that are asked for overload control, and a pool after theirs with another one.
+fn overloadable(count: usize, policy: PoolPolicy) -> Proxies {
+    let mut proxies = Proxies::new(ms(0), 1);
+    let mut of: Vec<_> = numbered(count).into_iter().map(|proxy| config::Proxy { oc: true, ..proxy }).collect();
+    of.push(config::Proxy { pool: "spare".to_owned(), ..settings("spare", "192.0.2.99") });
+    let spare = config::Pool { name: "spare".to_owned(), ..pool(policy) };
+    proxies.set(&of, &[pool(policy), spare], at(0));
+    proxies
+}
+
+#[test]
+fn a_lone_server_that_does_not_want_90_percent_gets_a_tenth_and_the_rest_is_refused() {
+    for policy in [PoolPolicy::Latency, PoolPolicy::Weighted, PoolPolicy::LeastLoad, PoolPolicy::Hash] {
+        let mut proxies = overloadable(1, policy);
+        for (turn, (unwanted, expected)) in (1..).zip([(90, 20), (0, 200), (100, 0), (50, 100)]) {
+            let now = at(1_000 * turn);
+            wants(&mut proxies, 0, unwanted, now);
+            let all: Vec<_> = (0..200).map(|call| choose(&mut proxies, call, now)).collect();
+            let refused = all.iter().filter(|choice| **choice == Err(Refused::Overloaded)).count();
+            assert_eq!((refused, all.iter().filter(|choice| choice.is_ok()).count()), (200 - expected, expected));
+            assert!(!proxies.pool_rows(now)[0].panic);
+            assert_eq!(choose(&mut proxies, 1, now + ms(500)), Ok(0), "oc-validity is over");
+        }
+    }
+}
+
+#[test]
+fn calls_that_a_server_does_not_want_go_to_one_that_wants_all_and_not_to_another_overloaded_one() {
+    let counts = |proxies: &mut Proxies| {
+        let mut counts = [0; 4];
+        for call in 0..400 {
+            let at = choose(proxies, call, at(1)).map_or(3, usize::from);
+            counts[at] += 1;
+        }
+        counts
+    };
+    for policy in [PoolPolicy::RoundRobin, PoolPolicy::Latency, PoolPolicy::Weighted, PoolPolicy::LeastLoad] {
+        let mut proxies = overloadable(2, policy);
+        wants(&mut proxies, 0, 90, at(1));
+        assert_eq!(counts(&mut proxies), [20, 380, 0, 0], "a tenth of its half, {policy:?}");
+    }
+    let mut proxies = overloadable(2, PoolPolicy::RoundRobin);
+    (0..2).for_each(|id| wants(&mut proxies, id, 50, at(1)));
+    assert_eq!(counts(&mut proxies), [100, 100, 0, 200]);
+    // The pools after it are asked before a request is refused, and workers.
+    let fallback = vec!["spare".to_owned(), config::Pool::WORKERS.to_owned()];
+    let own = config::Proxy { oc: true, ..settings("fs0", "192.0.2.1") };
+    let spare = config::Proxy { pool: "spare".to_owned(), ..settings("spare", "192.0.2.99") };
+    let pools = [
+        config::Pool { fallback, ..pool(PoolPolicy::RoundRobin) },
+        config::Pool { name: "spare".to_owned(), ..pool(PoolPolicy::RoundRobin) },
+    ];
+    let mut proxies = Proxies::new(ms(0), 1);
+    proxies.set(&[own, spare], &pools, at(0));
+    wants(&mut proxies, 0, 75, at(1));
+    assert_eq!(counts(&mut proxies), [100, 300, 0, 0]);
+    put_out(&mut proxies, 1, at(1));
+    let chosen = |proxies: &mut Proxies| proxies.choose(PoolId(0), &ask(1), 2, at(1)).unwrap();
+    let workers = (0..4).filter(|_| chosen(&mut proxies) == Choice::Workers).count();
+    assert_eq!(workers, 3);
+}
+
+#[test]
+fn a_call_for_help_is_not_reduced_and_one_that_another_server_has_had_goes_to_no_overloaded_one() {
+    let mut proxies = overloadable(2, PoolPolicy::RoundRobin);
+    (0..2).for_each(|id| wants(&mut proxies, id, 100, at(1)));
+    for _ in 0..5 {
+        let kept = proxies.choose_by(PoolId(0), (&ask(1), || Precedence::Kept), 0, at(1));
+        assert!(matches!(kept, Ok(Choice::Proxy(_))), "{kept:?}");
+    }
+    let mut ask = ask(1);
+    ask.tried.add(ProxyId(0));
+    assert_eq!(proxies.choose(PoolId(0), &ask, 0, at(1)), Err(Refused::Overloaded));
+    wants(&mut proxies, 1, 0, at(2));
+    assert_eq!(proxies.choose(PoolId(0), &ask, 0, at(2)), Ok(Choice::Proxy(ProxyId(1))));
 }
 
 #[test]

@@ -7,11 +7,10 @@
 
 use std::time::Duration;
 
+use super::overload::Overload;
 use super::recent::Recent;
 use crate::pack::packed;
 use crate::time::Time;
-use crate::transaction::LIFETIME;
-use crate::wire::load::OverloadControl;
 use crate::words::word_list::words;
 
 /// Intervals after which a report counts no more.
@@ -85,22 +84,11 @@ pub struct Load {
     share: Option<u16>,
     processes: Vec<Process>,
     answered: Recent,
-    overload: Option<Overload>,
+    overload: Overload,
     limits: Limits,
 }
 
 packed!(Load { used, total, at, word, share, processes, answered, overload } else { limits });
-
-/// A wish of the server that fewer requests come to it (RFC 7339).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Overload {
-    /// Part of the requests that it does not want, in percent.
-    percent: u8,
-    until: Time,
-    seq: u64,
-}
-
-packed!(Overload { percent, until, seq });
 
 impl Load {
     /// A load without reports.
@@ -116,7 +104,8 @@ impl Load {
 
     /// Forgets what was reported: another source reports from now on, or none.
     pub fn forget_reports(&mut self) {
-        *self = Load { limits: self.limits, answered: std::mem::take(&mut self.answered), ..Load::default() };
+        let (limits, answered) = (self.limits, std::mem::take(&mut self.answered));
+        *self = Load { limits, answered, overload: self.overload, ..Load::default() };
     }
 
     /// Takes note of a report. Returns whether it says anything: one that does not leaves the last one as it is.
@@ -137,14 +126,14 @@ impl Load {
         true
     }
 
-    /// Takes note of a wish that fewer requests come. One that is not newer than the last one changes nothing (RFC 7339
-    /// §5.4), unless that is so long ago that no response is still on its way: then the server counts anew.
-    pub fn on_overload(&mut self, control: OverloadControl, now: Time) {
-        let OverloadControl { percent, validity, seq } = control;
-        if self.overload.is_some_and(|last| seq <= last.seq && now < last.until + LIFETIME) {
-            return;
-        }
-        self.overload = Some(Overload { percent, until: now + validity, seq });
+    /// Overload control of its server.
+    pub const fn overload_mut(&mut self) -> &mut Overload {
+        &mut self.overload
+    }
+
+    /// Overload control of its server.
+    pub const fn overload(&self) -> &Overload {
+        &self.overload
     }
 
     /// Counts an answered call.
@@ -168,8 +157,7 @@ impl Load {
     /// Its load, 0 to 1: the part of the requests that it does not want, or of its sessions that are in use, whichever
     /// is more; `None` while it is unknown.
     pub fn fraction(&self, now: Time) -> Option<f64> {
-        let unwanted = self.overload.filter(|overload| now < overload.until && overload.percent > 0);
-        let unwanted = unwanted.map(|overload| f64::from(overload.percent) / 100.0);
+        let unwanted = self.overload.unwanted(now).map(|percent| f64::from(percent) / 100.0);
         match (self.in_use(now), unwanted) {
             (Some(used), Some(unwanted)) => Some(used.max(unwanted)),
             (used, unwanted) => used.or(unwanted),
@@ -177,7 +165,7 @@ impl Load {
     }
 
     /// Sessions in use by those that it has, 0 to 1; `None` while it is unknown.
-    fn in_use(&self, now: Time) -> Option<f64> {
+    pub fn in_use(&self, now: Time) -> Option<f64> {
         let total = self.total(now)?;
         // A server that reports and says nothing of its use has an unknown one.
         if self.at.is_some() && (self.used.is_none() || !self.is_fresh(now)) {
@@ -189,8 +177,13 @@ impl Load {
 
     /// Whether it has room, and does not ask to be left alone.
     pub fn takes_new(&self, now: Time) -> bool {
+        self.has_room(now) && self.overload.unwanted(now) != Some(100)
+    }
+
+    /// Whether it has room, whatever part of the requests it does not want.
+    pub fn has_room(&self, now: Time) -> bool {
         match self.word(now) {
-            Word::Ready => self.fraction(now).is_none_or(|fraction| fraction < 1.0),
+            Word::Ready => self.in_use(now).is_none_or(|used| used < 1.0),
             Word::Full | Word::Drain => false,
         }
     }
@@ -228,6 +221,7 @@ fn count(number: f64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::load::OverloadControl;
 
     fn at(seconds: u64) -> Time {
         Time((1_000 + seconds) * 1_000_000)
@@ -355,16 +349,16 @@ mod tests {
     fn a_wish_for_fewer_requests_holds_until_it_expires_and_an_older_one_changes_nothing() {
         let mut load = Load::default();
         let wish = |percent, validity, seq| OverloadControl { percent, validity: Duration::from_secs(validity), seq };
-        load.on_overload(wish(20, 2, 5), at(0));
+        load.overload_mut().on_wish(wish(20, 2, 5), at(0));
         assert_eq!((load.fraction(at(1)), load.fraction(at(2))), (Some(0.2), None));
-        load.on_overload(wish(90, 2, 4), at(1));
-        load.on_overload(wish(80, 2, 5), at(1));
+        load.overload_mut().on_wish(wish(90, 2, 4), at(1));
+        load.overload_mut().on_wish(wish(80, 2, 5), at(1));
         assert_eq!(load.fraction(at(1)), Some(0.2), "oc-seq backwards, and the same again");
-        load.on_overload(wish(100, 2, 6), at(1));
+        load.overload_mut().on_wish(wish(100, 2, 6), at(1));
         assert!(!load.takes_new(at(1)) && load.takes_new(at(3)));
-        load.on_overload(wish(100, 0, 7), at(1));
+        load.overload_mut().on_wish(wish(100, 0, 7), at(1));
         assert!(load.takes_new(at(1)), "oc-validity=0");
-        load.on_overload(wish(30, 2, 1), at(60));
+        load.overload_mut().on_wish(wish(30, 2, 1), at(60));
         assert_eq!(load.fraction(at(61)), Some(0.3), "the server counts anew");
     }
 }

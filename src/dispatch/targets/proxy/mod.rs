@@ -7,6 +7,7 @@ mod connections;
 mod delay;
 mod health;
 mod load;
+mod overload;
 mod probes;
 mod recent;
 mod row;
@@ -31,6 +32,7 @@ use health::Health;
 pub use health::{State, Why, is_failure};
 use load::Load;
 pub use load::{Limits, Process, Reported, Word};
+pub use overload::Precedence;
 use probes::Concluded;
 pub use probes::{Answered, ProbeNumber};
 pub use row::Row;
@@ -429,7 +431,17 @@ impl Proxy {
 
     /// Takes note of its wish that fewer requests come to it.
     pub fn on_overload(&mut self, control: OverloadControl, now: Time) {
-        self.load.on_overload(control, now);
+        self.load.overload_mut().on_wish(control, now);
+    }
+
+    /// Whether a request that would go to it may go there by its last wish; it is counted.
+    pub fn admits(&mut self, precedence: Precedence, now: Time) -> bool {
+        self.load.overload_mut().admits(precedence, now)
+    }
+
+    /// Counts a request that goes to it without a choice, where it wants fewer.
+    pub fn on_kept(&mut self, now: Time) {
+        self.load.overload_mut().on_kept(now);
     }
 
     /// Does everything that is due.
@@ -518,7 +530,22 @@ impl Proxy {
 
     /// Whether it may get a new request.
     pub fn takes_new(&self, now: Time) -> bool {
+        self.is_open(now) && self.load.takes_new(now)
+    }
+
+    /// The same, whatever part of the requests it does not want.
+    pub fn is_open(&self, now: Time) -> bool {
         self.is_wanted(now) && self.health.takes_new(now)
+    }
+
+    /// The end of its last wish for fewer requests.
+    pub fn overloaded_until(&self) -> Time {
+        self.load.overload().until()
+    }
+
+    /// Whether it wants only a part of the requests, or none.
+    pub fn is_overloaded(&self, now: Time) -> bool {
+        self.load.overload().unwanted(now).is_some()
     }
 
     /// Whether it may get a request while the whole pool is down: only its state speaks against it.
@@ -550,7 +577,8 @@ impl Proxy {
         let parts = Parts {
             handicap: self.terms.handicap * self.load.share(now),
             pace,
-            load: self.load.fraction(now),
+            // Overload control is no matter of weight: a part of what the weight gives it goes elsewhere.
+            load: self.load.in_use(now),
             warmth: weight::warmth(self.health.back(), self.terms.slow_start, now),
         };
         parts.weight()
@@ -563,7 +591,7 @@ impl Proxy {
 
     /// Its load with the requests that wait, 0 to 1 and above; an unknown load counts as none.
     pub fn burden(&self, now: Time) -> f64 {
-        let (waiting, load) = (f64::from(self.awaited(now)), self.load.fraction(now).unwrap_or(0.0));
+        let (waiting, load) = (f64::from(self.awaited(now)), self.load.in_use(now).unwrap_or(0.0));
         match self.load.total(now) {
             Some(total) => load + waiting / f64::from(total.max(1)),
             // Beside others that report, requests without an answer are all that is known.
@@ -602,7 +630,7 @@ impl Proxy {
 
     /// Whether operator, server, name and connections let it have new requests.
     fn is_wanted(&self, now: Time) -> bool {
-        self.is_reachable() && self.admin == Admin::Ready && self.load.takes_new(now) && self.load.share(now) > 0.0
+        self.is_reachable() && self.admin == Admin::Ready && self.load.has_room(now) && self.load.share(now) > 0.0
     }
 
     fn take(&mut self, sent: Sent) -> Option<Time> {

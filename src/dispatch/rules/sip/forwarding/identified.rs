@@ -7,6 +7,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Decision, Forward, Reason, Routes, Target, Tried};
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::Choice;
+use crate::dispatch::targets::proxy::Precedence;
 use crate::ids::{ProxyId, TargetId};
 use crate::transaction::identifier::{IDENTIFIER_PARAM, Identifier};
 use crate::wire::sip::{Method, Uri};
@@ -90,7 +91,9 @@ impl Dispatch {
         }
         let mut ask = Ask { size: 1, key: case.call.short(), tried: Tried::default() };
         ask.tried.add(TargetId::Proxy(server));
-        let other = self.proxies.pool_id_of(server).and_then(|pool| self.proxies.choose(pool, &ask, 0, case.now).ok());
+        let kept = || Precedence::Kept;
+        let pool = self.proxies.pool_id_of(server);
+        let other = pool.and_then(|pool| self.proxies.choose_by(pool, (&ask, kept), 0, case.now).ok());
         let Some(Choice::Proxy(other)) = other else { return away(self) };
         let reason = Reason::MovedError;
         self.proxies.on_moved(server);

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub(in crate::dispatch) use forgotten::ForgottenCancels;
 
-use super::answering::saying;
+use super::answering::{saying, without_retry_after};
 use super::echoed::Echoed;
 use super::{Case, SipRequest};
 use crate::config::{Asked, Pool, PoolMode, Route};
@@ -34,6 +34,7 @@ use crate::dispatch::rules::udp_listener_towards;
 use crate::dispatch::select::Ask;
 use crate::dispatch::table::{Entry, Hold, NewEntry, State};
 use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
+use crate::dispatch::targets::proxy::Precedence;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
 use crate::wire::sip::{Fault, Hindrance, Method, Via, ViaCompletion};
@@ -119,7 +120,7 @@ impl Dispatch {
             return self.redirect(case, pool, (&ask, tries));
         }
         let workers = self.pool.open_count(Protocol::Sip);
-        match self.proxies.choose(pool, &ask, workers, case.now) {
+        match self.proxies.choose_by(pool, (&ask, || precedence(case)), workers, case.now) {
             Ok(Choice::Proxy(proxy)) => Some(self.forward_new(case, (proxy, Some(pool)), Reason::Proxied)),
             Ok(Choice::Workers) => None,
             Err(why) => Some(self.no_proxy(case, why)),
@@ -131,6 +132,8 @@ impl Dispatch {
     fn no_proxy(&self, case: &Case<'_>, why: Refused) -> Decision {
         match why {
             Refused::AllTried | Refused::Slow => self.answer(case, 500, Reason::NoProxy),
+            // The next request may be one that a server wants.
+            Refused::Overloaded => without_retry_after(self.unavailable(case, Reason::Overloaded)),
             Refused::Full | Refused::Empty | Refused::Down => self.unavailable(case, Reason::NoProxy),
         }
     }
@@ -162,6 +165,9 @@ impl Dispatch {
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(case.now));
         let decision = self.forward(case, proxy, reason, weight.ceil() as u16);
         if let Target::Forward(forward) = &decision.target {
+            if asked.is_none() {
+                self.proxies.on_kept(proxy, case.now);
+            }
             let sent = self.proxies.on_sent(proxy, case.now);
             let hold = Some(Hold::Unheard { proxy, sent });
             let is_remembered = self.proxies.identifier(proxy).is_some();
@@ -187,6 +193,9 @@ impl Dispatch {
         };
         let decision = self.forward_to(case, (hop, proxy, Side::Caller), reason, case.arrival.listener);
         let Target::Forward(forward) = decision.target else { return decision };
+        if case.request.to_tag.is_some() && case.request.method != Method::Ack {
+            self.proxies.on_kept(proxy, case.now);
+        }
         let pool = self.proxies.pool_of(proxy);
         let own = self.route_set(case).own;
         // Our Route inside a dialog: the request-URI is a Contact (RFC 3261 §12.2.1.1).
@@ -359,6 +368,17 @@ fn way_back(via: &Via<'_>, arrival: &Arrival) -> Hop {
         ReplyTo::Stream(conn) => Hop::Connection(conn),
         _ => Hop::Address(via.where_to(arrival.source)),
     }
+}
+
+/// The precedence of a request that begins something. A call for help says so (RFC 7135).
+fn precedence(case: &Case<'_>) -> Precedence {
+    let mut fields = case.request.message.fields();
+    let is_for_help = |(name, value): (&[u8], &[u8])| {
+        let mut values = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        name.eq_ignore_ascii_case(b"Resource-Priority")
+            && values.any(|value| value.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"esnet.")))
+    };
+    if fields.any(is_for_help) { Precedence::Kept } else { Precedence::Ordinary }
 }
 
 /// The decision, unless it is an answer to an ACK, which is never answered.

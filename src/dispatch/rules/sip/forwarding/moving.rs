@@ -7,6 +7,7 @@ use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Protocol, Reason, Target, Tried};
 use crate::dispatch::select::Ask;
 use crate::dispatch::targets::proxies::{Choice, Moving, PoolId, Refused};
+use crate::dispatch::targets::proxy::Precedence;
 use crate::fingerprint::Fingerprint;
 use crate::ids::ProxyId;
 use crate::time::Time;
@@ -31,6 +32,8 @@ impl Dispatch {
         let had: Vec<ProxyId> = under_way.context.tried().collect();
         let is_lost = matches!(why, Why::Unsent | Why::Down);
         let is_begun = under_way.entry.is_some();
+        // A request inside a dialog goes on with what stands.
+        let precedence = if is_begun { Precedence::Ordinary } else { Precedence::Kept };
         let within = match moves {
             // Its proxy is gone, and it is placed once more: others do not fail by that.
             Moves::WhenLost => Duration::MAX,
@@ -38,7 +41,7 @@ impl Dispatch {
         };
         let find = |dispatch: &mut Self, workers: usize| match (moves, is_last) {
             (Moves::WhenLost, _) if !is_lost => (Next::None, Reason::AllTried),
-            (_, false) => dispatch.next_proxy((pool, call), (&had, within), workers, now),
+            (_, false) => dispatch.next_proxy((pool, call), Moving { had: &had, within, precedence }, workers, now),
             (_, true) if workers > 0 && dispatch.proxies.falls_back_on_workers(pool) => {
                 (Next::Worker, Reason::AllTried)
             }
@@ -92,12 +95,12 @@ impl Dispatch {
     fn next_proxy(
         &mut self,
         (pool, call): (PoolId, Fingerprint),
-        (had, within): (&[ProxyId], Duration),
+        moving: Moving<'_>,
         workers: usize,
         now: Time,
     ) -> (Next, Reason) {
         let ask = Ask { size: 1, key: call.short(), tried: Tried::default() };
-        match self.proxies.choose_next(pool, (&ask, Moving { had, within }), workers, now) {
+        match self.proxies.choose_next(pool, (&ask, moving), workers, now) {
             Ok(Choice::Proxy(id)) => match self.proxies.hop_to(id) {
                 Some(to) => (Next::This(Candidate { proxy: id, attempt: 0, to }), Reason::Proxied),
                 None => (Next::None, Reason::NotBetter),
@@ -106,6 +109,7 @@ impl Dispatch {
             Err(Refused::Full | Refused::Down | Refused::Empty) => (Next::Nowhere, Reason::NoProxy),
             Err(Refused::Slow) => (Next::None, Reason::NotBetter),
             Err(Refused::AllTried) => (Next::None, Reason::AllTried),
+            Err(Refused::Overloaded) => (Next::None, Reason::Overloaded),
         }
     }
 }
