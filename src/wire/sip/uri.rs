@@ -123,10 +123,10 @@ impl<'a> Uri<'a> {
         }
     }
 
-    /// The address that it names by a number (RFC 3263 §4.2). Where no port is written, it is the one of its scheme and
-    /// transport (RFC 3261 §19.1.2).
+    /// The address that requests go to, where it names that by a number (RFC 3263 §4.2), in `maddr` or as its host.
+    /// Where no port is written, it is the one of its scheme and transport (RFC 3261 §19.1.2).
     pub fn address(&self) -> Option<SocketAddr> {
-        let ip = self.host.ip()?.to_canonical();
+        let ip = self.target().ip()?.to_canonical();
         let usual = if self.scheme == Scheme::Sips { Transport::Tls } else { Transport::Udp };
         let default = || self.transport().unwrap_or(usual).default_port();
         Some(SocketAddr::new(ip, self.port.unwrap_or_else(default)))

@@ -241,6 +241,20 @@ fn a_number_of_ours_and_what_a_route_names_go_to_the_pools_also_for_a_system() {
 }
 
 #[test]
+fn a_systems_request_goes_to_maddr_instead_of_the_host() {
+    for (uri, to) in [
+        ("sip:phone@198.51.100.99;maddr=203.0.113.9", "203.0.113.9:5060"),
+        ("sip:phone@nowhere.invalid:5062;maddr=203.0.113.9", PHONE),
+    ] {
+        let mut rig = Rig::connected(1);
+        assert_eq!(shown(&rig.system(&to_uri("OPTIONS", uri, &[]))), [format!("OPTIONS to {to}")]);
+    }
+    let mut rig = Rig::connected(1);
+    let loopback = to_uri("OPTIONS", "sip:phone@198.51.100.99;maddr=127.0.0.1", &[]);
+    assert_eq!(shown(&rig.system(&loopback)), ["403 to #50"]);
+}
+
+#[test]
 fn a_system_cannot_have_requests_sent_to_us_to_this_host_or_to_many() {
     let mut rig = Rig::connected(1);
     let ours = "sip:192.0.2.2:5070;transport=tcp;lr";

@@ -66,10 +66,11 @@ impl<'a> Place<'a> {
     /// The name that is to be looked up; `None`: none that leads anywhere, or a transport that is not known.
     fn look_up(&self, from: IpAddr) -> Option<LookUp> {
         let transport = transport_of(&self.uri)?;
-        let host = std::str::from_utf8(self.uri.host.as_bytes()).ok().filter(|host| host.len() <= LONGEST_HOST)?;
+        let target = self.uri.target();
+        let host = std::str::from_utf8(target.as_bytes()).ok().filter(|host| host.len() <= LONGEST_HOST)?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 2606: it never leads anywhere.
-        let is_name = self.uri.host.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
+        let is_name = target.ip().is_none() && !host.is_empty() && !host.ends_with(".invalid");
         let asks_transports = self.uri.param(b"transport").is_none() && self.uri.scheme == Scheme::Sip;
         is_name.then(|| LookUp { host: host.into(), port: self.uri.port, transport, asks_transports, from })
     }
