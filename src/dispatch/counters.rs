@@ -26,7 +26,7 @@ pub struct Counters {
     pub dropped: u64,
     /// Initial requests whose dialog stays at the well-known port.
     pub pinned: u64,
-    /// Messages that came back: refused or orphaned by a worker, or for a connection that is gone.
+    /// Messages that came back: refused or orphaned by a worker, left by a server, or for a connection that is gone.
     pub returned: u64,
     /// Table entries removed before their time, to make room for new ones.
     pub evicted: u64,

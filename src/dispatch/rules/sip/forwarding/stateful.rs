@@ -455,7 +455,7 @@ impl Dispatch {
     fn forward_of(&self, id: ContextId, to: Candidate) -> Option<Forward> {
         let under_way = self.contexts.get(id)?;
         let way = under_way.way_out(to);
-        // Its listener may be gone from the settings since, or its connection.
+        // Another dispatcher may have other listeners, and its connection may be gone.
         let has_listener = self.rules.listeners().any(|it| (it.0, it.1) == (way.listener, way.transport));
         let has_way = match to.to {
             Hop::Connection(conn) if under_way.forward.side == Side::Caller => {
