@@ -248,6 +248,8 @@ fn a_call_whose_connection_was_lost_before_a_takeover_goes_around_by_another_one
             if is_taken_over && by == SECOND {
                 rig.switch.settle(rig.now);
                 rig.take_over(&[1]);
+                rig.switch.on_connections_missed(|conn| conn != FIRST, rig.now);
+                assert_eq!(rig.left(), []);
             }
         }
         assert_eq!(one(rig.opens(by)).shown(), format!("INVITE to #{}", by.0));

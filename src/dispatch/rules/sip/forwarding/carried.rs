@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, way_back};
 use crate::dispatch::Dispatch;
-use crate::dispatch::contexts::{Carried, UnderWay};
+use crate::dispatch::contexts::{Around, Carried, UnderWay};
 use crate::dispatch::decision::Forward;
 use crate::time::Time;
 use crate::wire::sip::Scanner;
@@ -51,6 +51,10 @@ impl Dispatch {
         (under_way.is_told, under_way.is_cut) = (is_told, is_cut);
         (under_way.around, under_way.has_copies) = (around, has_copies);
         let id = self.contexts.insert(under_way)?;
+        if around == Around::Waits {
+            // That the connection is gone which it has left by has been told.
+            self.contexts.leave_way(id);
+        }
         self.contexts.interrupt(id);
         Some(())
     }
