@@ -28,7 +28,7 @@ use crate::slab::{Handle, Slab, handle};
 use crate::time::{Time, Wheel};
 use crate::transaction::forwarded::MOST_ATTEMPTS;
 use crate::transaction::response_context::{Candidate, Effect, ResponseContext, Terms};
-use crate::wire::sip::{Edits, Message, Name};
+use crate::wire::sip::{Edits, Message, Name, Scanner};
 use crate::words::Transport;
 
 handle! {
@@ -336,6 +336,16 @@ impl UnderWay {
     pub(super) fn has_identity_of(&self, response: &Message<'_>) -> bool {
         let own = self.identity.iter().map(|place| self.request.get(usize::from(place.start)..usize::from(place.end)));
         own.zip(identity(response)).all(|(own, other)| own == Some(other))
+    }
+
+    /// Whether it is a request inside a dialog. One that has a place in the table is none.
+    pub(super) fn is_in_dialog(&self) -> bool {
+        if self.entry.is_some() {
+            return false;
+        }
+        let mut scanner = Scanner::new();
+        let request = scanner.scan(&self.request).ok();
+        request.and_then(|request| request.to()).is_some_and(|to| to.tag().is_some())
     }
 
     /// Takes out the number of the request at a proxy that has not responded.

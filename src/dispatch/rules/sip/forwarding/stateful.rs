@@ -190,8 +190,8 @@ impl Dispatch {
         let UnderWay { back: to, arrival: Arrival { listener, local, .. }, .. } = *under_way;
         let was_answered = under_way.context.answered().is_some();
         let had = under_way.context.in_use();
-        // What is sent inside a dialog has no place in the table.
-        let begins_call = under_way.entry.is_some() && under_way.context.is_invite();
+        let is_accepted = (200..300).contains(&status) && under_way.context.is_invite();
+        let begins_call = is_accepted && side == Side::Server && !under_way.is_in_dialog();
         let is_out_of_tries = !was_answered && side == Side::Server && under_way.context.is_out_of_tries(status);
         if !under_way.context.on_response(Response { proxy, attempt, status, bytes: response }, now, effects) {
             return None;
