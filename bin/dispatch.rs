@@ -53,8 +53,8 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the
-/// reason why it could not. It keeps stderr, where its log goes, and nothing else of this command's: a shell or ssh
-/// that reads the output of the command to its end would wait for as long as the dispatcher runs.
+/// reason why it could not. It keeps stderr, where its log goes, and neither stdin nor stdout of this command: a shell
+/// or ssh that reads the output of the command to its end would wait for as long as the dispatcher runs.
 fn in_background(config: &Config) -> Result<(), Failure> {
     let lock = RunDir::open(config.run_dir.as_deref()).map_err(Failure::usage)?.lock_file();
     let failed = |error| Failure::usage(format!("cannot start a dispatcher in the background: {error}"));
