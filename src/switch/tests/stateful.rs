@@ -198,6 +198,31 @@ fn a_call_that_a_fallback_pool_has_goes_on_to_the_pool_after_that_though_a_dispa
 }
 
 #[test]
+fn a_call_for_help_moves_to_a_server_that_wants_no_requests_and_another_call_does_not() {
+    for is_for_help in [true, false] {
+        let mut rig = Rig::new();
+        let mut rules = rig.switch.dispatch().rules().clone();
+        rules.proxies.iter_mut().for_each(|proxy| proxy.oc = true);
+        rig.switch.reload(rules, Insert::None, 0, rig.now);
+        for number in 0..2 {
+            let mut sent = rig.calls(&another("INVITE", number)).pop().unwrap();
+            if sent.to == 12 {
+                let wish = ";oc=100;oc-algo=\"loss\";oc-validity=500000;oc-seq=1.0";
+                sent.text = sent.text.replacen(";oc;oc-algo=\"loss\"", wish, 1);
+            }
+            assert_eq!(shown(&rig.responds(&sent, 200)), ["200 to 1"]);
+        }
+        let help = if is_for_help { "Resource-Priority: esnet.0\r\nMax-F" } else { "Max-F" };
+        // One of them may go to the other server at once.
+        let mut calls =
+            (2..99).map(|number| rig.calls(&another("INVITE", number).replace("Max-F", help)).pop().unwrap());
+        let first = calls.find(|sent| sent.to == 11).unwrap();
+        let next = if is_for_help { "INVITE to 12" } else { "500 to 1" };
+        assert_eq!(shown(&rig.responds(&first, 503)), ["ACK to 11", next]);
+    }
+}
+
+#[test]
 fn a_503_moves_the_call_and_a_busy_signal_does_not() {
     for mut rig in Rig::each() {
         let first = rig.calls(&request("INVITE")).pop().unwrap();

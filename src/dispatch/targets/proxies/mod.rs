@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::proxy::{Answered, Change, Final, ProbeNumber, Proxy, Reported, Sent};
+use super::proxy::{Answered, Change, Final, Precedence, ProbeNumber, Proxy, Reported, Sent};
 use crate::config;
 use crate::dispatch::bits::Bits;
 use crate::dispatch::select::Random;
@@ -245,6 +245,11 @@ impl Proxies {
             self.overloaded_until = self.overloaded_until.max(now + control.validity);
             self.note(id, now);
         }
+    }
+
+    /// Whether a proxy wants a new request that nothing but it may have, by its overload control (RFC 7339).
+    pub fn admits(&mut self, id: ProxyId, precedence: Precedence, now: Time) -> bool {
+        self.slots.admits(id, precedence, now)
     }
 
     /// Counts a request that goes to a proxy without a choice, where that wants only a part of the requests (RFC 7339

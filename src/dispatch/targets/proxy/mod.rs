@@ -32,6 +32,7 @@ use health::Health;
 pub use health::{State, Why, is_failure};
 use load::Load;
 pub use load::{Limits, Process, Reported, Word};
+use overload::Overload;
 pub use overload::Precedence;
 use probes::Concluded;
 pub use probes::{Answered, ProbeNumber};
@@ -254,6 +255,10 @@ impl Proxy {
         }
         self.connections.set_count(terms.connections, now);
         self.load.set_limits(terms.limits);
+        if !terms.asks_overload {
+            // Its server cannot take a wish back that nobody reads.
+            *self.load.overload_mut() = Overload::default();
+        }
         self.terms = terms;
     }
 

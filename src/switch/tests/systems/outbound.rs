@@ -222,6 +222,34 @@ fn a_route_after_ours_leads_a_systems_request_and_an_other_system_gets_it_by_its
     let sent = one(rig.system(&to_uri("INVITE", "sip:x@192.0.2.12:5080;transport=tcp", &[])));
     assert_eq!(sent.shown(), "INVITE to #102");
     assert_eq!(one(rig.responds(&sent, "200 OK")).shown(), "200 to #50");
+    let answered =
+        |rig: &Rig| rig.switch.dispatch().proxies().rows(rig.now).iter().map(|row| row.answered).sum::<u64>();
+    assert_eq!(answered(&rig), 1, "it is a call of the other system");
+    let routes: Vec<String> = sent.routes().into_iter().rev().collect();
+    let info = inside("INFO", "sip:x@192.0.2.12:5080;transport=tcp", "TCP 192.0.2.11:5080", &routes, ("s1", "p1"));
+    let again = info.replace(" INFO", " INVITE").replace("INFO ", "INVITE ").replace("-INFO", "-again");
+    let again = one(rig.system(&again));
+    rig.responds(&again, "200 OK");
+    assert_eq!(answered(&rig), 1, "one inside its dialog is none");
+}
+
+#[test]
+fn a_system_that_wants_no_requests_gets_none_of_another_system_but_those_inside_dialogs() {
+    let mut rig = Rig::with(1, |proxy| proxy.oc = true);
+    rig.open();
+    let uri = "sip:x@192.0.2.12:5080;transport=tcp";
+    let sent = one(rig.system(&to_uri("INVITE", uri, &[])));
+    assert_eq!(sent.shown(), "INVITE to #102");
+    let wish = sent.text.lines().find(|line| line.starts_with("Via:")).unwrap().to_owned();
+    let said = wish.replace(";oc;oc-algo=\"loss\"", ";oc=100;oc-algo=\"loss\";oc-validity=500000;oc-seq=1.0");
+    assert_ne!(wish, said, "{wish}");
+    let accepted = answer(&sent, "200 OK").replacen(&wish, &said, 1);
+    assert_eq!(one(rig.stream(&accepted, ConnId(102), "192.0.2.12:5080")).shown(), "200 to #50");
+    let another = one(rig.system(&of_call(&to_uri("INVITE", uri, &[]), "another")));
+    assert_eq!(another.shown(), "503 to #50");
+    assert!(!another.text.contains("Retry-After"), "{}", another.text);
+    let help = to_uri("INVITE", uri, &[]).replace("Max-F", "Resource-Priority: esnet.0\r\nMax-F");
+    assert_eq!(one(rig.system(&of_call(&help, "help"))).shown(), "INVITE to #102");
 }
 
 #[test]

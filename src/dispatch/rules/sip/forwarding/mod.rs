@@ -37,7 +37,7 @@ use crate::dispatch::targets::proxies::{Choice, PoolId, Refused};
 use crate::dispatch::targets::proxy::Precedence;
 use crate::ids::{ListenerId, ProxyId, TargetId};
 use crate::transaction::forwarded::Came;
-use crate::wire::sip::{Fault, Hindrance, Method, Via, ViaCompletion};
+use crate::wire::sip::{Fault, Hindrance, Message, Method, Via, ViaCompletion};
 use crate::words::{ReplyTo, Transport};
 
 /// The largest request that is forwarded, in bytes: one that is still a datagram with what the dispatcher adds to it.
@@ -120,7 +120,7 @@ impl Dispatch {
             return self.redirect(case, pool, (&ask, tries));
         }
         let workers = self.pool.open_count(Protocol::Sip);
-        match self.proxies.choose_by(pool, (&ask, || precedence(case)), workers, case.now) {
+        match self.proxies.choose_by(pool, (&ask, || precedence(case.request.message)), workers, case.now) {
             Ok(Choice::Proxy(proxy)) => Some(self.forward_new(case, (proxy, Some(pool)), Reason::Proxied)),
             Ok(Choice::Workers) => None,
             Err(why) => Some(self.no_proxy(case, why)),
@@ -371,8 +371,8 @@ fn way_back(via: &Via<'_>, arrival: &Arrival) -> Hop {
 }
 
 /// The precedence of a request that begins something. A call for help says so (RFC 7135).
-fn precedence(case: &Case<'_>) -> Precedence {
-    let mut fields = case.request.message.fields();
+fn precedence(request: &Message<'_>) -> Precedence {
+    let mut fields = request.fields();
     let is_for_help = |(name, value): (&[u8], &[u8])| {
         let mut values = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         name.eq_ignore_ascii_case(b"Resource-Priority")

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::precedence;
 use crate::dispatch::Dispatch;
 use crate::dispatch::contexts::{ContextId, Moves, UnderWay};
 use crate::dispatch::decision::{Decision, Forward, Protocol, Reason, Target, Tried};
@@ -12,6 +13,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::ProxyId;
 use crate::time::Time;
 use crate::transaction::response_context::{Candidate, Effect, Next, Why};
+use crate::wire::sip::Scanner;
 
 impl Dispatch {
     /// Answers the question whether another proxy may have a request: only one that is quick itself, or overload would
@@ -32,8 +34,12 @@ impl Dispatch {
         let had: Vec<ProxyId> = under_way.context.tried().collect();
         let is_lost = matches!(why, Why::Unsent | Why::Down);
         let is_begun = under_way.entry.is_some();
-        // A request inside a dialog goes on with what stands.
-        let precedence = if is_begun { Precedence::Ordinary } else { Precedence::Kept };
+        let mut scanner = Scanner::new();
+        let precedence = match scanner.scan(&under_way.request) {
+            Ok(request) if is_begun => precedence(&request),
+            // A request inside a dialog goes on with what stands.
+            _ => Precedence::Kept,
+        };
         let within = match moves {
             // Its proxy is gone, and it is placed once more: others do not fail by that.
             Moves::WhenLost => Duration::MAX,
@@ -72,6 +78,9 @@ impl Dispatch {
         let weight = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.weight(now)).ceil() as u16;
         self.proxies.on_moved(left);
         let sent = self.proxies.on_sent(proxy, now);
+        if !is_begun {
+            self.proxies.on_kept(proxy, now);
+        }
         under_way.unheard.push((proxy, sent));
         if let Some(entry) = under_way.entry {
             let hold = self.table.move_to(entry, (proxy.into(), sent.life), 0, now);

@@ -8,13 +8,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::record_route::{RouteSet, is_private};
-use super::{Case, unless_ack};
+use super::{Case, precedence, unless_ack};
 use crate::dispatch::Dispatch;
 use crate::dispatch::awaiting::Awaited;
 use crate::dispatch::callees::Callee;
 use crate::dispatch::decision::{Arrival, Decision, Forward, Hop, OwnRoutes, Reason, Routes, Side, Target};
 use crate::dispatch::probed::LookUp;
 use crate::dispatch::table::Entry;
+use crate::dispatch::targets::proxies::Refused;
 use crate::ids::{ConnId, ListenerId, ProxyId, TargetId};
 use crate::transaction::flow_token::FlowToken;
 use crate::wire::sip::{Fault, Message, Method, Name, NameAddr, Scheme, Uri};
@@ -194,6 +195,10 @@ impl Dispatch {
         let called = place.called.and_then(|called| std::str::from_utf8(called).ok());
         let is_called = |proxy: &ProxyId| called.is_none_or(|called| self.proxies.is_named(*proxy, called));
         if let Some(proxy) = self.proxy_at(to, transport).filter(is_called) {
+            let is_new = case.request.to_tag.is_none() && case.request.method != Method::Ack;
+            if is_new && !self.proxies.admits(proxy, precedence(case.request.message), case.now) {
+                return self.no_proxy(case, Refused::Overloaded);
+            }
             let decision = self.forward(case, proxy, place.reason(), 0);
             let Target::Forward(forward) = decision.target else { return decision };
             return Decision { target: Target::Forward(Forward { routes: place.routes(), ..forward }), ..decision };
