@@ -45,7 +45,7 @@ pub enum BindError {
     Form {
         /// Address that was tried.
         place: Place,
-        /// What is wrong with it, and how it is to be written.
+        /// The fault in it, and how it is to be written.
         fault: String,
     },
     /// All descriptors are in use.
@@ -108,7 +108,7 @@ fn permission_hint(place: &Place) -> String {
     }
 }
 
-/// What keeps every socket from having the address as it is written, and how it is to be written.
+/// The fault for which no socket can have an address as it is written, and how it is to be written.
 fn fault_of_form(address: SocketAddr) -> Option<String> {
     let SocketAddr::V6(address) = address else { return None };
     let ip = address.ip();

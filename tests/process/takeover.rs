@@ -286,7 +286,7 @@ fn a_takeover_in_the_background_serves_when_its_command_returns_or_says_why_it_c
     let second = pointsman.load()["dispatcher"]["pid"].as_u64().unwrap();
     assert_ne!(second, u64::from(first));
     assert_eq!(fs::read_to_string(format!("/proc/{second}/comm")).unwrap().trim_end(), "pointsman");
-    // Whoever reads the command's output, as a shell in `$(…)` does, waits for its end.
+    // A shell that reads the command's output, as in `$(…)`, waits for its end.
     for descriptor in 0..2 {
         let stands_for = fs::read_link(format!("/proc/{second}/fd/{descriptor}")).unwrap();
         assert_eq!(stands_for.to_str(), Some("/dev/null"), "descriptor {descriptor}");

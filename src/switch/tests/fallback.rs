@@ -59,7 +59,7 @@ impl Rig {
         Rig { switch, links, now: NOW }
     }
 
-    /// What leaves in datagrams.
+    /// The datagrams that leave.
     fn left(&mut self) -> Vec<Left> {
         let mut all = Vec::new();
         self.switch.flush_answers(|batch| {

@@ -119,7 +119,7 @@ impl Proxies {
                 });
                 admitted.or_else(|| pick(pools, slots, true))
             }
-            // What another proxy has had must not add to the overload of the next one.
+            // A request that another proxy has had must not add to the overload of the next one.
             (true, false) => pick(pools, slots, precedence() == Precedence::Ordinary),
         };
         let refused = found.is_none().then(|| Proxies::refused((&chain, pools), slots, (ask, moving), now));

@@ -1,8 +1,8 @@
 //! Overload control of a server (RFC 7339): it says which part of the requests that would go to it it does not want.
 //!
-//! What it wants is counted, not drawn: of each hundred requests so many go to it, and no more of the first ones. A
-//! request inside a dialog or for an emergency goes all the same (§5.10.1), and later ones pay for it, so that the
-//! reduction is of all requests together (§7.2).
+//! Its part of the requests is counted, not drawn: of each hundred requests so many go to it, and no more of the first
+//! ones. A request inside a dialog or for an emergency goes all the same (§5.10.1), and later ones pay for it, so that
+//! the reduction is of all requests together (§7.2).
 
 use crate::pack::packed;
 use crate::time::Time;
